@@ -1,0 +1,52 @@
+"""EqMM: machine-learned QM/MM potentials from an equivariant multiscale model.
+
+Names are imported on first use, so that ``import eqmm_ase`` costs nothing and the calculator never
+pays for the trainer.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eqmm_ase.calculator import EqMM
+    from eqmm_ase.model_file import load_model, save_model
+    from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+    from eqmm_ase.system import Frame, Frames
+
+_HOME = {
+    "EqMM": "eqmm_ase.calculator",
+    "Frame": "eqmm_ase.system",
+    "Frames": "eqmm_ase.system",
+    "ReferenceData": "eqmm_ase.reference_data",
+    "read_frames": "eqmm_ase.reference_data",
+    "write_frames": "eqmm_ase.reference_data",
+    "load_model": "eqmm_ase.model_file",
+    "save_model": "eqmm_ase.model_file",
+}
+
+__all__ = [
+    "EqMM",
+    "Frame",
+    "Frames",
+    "ReferenceData",
+    "load_model",
+    "read_frames",
+    "save_model",
+    "write_frames",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("eqmm")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'eqmm_ase' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOME, "__version__"])
