@@ -1,0 +1,40 @@
+"""What every test may rely on: one thread, fixed seeds, and a small labelled dataset."""
+
+from __future__ import annotations
+
+import os
+
+# Set before NumPy, PySCF and OpenMM are loaded: pytest-xdist already runs one worker per core.
+for _variable in (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENMM_CPU_THREADS",
+):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Give every test the same random numbers, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - ASE and RDKit helpers still draw from the global state
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def methanol_file() -> Path:
+    """Labelled frames of methanol in TIP3P water, B3LYP/6-31G* (format `eqmm-dataset`)."""
+    return DATA / "methanol.h5"
