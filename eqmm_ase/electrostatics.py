@@ -1,0 +1,165 @@
+"""The potential of point charges around every QM atom, as local multipole tensors. No weights here.
+
+Around atom i the potential of the MM charges is φ(R_i + x) = Σ_lm C^i_lm R_lm(x) with
+
+    C^i_lm = k_e Σ_k q_k I_lm(r_k − R_i),        l = 0 … L
+
+(regular and irregular real solid harmonics R, I of `eqmm_ase.angular`): potential, field, field gradient,
+… in (L+1)² numbers. All derivatives are closed-form because ∇I_l is a combination of I_{l+1}; a
+gradient with respect to all charges' positions is then one matrix product, cheaper than
+tracing the harmonics.
+
+Source: Lei, Yagi, Sugita, J. Chem. Phys. 160, 214109 (2024), there in Cartesian form; A. J. Stone,
+The Theory of Intermolecular Forces (2013), ch. 3, for the spherical one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from eqmm_ase.angular import gradient_matrix, irregular_harmonics, n_components
+from eqmm_ase.system import Frames
+from eqmm_ase.units import COULOMB_CONSTANT
+
+# Atom-charge pairs handled at once: the harmonics of one block (25 rows for L = 3) stay in a
+# core's cache, which is 4-5 times faster than one pass over 22 atoms × 3000 charges.
+_PAIRS_PER_BLOCK = 8192
+
+
+def expand(frames: Frames, l_max: int) -> torch.Tensor:
+    """Taylor expansion of the MM potential at every QM atom.
+
+    C^i_lm = k_e Σ_k q_k I_lm(r_k − R_i), the sum over all charges of the atom's frame.
+
+    Parameters
+    ----------
+    frames: positions in Å, charges in e.
+    l_max: highest order L.
+
+    Returns
+    -------
+    (N, (l_max+1)²) in V/Å^l, differentiable twice in positions and charges. Without charges: zeros.
+    """
+    n_qm, n_mm = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
+    atoms, sites = frames.qm_positions.split(n_qm), frames.mm_positions.split(n_mm)
+    charges = frames.mm_charges.split(n_mm)
+    tensors = [
+        _Expansion.apply(*frame, l_max) for frame in zip(atoms, sites, charges, strict=True)
+    ]
+    return torch.cat(tensors, dim=1).T
+
+
+class _Expansion(torch.autograd.Function):
+    """C(R, r, q) of one frame, (a, n_qm); its derivative is `_ExpansionGradient`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, atoms: torch.Tensor, sites: torch.Tensor, charges: torch.Tensor, l_max: int
+    ) -> torch.Tensor:
+        # One order more than asked for: the gradient is made of it.
+        harmonics = _pair_harmonics(atoms, sites, l_max + 1)
+        tensors = _sum_over_sites(harmonics, charges.unsqueeze(1), len(atoms))[..., 0]
+        ctx.save_for_backward(atoms, sites, charges, tensors, *harmonics)
+        ctx.l_max = l_max
+        return tensors[: n_components(l_max)].clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return *_ExpansionGradient.apply(ctx.l_max, grad, *ctx.saved_tensors), None
+
+
+class _ExpansionGradient(torch.autograd.Function):
+    """From G = dE/dC to dE/dR, dE/dr and dE/dq.
+
+    With H_dbi = Σ_a A_adb G_ai (A: `gradient_matrix`; b runs to order L+1):
+
+        dE/dr_dk =  q_k k_e Σ_bi H_dbi I_bik      dE/dR_di = − Σ_b H_dbi C_bi
+        dE/dq_k  =  k_e Σ_ai G_ai I_aik
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        l_max: int,
+        grad: torch.Tensor,
+        atoms: torch.Tensor,
+        sites: torch.Tensor,
+        charges: torch.Tensor,
+        tensors: torch.Tensor,
+        *harmonics: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        heads = torch.einsum("adb,ai->dbi", gradient_matrix(l_max).to(grad), grad)
+        padded = torch.nn.functional.pad(grad, (0, 0, 0, len(tensors) - len(grad)))
+        per_site = _sum_over_atoms(harmonics, torch.cat([heads, padded.unsqueeze(0)]))
+        grad_atoms = -(heads * tensors).sum(1).T
+        ctx.save_for_backward(atoms, sites, charges, tensors, heads, per_site, *harmonics)
+        ctx.l_max = l_max
+        return grad_atoms, per_site[:, :3] * charges.unsqueeze(1), per_site[:, 3].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, u_atoms: torch.Tensor, u_sites: torch.Tensor, u_charges: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        # The derivative of S = u_R·dE/dR + u_r·dE/dr + u_q·dE/dq, first with respect to G, in which
+        # S is linear, …
+        atoms, sites, charges, tensors, heads, per_site, *harmonics = ctx.saved_tensors
+        l_max = ctx.l_max
+        weights = torch.cat([u_sites * charges.unsqueeze(1), u_charges.unsqueeze(1)], dim=1)
+        moments = _sum_over_sites(harmonics, weights, len(atoms))  # (b, n_qm, 4)
+        drag = u_atoms.T.unsqueeze(1)  # (3, 1, n_qm)
+        shifts = moments[..., :3].permute(2, 0, 1) - drag * tensors  # (3, b, n_qm)
+        grad_grad = torch.einsum("adb,dbi->ai", gradient_matrix(l_max).to(heads), shifts)
+        grad_grad = grad_grad + moments[: n_components(l_max), :, 3]
+        unused = (None,) * (len(harmonics) + 1)
+        if not any(ctx.needs_input_grad[2:5]):
+            return None, grad_grad, None, None, None, *unused
+
+        # … then with respect to positions and charges, for which order L+2 enters.
+        raising = gradient_matrix(l_max + 1).to(heads)
+        curvature = torch.einsum("dbi,bec->deci", heads, raising)  # (3, 3, c, n_qm)
+        harmonics2 = _pair_harmonics(atoms, sites, l_max + 2)
+        weights2 = torch.cat([weights[:, :3], charges.unsqueeze(1)], dim=1)
+        moments2 = _sum_over_sites(harmonics2, weights2, len(atoms))
+        shifts2 = moments2[..., :3].permute(2, 0, 1) - drag * moments2[..., 3]
+        grad_atoms = torch.einsum("dci,deci->ie", shifts2, curvature)
+        grad_atoms = -grad_atoms - torch.einsum("bi,ebi->ie", moments[..., 3], heads)
+
+        dragged = torch.einsum("di,deci->eci", u_atoms.T, curvature)
+        columns = torch.cat([curvature.flatten(0, 1), dragged])
+        own = _sum_over_atoms(harmonics2, columns)  # (n_mm, 9 + 3)
+        turned = torch.einsum("kd,kde->ke", u_sites, own[:, :9].reshape(-1, 3, 3)) - own[:, 9:]
+        grad_sites = charges.unsqueeze(1) * turned + u_charges.unsqueeze(1) * per_site[:, :3]
+
+        pulled = _sum_over_atoms(harmonics, (drag * heads).sum(0, keepdim=True))
+        grad_charges = (u_sites * per_site[:, :3]).sum(1) - pulled[:, 0]
+        return None, grad_grad, grad_atoms, grad_sites, grad_charges, *unused
+
+
+def _pair_harmonics(atoms: torch.Tensor, sites: torch.Tensor, l_max: int) -> list[torch.Tensor]:
+    """I_lm(r_k − R_i) in blocks of sites, each ((l_max+1)²·n_qm, n_sites)."""
+    rows, columns = atoms.T.unsqueeze(2), sites.T.unsqueeze(1)  # (3, n_qm, 1), (3, 1, n_mm)
+    blocks = columns.split(max(1, _PAIRS_PER_BLOCK // max(1, len(atoms))), dim=2)
+    return [
+        irregular_harmonics((block - rows).flatten(1), l_max).reshape(-1, block.shape[2])
+        for block in blocks
+    ]
+
+
+def _sum_over_sites(
+    harmonics: Sequence[torch.Tensor], weights: torch.Tensor, n_qm: int
+) -> torch.Tensor:
+    """k_e Σ_k I_bik w_kc: (n_mm, c) → (b, n_qm, c)."""
+    blocks = weights.split([block.shape[1] for block in harmonics])
+    total = torch.stack([b @ w for b, w in zip(harmonics, blocks, strict=True)]).sum(0)
+    return COULOMB_CONSTANT * total.reshape(-1, n_qm, weights.shape[1])
+
+
+def _sum_over_atoms(harmonics: Sequence[torch.Tensor], columns: torch.Tensor) -> torch.Tensor:
+    """k_e Σ_bi I_bik h_cbi: (c, b, n_qm) → (n_mm, c)."""
+    rows = COULOMB_CONSTANT * columns.flatten(1)
+    return torch.cat([rows @ block for block in harmonics], dim=1).T

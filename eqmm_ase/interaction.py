@@ -1,0 +1,149 @@
+"""Equivariant building blocks on packed features (components, atoms, channels).
+
+All orders l live side by side in the first axis (`eqmm_ase.angular`), so that a product of two
+features is one Clebsch–Gordan contraction, not one small operation per path: at the size of a QM
+region the number of operations is the cost. Natural parity (−1)^l throughout.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from eqmm_ase.angular import Coupling, coupling, degree_of_component, n_components
+from eqmm_ase.constants import ExactModule
+from eqmm_ase.graph import Edges
+
+
+class PackedLinear(torch.nn.Module):
+    """Mix channels within each order l: (a, n, c_in) → (a, n, c_out), no bias."""
+
+    weight: torch.Tensor
+
+    def __init__(self, l_max: int, c_in: int, c_out: int, scale: float = 1.0) -> None:
+        super().__init__()
+        weight = torch.randn(l_max + 1, c_in, c_out) * scale / c_in**0.5
+        self.weight = torch.nn.Parameter(weight)
+        self.register_buffer("degree", degree_of_component(l_max), persistent=False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.bmm(features, self.weight[self.degree])
+
+
+class PackedProduct(ExactModule):
+    """Channel-wise coupling of two packed features, a learned weight per path and channel.
+
+    z^c_l3 = Σ_(l1,l2) w_(l1 l2 l3),c (x^c_l1 ⊗ y^c_l2)_l3
+    """
+
+    def __init__(self, table: Coupling, l_out: int, channels: int) -> None:
+        super().__init__()
+        n_paths = len(table.paths)
+        self.weight = torch.nn.Parameter(torch.randn(n_paths, channels))
+        self.register_constant("tensor", table.tensor.flatten(0, 1).T)
+        self.register_constant("gather", gather_matrix(table, l_out))
+        self.register_buffer("path", table.path, persistent=False)
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """(a, n, c), (b, n, c) → (l_out components, n, c)."""
+        n, channels = first.shape[1:]
+        outer = (first.unsqueeze(1) * second.unsqueeze(0)).reshape(-1, n * channels)
+        coupled = (self.tensor @ outer).reshape(-1, n, channels)
+        weighted = coupled * self.weight[self.path].unsqueeze(1)
+        return (self.gather @ weighted.flatten(1)).reshape(-1, n, channels)
+
+
+def gather_matrix(table: Coupling, l_out: int) -> torch.Tensor:
+    """(components, outputs of the coupling): adds up the paths, each l to unit variance."""
+    matrix = torch.zeros(n_components(l_out), len(table.target), dtype=torch.float64)
+    matrix[table.target, torch.arange(len(table.target))] = 1.0
+    return matrix / matrix.sum(1, keepdim=True).clamp(min=1.0).sqrt()
+
+
+class EdgeWeights(torch.nn.Module):
+    """Radial weights of a message: an MLP of the distance and both ends' scalars, ending with the cutoff."""
+
+    def __init__(self, channels: int, n_radial: int, hidden: int, n_out: int) -> None:
+        super().__init__()
+        self.radial = torch.nn.Linear(n_radial, hidden)
+        self.ends = torch.nn.Linear(channels, 2 * hidden, bias=False)
+        self.out = torch.nn.Linear(hidden, n_out, bias=False)
+
+    def forward(self, scalars: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """(n, c) → (E, n_out)."""
+        receiver, sender = self.ends(scalars).chunk(2, dim=1)
+        hidden = self.radial(edges.radial) + receiver[edges.receiver] + sender[edges.sender]
+        return self.out(torch.nn.functional.silu(hidden)) * edges.envelope.unsqueeze(1)
+
+
+class Density(torch.nn.Module):
+    """First message: the neighbours' scalars spread over the sphere, Σ_j R_l(ij) Y_lm(ij) s_j."""
+
+    def __init__(self, l_max: int, channels: int, n_radial: int, hidden: int) -> None:
+        super().__init__()
+        self.weights = EdgeWeights(channels, n_radial, hidden, (l_max + 1) * channels)
+        self.register_buffer("degree", degree_of_component(l_max), persistent=False)
+
+    def forward(self, scalars: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """(n, c) → (a, n, c)."""
+        n, channels = scalars.shape
+        weights = self.weights(scalars, edges).reshape(len(edges.sender), -1, channels)
+        radial = weights * scalars[edges.sender].unsqueeze(1)  # (E, l, c)
+        harmonics = edges.harmonics[: len(self.degree)].T.unsqueeze(2)  # (E, a, 1)
+        return _sum_edges(radial[:, self.degree] * harmonics, edges, n).transpose(0, 1)
+
+
+class Message(ExactModule):
+    """Later messages: Σ_j R_path(ij) (Y(ij) ⊗ x_j)_path over all paths (l1, l2 → l3)."""
+
+    def __init__(self, l_max: int, channels: int, n_radial: int, hidden: int) -> None:
+        super().__init__()
+        table = coupling(l_max, l_max, l_max)
+        self.weights = EdgeWeights(channels, n_radial, hidden, len(table.paths) * channels)
+        n_out = len(table.target)
+        steering = table.tensor.permute(2, 1, 0).reshape(-1, n_components(l_max))
+        self.register_constant("steering", steering)  # (o·b, a)
+        self.register_constant("gather", gather_matrix(table, l_max))
+        self.register_buffer("path", table.path, persistent=False)
+        self.shape = (n_out, n_components(l_max))
+
+    def forward(self, features: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """(a, n, c) → (a, n, c)."""
+        n, channels = features.shape[1:]
+        weights = self.weights(features[0], edges).reshape(len(edges.sender), -1, channels)
+        steering = self.steering @ edges.harmonics[: self.shape[1]]  # (o·b, E)
+        steering = steering.T.reshape(-1, *self.shape)
+        sent = features.transpose(0, 1)[edges.sender]  # (E, b, c)
+        messages = torch.bmm(steering, sent) * weights[:, self.path]  # (E, o, c)
+        received = _sum_edges(messages, edges, n)  # (n, o, c)
+        return torch.matmul(self.gather, received).transpose(0, 1)
+
+
+class InvariantUpdate(ExactModule):
+    """An MLP on the scalars and the norms of every order adds to the scalars and gates the rest."""
+
+    def __init__(self, l_max: int, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.mlp = torch.nn.Sequential(
+            torch.nn.Linear((l_max + 1) * channels, hidden),
+            torch.nn.SiLU(),
+            torch.nn.Linear(hidden, (l_max + 1) * channels),
+        )
+        degree = degree_of_component(l_max)
+        self.register_constant("orders", torch.nn.functional.one_hot(degree).T[1:, 1:])  # (l, a)
+        self.register_buffer("degree", degree[1:] - 1, persistent=False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(a, n, c) → (a, n, c)."""
+        scalars, vectors = features[0], features[1:]
+        squares = torch.tensordot(self.orders, vectors.square(), dims=1)  # (l, n, c)
+        norms = (squares + 1.0).sqrt() - 1.0  # smooth where the vector vanishes
+        update = self.mlp(torch.cat([scalars, *norms], dim=1))
+        update = update.reshape(len(scalars), -1, scalars.shape[1]).transpose(0, 1)  # (l, n, c)
+        gated = vectors * (1.0 + update[1:][self.degree])
+        return torch.cat([(scalars + update[0]).unsqueeze(0), gated])
+
+
+def _sum_edges(messages: torch.Tensor, edges: Edges, n: int) -> torch.Tensor:
+    """Add messages (E, …) up at their receivers, (n, …)."""
+    zeros = messages.new_zeros(n, *messages.shape[1:])
+    return zeros.index_add(0, edges.receiver, messages)

@@ -1,0 +1,230 @@
+"""The multiscale model: E = Σ_i ε_i(R, C̃) + Σ_i Σ_lm M^i_lm(R, C̃) C^i_lm.
+
+C are the local multipole tensors of the MM potential (`electrostatics`), C̃ the same without gauge
+(`environment`). Both ε and M come from one equivariant message-passing network into which C̃ enters in
+every layer: M·C is then the permanent interaction, and C̃ inside M and ε the polarisation. All forces,
+the potential at the MM sites and the dipole are derivatives of this energy.
+
+Source: Lei, Yagi, Sugita, J. Chem. Phys. 160, 214109 (2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+
+from eqmm_ase.angular import coupling
+from eqmm_ase.electrostatics import expand
+from eqmm_ase.environment import EnvironmentFeatures, EnvironmentMix
+from eqmm_ase.graph import EdgeGeometry, Edges
+from eqmm_ase.interaction import Density, InvariantUpdate, Message, PackedLinear, PackedProduct
+from eqmm_ase.readout import AtomicEnergy, ChargeFlow, Multipoles
+from eqmm_ase.system import Frames
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the network's shape; plain values, stored in the model file."""
+
+    elements: tuple[int, ...]
+    """Atomic numbers the model knows, ascending."""
+    cutoff: float = 5.0
+    """QM–QM cutoff, Å."""
+    l_expansion: int = 3
+    """Highest order L of the expansion of the MM potential (0–4)."""
+    l_hidden: int = 2
+    """Highest order of the hidden features (1–4)."""
+    channels: int = 24
+    """Channels of every order."""
+    n_layers: int = 2
+    """Message-passing layers."""
+    n_radial: int = 8
+    """Bessel functions of the QM–QM distance."""
+    near_cutoff: float = 5.0
+    """Range of the near-field kernels, Å."""
+    n_near: int = 8
+    """Near-field kernels per order; 0 leaves them out."""
+    hidden: int = 64
+    """Width of the MLPs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"elements": list(self.elements)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Inverse of `to_dict`."""
+        return cls(**values | {"elements": tuple(values["elements"])})
+
+
+class UnknownElementError(ValueError):
+    """An element the model was not made for."""
+
+
+class Energies(NamedTuple):
+    """What one forward pass gives."""
+
+    energy: torch.Tensor  # (F,) eV, float64
+    charges: torch.Tensor  # (N,) e
+    tensors: torch.Tensor  # (N, (L+1)²) V/Å^l, the expansion the energy was made with
+
+
+class Prediction(NamedTuple):
+    """Energy and its derivatives."""
+
+    energy: torch.Tensor  # (F,) eV, float64
+    qm_forces: torch.Tensor  # (N, 3) eV/Å
+    mm_forces: torch.Tensor  # (K, 3) eV/Å
+    mm_potential: torch.Tensor  # (K,) V
+    charges: torch.Tensor  # (N,) e
+    dipole: torch.Tensor  # (F, 3) e·Å about the coordinate origin
+
+
+class Layer(torch.nn.Module):
+    """Message, environment, product of the features with themselves, MLP on invariants."""
+
+    def __init__(self, config: ModelConfig, first: bool) -> None:
+        super().__init__()
+        l_max, channels = config.l_hidden, config.channels
+        kind = Density if first else Message
+        self.message = kind(l_max, channels, config.n_radial, config.hidden)
+        self.mix_message = PackedLinear(l_max, channels, channels, scale=0.5)
+        self.environment = EnvironmentMix(config.l_expansion, config.n_near, channels)
+        table = coupling(l_max, config.l_expansion, l_max)
+        self.polarise = PackedProduct(table, l_max, channels)
+        self.mix_polarised = PackedLinear(l_max, channels, channels, scale=0.5)
+        self.many_body = PackedProduct(coupling(l_max, l_max, l_max, symmetric=True), l_max, channels)
+        self.mix_many_body = PackedLinear(l_max, channels, channels, scale=0.5)
+        self.invariants = InvariantUpdate(l_max, channels, config.hidden)
+
+    def forward(
+        self, features: torch.Tensor, edges: Edges, environment: torch.Tensor
+    ) -> torch.Tensor:
+        """(a, N, c) features (only (1, N, c) scalars in the first layer) → (a, N, c)."""
+        if isinstance(self.message, Density):
+            message = self.mix_message(self.message(features[0], edges))
+            pad = (0, 0, 0, 0, 0, len(message) - len(features))
+            features = torch.nn.functional.pad(features, pad) + message
+        else:
+            features = features + self.mix_message(self.message(features, edges))
+        polarised = self.polarise(features, self.environment(environment))
+        features = features + self.mix_polarised(polarised)
+        features = features + self.mix_many_body(self.many_body(features, features))
+        return self.invariants(features)
+
+
+class MultiscaleModel(torch.nn.Module):
+    """Equivariant network for a QM region in the potential of MM charges."""
+
+    atomic_energies: torch.Tensor
+    energy_scale: torch.Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, n_elements = config.channels, len(config.elements)
+        index = torch.full((119,), -1)
+        index[list(config.elements)] = torch.arange(n_elements)
+        self.register_buffer("element_index", index, persistent=False)
+        self.register_buffer("atomic_energies", torch.zeros(n_elements, dtype=torch.float64))
+        self.register_buffer("energy_scale", torch.tensor(1.0))
+
+        l_edges = max(config.l_hidden, 1)
+        self.geometry = EdgeGeometry(config.cutoff, config.n_radial, l_edges)
+        self.environment = EnvironmentFeatures(
+            config.l_expansion, config.near_cutoff, config.n_near
+        )
+        self.embedding = torch.nn.Embedding(n_elements, channels)
+        # Linear in Q and S−1, so that neutral singlets, together or apart, are all treated alike.
+        self.conditioning = torch.nn.Linear(2, channels, bias=False)
+        self.layers = torch.nn.ModuleList(
+            Layer(config, first=i == 0) for i in range(config.n_layers)
+        )
+        self.charge_flow = ChargeFlow(channels, config.n_radial, config.hidden)
+        self.multipoles = Multipoles(config.l_hidden, config.l_expansion, channels)
+        self.atomic_energy = AtomicEnergy(channels, config.hidden)
+
+    def set_statistics(
+        self, atomic_energies: torch.Tensor, energy_scale: float, potential_scale: torch.Tensor
+    ) -> None:
+        """Constants of the training data: per-element energies and the typical sizes of ε and C̃.
+
+        Parameters
+        ----------
+        atomic_energies: (n_elements,) eV, in the order of `config.elements`.
+        energy_scale: eV.
+        potential_scale: (L+1,) V/Å^l.
+        """
+        self.atomic_energies.copy_(torch.as_tensor(atomic_energies))
+        self.energy_scale.fill_(energy_scale)
+        self.environment.potential_scale.copy_(torch.as_tensor(potential_scale))
+
+    def forward(self, frames: Frames) -> Energies:
+        """Energies of a batch; differentiable in positions, charges and weights.
+
+        Raises
+        ------
+        UnknownElementError: names the element.
+        """
+        elements = self._elements(frames.atomic_numbers)
+        owner = frames.qm_frame_index()
+        tensors = expand(frames, self.config.l_expansion)
+        edges = self.geometry.qm(frames)
+        environment = self.environment(frames, tensors, edges)
+
+        state = torch.stack([frames.total_charge, frames.spin_multiplicity - 1.0], dim=1)
+        features = (self.embedding(elements) + self.conditioning(state)[owner]).unsqueeze(0)
+        for layer in self.layers:
+            features = layer(features, edges, environment)
+
+        charges = self.charge_flow(features[0], edges, frames)
+        interaction = charges * tensors[:, 0]
+        if self.config.l_expansion:
+            multipoles = self.multipoles(features).T
+            interaction = interaction + (multipoles * tensors[:, 1:]).sum(1)
+        atomic = self.energy_scale * self.atomic_energy(features[0]) + interaction
+        # The offsets are 10³ times the interaction: they need float64.
+        atomic = atomic.double() + self.atomic_energies[elements]
+        energy = atomic.new_zeros(frames.n_frames).index_add(0, owner, atomic)
+        return Energies(energy, charges, tensors)
+
+    def _elements(self, atomic_numbers: torch.Tensor) -> torch.Tensor:
+        elements = self.element_index[atomic_numbers]
+        if (elements < 0).any():
+            from ase.data import chemical_symbols
+
+            unknown = sorted({int(z) for z in atomic_numbers[elements < 0]})
+            raise UnknownElementError(
+                f"the model knows {', '.join(chemical_symbols[z] for z in self.config.elements)} "
+                f"but was given {', '.join(chemical_symbols[z] for z in unknown)}; "
+                "train it on data with these elements"
+            )
+        return elements
+
+
+def predict(model: MultiscaleModel, frames: Frames, *, create_graph: bool = False) -> Prediction:
+    """Energy, forces on QM and MM, potential at the MM sites, charges and dipole.
+
+    The dipole is dE/dF of a uniform potential gradient F: Σ_i (dE/dC^i_00 R_i + dE/dC^i_1).
+
+    Parameters
+    ----------
+    create_graph: keep the graph, to train on derivatives.
+    """
+    leaves = [frames.qm_positions, frames.mm_positions, frames.mm_charges]
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    names = ("qm_positions", "mm_positions", "mm_charges")
+    frames = replace(frames, **dict(zip(names, leaves, strict=True)))
+    out = model(frames)
+    gradients = torch.autograd.grad(
+        out.energy.sum(), [*leaves, out.tensors], create_graph=create_graph, materialize_grads=True
+    )
+    qm_gradient, mm_gradient, mm_potential, response = gradients
+    local = response[:, :1] * frames.qm_positions
+    if response.shape[1] > 1:
+        local = local + response[:, 1:4]
+    dipole = local.new_zeros(frames.n_frames, 3).index_add(0, frames.qm_frame_index(), local)
+    energy, charges = (t if create_graph else t.detach() for t in (out.energy, out.charges))
+    return Prediction(energy, -qm_gradient, -mm_gradient, mm_potential, charges, dipole)

@@ -1,0 +1,59 @@
+"""From node features to energies, charges and multipoles."""
+
+from __future__ import annotations
+
+import torch
+
+from eqmm_ase.angular import coupling
+from eqmm_ase.graph import Edges
+from eqmm_ase.interaction import EdgeWeights, PackedLinear, PackedProduct
+from eqmm_ase.system import Frames
+
+
+class ChargeFlow(torch.nn.Module):
+    """Atomic charges as a share of the total charge plus antisymmetric flows along edges.
+
+    q_i = Q w_i / Σ_j w_j + Σ_j p_ij,   p_ij = f_ij − f_ji
+
+    Σ_i q_i = Q exactly, and what flows out of one connected part never reaches another.
+    """
+
+    def __init__(self, channels: int, n_radial: int, hidden: int) -> None:
+        super().__init__()
+        self.flow = EdgeWeights(channels, n_radial, hidden, 1)
+        self.share = torch.nn.Linear(channels, 1)
+
+    def forward(self, scalars: torch.Tensor, edges: Edges, frames: Frames) -> torch.Tensor:
+        """(N, c) → (N,) in e."""
+        owner = frames.qm_frame_index()
+        weight = torch.nn.functional.softplus(self.share(scalars)[:, 0])
+        total = weight.new_zeros(frames.n_frames).index_add(0, owner, weight)
+        formal = (frames.total_charge / total)[owner] * weight
+        flow = self.flow(scalars, edges)[:, 0]
+        return formal.index_add(0, edges.receiver, flow).index_add(0, edges.sender, -flow)
+
+
+class Multipoles(torch.nn.Module):
+    """Atomic multipoles M_lm, l = 1 … L, in e·Å^l: (a, N, c) → (a', N)."""
+
+    def __init__(self, l_hidden: int, l_max: int, channels: int) -> None:
+        super().__init__()
+        table = coupling(l_hidden, l_hidden, l_max, symmetric=True)
+        self.product = PackedProduct(table, l_max, channels)
+        self.out = PackedLinear(l_max, channels, 1, scale=0.1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.out(self.product(features, features))[1:, :, 0]
+
+
+class AtomicEnergy(torch.nn.Module):
+    """ε_i from the final scalars: (N, c) → (N,), in units of the energy scale."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.mlp = torch.nn.Sequential(
+            torch.nn.Linear(channels, hidden), torch.nn.SiLU(), torch.nn.Linear(hidden, 1)
+        )
+
+    def forward(self, scalars: torch.Tensor) -> torch.Tensor:
+        return self.mlp(scalars)[:, 0]

@@ -1,0 +1,138 @@
+"""The two forms a QM region in its charges takes: `Frame` (NumPy, one) and `Frames` (torch, a batch).
+
+A `Frame` is what files hold and users make; it may carry reference labels. `Frames` is what the
+network sees: several frames laid end to end without padding, frame f owning the rows
+``ptr[f]:ptr[f+1]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One QM region in the potential of MM point charges, with whatever labels are known.
+
+    Units: Å, e, eV, eV/Å, V, e·Å. A label that is not known is None.
+    """
+
+    atomic_numbers: NDArray[np.integer]  # (n_qm,)
+    qm_positions: FloatArray  # (n_qm, 3)
+    mm_positions: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))  # (n_mm, 3)
+    mm_charges: FloatArray = field(default_factory=lambda: np.zeros(0))  # (n_mm,)
+    total_charge: int = 0
+    spin_multiplicity: int = 1
+
+    energy: float | None = None
+    energy_vacuum: float | None = None
+    qm_forces: FloatArray | None = None  # (n_qm, 3)
+    mm_forces: FloatArray | None = None  # (n_mm, 3)
+    mm_potential: FloatArray | None = None  # (n_mm,)
+    charges: Mapping[str, FloatArray] = field(default_factory=dict)  # scheme -> (n_qm,)
+    dipole: FloatArray | None = None  # (3,)
+
+    cell: FloatArray | None = None  # (3, 3)
+    medium: str = ""
+    source: str = ""
+    frame_id: str = ""
+
+    @property
+    def n_qm(self) -> int:
+        """Number of QM atoms."""
+        return len(self.atomic_numbers)
+
+    @property
+    def n_mm(self) -> int:
+        """Number of MM point charges."""
+        return len(self.mm_charges)
+
+    def in_vacuum(self) -> Frame:
+        """The same QM region without charges and without labels."""
+        return Frame(
+            self.atomic_numbers,
+            self.qm_positions,
+            total_charge=self.total_charge,
+            spin_multiplicity=self.spin_multiplicity,
+            medium="gas",
+            source=self.source,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """A batch of F frames as flat tensors; no padding, so cost follows the true sizes."""
+
+    atomic_numbers: torch.Tensor  # (N,) int64
+    qm_positions: torch.Tensor  # (N, 3) Å
+    mm_positions: torch.Tensor  # (K, 3) Å
+    mm_charges: torch.Tensor  # (K,) e
+    qm_ptr: torch.Tensor  # (F+1,) int64, on the CPU
+    mm_ptr: torch.Tensor  # (F+1,) int64, on the CPU
+    total_charge: torch.Tensor  # (F,) e
+    spin_multiplicity: torch.Tensor  # (F,)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames F."""
+        return len(self.total_charge)
+
+    @classmethod
+    def from_frames(
+        cls,
+        frames: Sequence[Frame],
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> Frames:
+        """Lay frames end to end. Labels are left behind (see `eqmm_ase.dataset`)."""
+
+        def real(arrays: Sequence[FloatArray], shape: tuple[int, ...]) -> torch.Tensor:
+            flat = np.concatenate([np.asarray(a).reshape(shape) for a in arrays])
+            return torch.as_tensor(flat).to(device=device, dtype=dtype)
+
+        def pointers(sizes: Sequence[int]) -> torch.Tensor:
+            return torch.as_tensor(np.concatenate([[0], np.cumsum(sizes)]), dtype=torch.int64)
+
+        numbers = np.concatenate([np.asarray(f.atomic_numbers, np.int64) for f in frames])
+        return cls(
+            atomic_numbers=torch.as_tensor(numbers, device=device),
+            qm_positions=real([f.qm_positions for f in frames], (-1, 3)),
+            mm_positions=real([f.mm_positions for f in frames], (-1, 3)),
+            mm_charges=real([f.mm_charges for f in frames], (-1,)),
+            qm_ptr=pointers([f.n_qm for f in frames]),
+            mm_ptr=pointers([f.n_mm for f in frames]),
+            total_charge=real([np.array([f.total_charge], float) for f in frames], (-1,)),
+            spin_multiplicity=real([np.array([f.spin_multiplicity], float) for f in frames], (-1,)),
+        )
+
+    def qm_frame_index(self) -> torch.Tensor:
+        """Frame number of every QM atom, (N,)."""
+        return _owner(self.qm_ptr, self.qm_positions.device)
+
+    def mm_frame_index(self) -> torch.Tensor:
+        """Frame number of every MM charge, (K,)."""
+        return _owner(self.mm_ptr, self.mm_positions.device)
+
+    def to(self, device: torch.device | str) -> Frames:
+        """The same batch on another device; the pointers stay on the CPU."""
+        moved = (
+            "atomic_numbers",
+            "qm_positions",
+            "mm_positions",
+            "mm_charges",
+            "total_charge",
+            "spin_multiplicity",
+        )
+        return replace(self, **{name: getattr(self, name).to(device) for name in moved})
+
+
+def _owner(ptr: torch.Tensor, device: torch.device) -> torch.Tensor:
+    sizes = ptr.diff()
+    return torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device)

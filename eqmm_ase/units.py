@@ -1,0 +1,36 @@
+"""Every unit factor of the project.
+
+Inside EqMM: eV, Å, e, V. Other programs' units are converted where data enters or leaves,
+with the factors of this module and nothing else, so that a label made today and a model run
+tomorrow agree on what a Bohr is.
+
+Source: CODATA 2018 recommended values (Tiesinga et al., Rev. Mod. Phys. 93, 025010 (2021)).
+"""
+
+BOHR = 0.529177210903
+"""Å per Bohr."""
+
+HARTREE = 27.211386245988
+"""eV per Hartree."""
+
+COULOMB_CONSTANT = HARTREE * BOHR
+"""k_e in eV·Å/e²: the energy of two unit charges 1 Å apart."""
+
+HARTREE_PER_BOHR = HARTREE / BOHR
+"""eV/Å per Hartree/Bohr."""
+
+AVOGADRO_CHARGE = 6.02214076e23 * 1.602176634e-19
+"""N_A·e in C/mol (the Faraday constant): turns V into J/mol per unit charge."""
+
+KJ_PER_MOL = 1.0e3 / AVOGADRO_CHARGE
+"""eV per kJ/mol."""
+
+KCAL_PER_MOL = 4.184 * KJ_PER_MOL
+"""eV per kcal/mol (thermochemical calorie)."""
+
+NANOMETRE = 10.0
+"""Å per nm."""
+
+DEBYE = 0.20819433270
+"""e·Å per debye (1e-21/299792458 C·m)."""
+
