@@ -47,6 +47,23 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
 
 
+def refuse_unwritable(path: str | os.PathLike[str]) -> None:
+    """Find out before hours of work that their result could not be written.
+
+    Raises
+    ------
+    OSError
+        When the folder is missing or not writable, or the path is a folder.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {target}: it is a folder")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"cannot write {target}: no permission in {target.parent.resolve()}")
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -1,0 +1,185 @@
+"""Settings of a training: defaults, a YAML file, `section.key=value` overrides; validated once.
+
+What is wrong is refused with one sentence; an unknown key with the nearest one that exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from eqmm_ase.config_reader import ConfigError, build, overlay, read_yaml
+from eqmm_ase.loss import LossWeights
+from eqmm_ase.model import ModelConfig
+
+__all__ = ["ConfigError", "TrainConfig", "config_from_dict", "load_config"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train and validate on."""
+
+    charges: str | None = None
+    """Charge scheme; null takes the best one that the data have."""
+    validation: tuple[str, ...] = ()
+    """Dataset files to validate on; empty: a part of the training files."""
+    validation_fraction: float = 0.1
+    """Share of the frames to validate on, whole trajectories where there are at least three."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam with warm-up and a cosine that ends at zero."""
+
+    learning_rate: float = 4e-3
+    """Highest learning rate."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW)."""
+    warmup_steps: int = 100
+    """Steps in which the learning rate rises from zero."""
+    gradient_clip: float = 10.0
+    """Largest norm of the gradient; 0 for no limit."""
+    ema_decay: float = 0.99
+    """Of the moving average of the weights that is validated and saved; 0 for none."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long to train, in steps and not in passes over the data, and how to look after it."""
+
+    batch_size: int = 10
+    """Frames per step and device."""
+    max_steps: int = 5000
+    """Steps until the learning rate is zero."""
+    max_minutes: float | None = None
+    """End after this wall time at the latest; the learning rate then falls with the time."""
+    validate_every: int = 250
+    """Steps between validations; each writes a checkpoint."""
+    patience: int | None = None
+    """Stop after this many validations without a better one; null: run to the end."""
+    seed: int = 0
+    """Of the first weights, the validation split and the order of the frames."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Width of the network."""
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """Where to run; the words are Lightning's."""
+
+    accelerator: str = "auto"
+    """auto, cpu, gpu, …"""
+    devices: int = 1
+    """Devices per node; batches are per device."""
+    num_nodes: int = 1
+    strategy: str = "auto"
+    """auto, ddp, …"""
+    tensorboard: bool = False
+    """Write TensorBoard logs beside the CSV table."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of `eqmm train`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(elements=()))
+    """Empty `elements` means those of the training data."""
+    loss: LossWeights = field(default_factory=LossWeights)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            section, key = name.split(".")
+            value = getattr(getattr(self, section), key)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"setting {name} is {value}; expected {_range(low, high)}")
+        if not any(asdict(self.loss).values()):
+            raise ConfigError("all weights in section loss are 0; at least one must be positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as a YAML file holds them."""
+        return _plain(asdict(self))
+
+    def to_yaml(self) -> str:
+        """Render as YAML text that `load_config` reads back."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+_INFINITE = float("inf")
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "data.validation_fraction": (0, 0.9),
+    "model.cutoff": (0.5, 50),
+    "model.l_expansion": (0, 4),
+    "model.l_hidden": (1, 4),
+    "model.channels": (1, 4096),
+    "model.n_layers": (1, 20),
+    "model.n_radial": (1, 256),
+    "model.near_cutoff": (0.5, 50),
+    "model.n_near": (0, 256),
+    "model.hidden": (1, 4096),
+    **{f"loss.{f.name}": (0, _INFINITE) for f in fields(LossWeights)},
+    "optimizer.learning_rate": (1e-12, 10),
+    "optimizer.weight_decay": (0, 10),
+    "optimizer.warmup_steps": (0, _INFINITE),
+    "optimizer.gradient_clip": (0, _INFINITE),
+    "optimizer.ema_decay": (0, 0.999999),
+    "training.batch_size": (1, _INFINITE),
+    "training.max_steps": (1, _INFINITE),
+    "training.max_minutes": (1e-3, _INFINITE),
+    "training.validate_every": (1, _INFINITE),
+    "training.patience": (1, _INFINITE),
+    "training.seed": (0, 2**32 - 1),
+    "hardware.devices": (1, _INFINITE),
+    "hardware.num_nodes": (1, _INFINITE),
+}
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Defaults, overlaid by a YAML file, overlaid by overrides.
+
+    Parameters
+    ----------
+    path
+        A YAML file with some of the sections; None for none.
+    overrides
+        Of the form ``section.key=value``, the value in YAML.
+
+    Raises
+    ------
+    ConfigError
+        An unknown key, a wrong type, a value out of range, or text that is not YAML.
+    FileNotFoundError
+        When there is no such file.
+    """
+    values = {} if path is None else read_yaml(Path(path))
+    for override in overrides:
+        overlay(values, override)
+    return config_from_dict(values)
+
+
+def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """Build a configuration from nested plain values; what is missing keeps its default.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
+    return build(TrainConfig(), values)
+
+
+def _range(low: float, high: float) -> str:
+    return f"at least {low:g}" if high == _INFINITE else f"{low:g} to {high:g}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

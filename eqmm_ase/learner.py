@@ -1,0 +1,260 @@
+"""What Lightning trains: the model, the moving average of its weights, its loss and its metrics."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from eqmm_ase.config import TrainConfig
+from eqmm_ase.dataset import Batch, collate
+from eqmm_ase.loss import Loss
+from eqmm_ase.metrics import ALL, ErrorSums, Metrics
+from eqmm_ase.model import MultiscaleModel, predict
+
+log = logging.getLogger(__name__)
+
+Tensors = Sequence[torch.Tensor]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and what to try."""
+
+
+class Learner(lightning.LightningModule):
+    """One training of one model.
+
+    Validation sees the moving average of the weights; the best of these averages is what becomes
+    the model file.
+
+    Parameters
+    ----------
+    model
+        With its statistics set.
+    loss
+        Fitted to the training data.
+    config
+        All settings.
+    total_steps
+        Steps until the learning rate is zero.
+    media, frame_ids
+        Names for reports: of the media, and of the training frames.
+    """
+
+    def __init__(
+        self,
+        model: MultiscaleModel,
+        loss: Loss,
+        config: TrainConfig,
+        total_steps: int,
+        media: Sequence[str],
+        frame_ids: Sequence[str],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.average = AveragedModel(
+            model, multi_avg_fn=moving_average(config.optimizer.ema_decay)
+        ).requires_grad_(False)
+        self.loss = loss
+        self.config = config
+        self.total_steps = total_steps
+        self.frame_ids = tuple(frame_ids)
+        self.metrics: dict[str, Metrics] = {}
+        self.last_loss = math.nan
+        self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "metrics": {}, "weights": None}
+        self._errors = ErrorSums(media)
+        self._validation_loss = torch.zeros(2, dtype=torch.float64)
+        self._weights = [p for p in model.parameters() if p.requires_grad]
+        self._outliers: set[int] = set()
+        self._earlier_seconds = 0.0
+        self._started = time.monotonic()
+
+    # --- training ---------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        """Loss of a batch; frames whose loss is not a number are named and left out."""
+        loss = self.loss(predict(self.model, batch.frames, create_graph=True), batch)
+        if not torch.isfinite(loss):
+            loss = self._loss_without_outliers(batch)
+        self.last_loss = float(loss.detach())
+        return loss
+
+    def backward(self, loss: torch.Tensor, *_: Any, **__: Any) -> None:
+        """Differentiate with respect to the weights only: positions are leaves of the graph too."""
+        loss.backward(inputs=self._weights)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step and move the average of the weights along."""
+        super().optimizer_step(*args, **kwargs)
+        self.average.update_parameters(self.model)
+
+    def configure_optimizers(self) -> Any:
+        """Adam with decoupled weight decay, and the schedule of `rate`."""
+        settings = self.config.optimizer
+        optimizer = torch.optim.AdamW(
+            self._weights,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step over the highest one: linear warm-up, then a cosine to zero."""
+        # A short training must not spend itself on warming up.
+        warmup_steps = min(self.config.optimizer.warmup_steps, self.total_steps // 10)
+        warmup = min(1.0, (step + 1) / (warmup_steps + 1))
+        return warmup * 0.5 * (1.0 + math.cos(math.pi * self.fraction_done(step)))
+
+    def fraction_done(self, step: int) -> float:
+        """Fraction of the budget of steps, or of time where that is scarcer, that is used up."""
+        done = step / self.total_steps
+        if (minutes := self.config.training.max_minutes) is not None:
+            done = max(done, self.seconds / (60.0 * minutes))
+        return min(done, 1.0)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that this training has taken, earlier runs of it included."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop when the time is used up."""
+        if self.fraction_done(self.global_step) >= 1.0:
+            self.trainer.should_stop = True
+
+    def _loss_without_outliers(self, batch: Batch) -> torch.Tensor:
+        loader: Any = self.trainer.train_dataloader
+        dataset = loader.dataset
+        good = []
+        for index in batch.index.tolist():
+            alone = dataset[index].to(self.device)
+            loss = self.loss(predict(self.model, alone.frames, create_graph=True), alone)
+            if torch.isfinite(loss):
+                good.append(alone)
+            elif index not in self._outliers:
+                self._outliers.add(index)
+                log.warning(
+                    "the loss of frame %s is not a finite number; it is left out",
+                    self.frame_ids[index],
+                )
+        if not good:
+            names = ", ".join(self.frame_ids[index] for index in batch.index.tolist())
+            raise TrainingError(
+                f"the loss of every frame of step {self.global_step} ({names}) is not a finite "
+                "number; lower optimizer.learning_rate or remove these frames"
+            )
+        rest = collate(good)
+        return self.loss(predict(self.model, rest.frames, create_graph=True), rest)
+
+    # --- validation -------------------------------------------------------------------------
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Add a batch to the errors of the averaged weights."""
+        with torch.enable_grad():
+            prediction = predict(self.averaged_model, batch.frames)
+        loss = float(self.loss(prediction, batch))
+        n_frames = batch.frames.n_frames
+        self._validation_loss += torch.tensor([loss * n_frames, n_frames], dtype=torch.float64)
+        self._errors.add(prediction, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Turn the sums of all processes into metrics and remember the best weights."""
+        sums, total = self._merged(self._errors.sums), self._merged(self._validation_loss)
+        self._errors.sums = sums
+        self.metrics = self._errors.result()
+        loss = float(total[0] / total[1])
+        self._errors = ErrorSums(self._errors.media)
+        self._validation_loss = torch.zeros(2, dtype=torch.float64)
+        self.log("validation_loss", loss)
+        self.log_dict(
+            {
+                f"validation/{name}_{kind}": value
+                for name, errors in self.metrics[ALL].items()
+                for kind, value in errors.items()
+            }
+        )
+        # A loss that is not a number is never better, yet weights must exist at the end.
+        if loss < self.best["loss"] or self.best["weights"] is None:
+            self.keep(loss)
+
+    def keep(self, loss: float) -> None:
+        """Remember the averaged weights of now as the best so far."""
+        weights = self.averaged_model.state_dict()
+        self.best = {
+            "loss": loss,
+            "step": self.global_step,
+            "metrics": self.metrics,
+            "weights": {
+                k: v.detach().cpu().clone() for k, v in self.averaged_model.state_dict().items()
+            },
+        }
+
+    def best_model(self) -> MultiscaleModel:
+        """Return a copy of the model with the best averaged weights."""
+        model = copy.deepcopy(self.averaged_model).cpu()
+        model.load_state_dict(self.best["weights"] or self.averaged_model.state_dict())
+        return model.requires_grad_(True).eval()
+
+    @property
+    def averaged_model(self) -> MultiscaleModel:
+        """The model with the moving average of the weights."""
+        model = self.average.module
+        assert isinstance(model, MultiscaleModel)
+        return model
+
+    def _merged(self, sums: torch.Tensor) -> torch.Tensor:
+        if self.trainer.world_size == 1:
+            return sums
+        gathered: Any = self.all_gather(sums.to(self.device))
+        return torch.as_tensor(gathered).sum(0).cpu()
+
+    # --- resuming ---------------------------------------------------------------------------
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
+        """Leave the row pointers on the CPU."""
+        return batch if device.type == "cpu" else batch.to(device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of: best weights, clock, random numbers."""
+        checkpoint["eqmm"] = {
+            "best": self.best,
+            "metrics": self.metrics,
+            "seconds": self.seconds,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Inverse of `on_save_checkpoint`."""
+        state = checkpoint["eqmm"]
+        self.best, self.metrics = state["best"], state["metrics"]
+        self._earlier_seconds, self._started = state["seconds"], time.monotonic()
+        torch.set_rng_state(state["random"])
+        if len(state["random_cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+
+
+def moving_average(decay: float) -> Any:
+    """Exponential moving average that is shorter at first, so that bad early weights fade.
+
+    decay_n = min(decay, (1 + n) / (10 + n)) after n steps.
+    """
+
+    def update(averaged: Tensors, current: Tensors, n_averaged: torch.Tensor | int) -> None:
+        n = int(n_averaged)
+        shortened = min(decay, (1.0 + n) / (10.0 + n))
+        get_ema_multi_avg_fn(shortened)(averaged, current, n)
+
+    return update

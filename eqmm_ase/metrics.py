@@ -1,0 +1,115 @@
+"""Errors in the units people quote, per medium and over all frames.
+
+Only sums are kept, so any number of frames can be added and sums of several processes merged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from eqmm_ase.dataset import Batch
+from eqmm_ase.units import KCAL_PER_MOL
+
+if TYPE_CHECKING:
+    from eqmm_ase.model import Prediction
+
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How one quantity is quoted."""
+
+    title: str
+    unit: str
+    factor: float
+    """Internal unit over quoted unit: divide by it."""
+    rows: str
+    """What its rows belong to: frame, qm or mm."""
+
+
+REPORTED = {
+    "energy": Quantity("energy", "kcal/mol", KCAL_PER_MOL, "frame"),
+    "qm_forces": Quantity("QM forces", "kcal/mol/Å", KCAL_PER_MOL, "qm"),
+    "mm_forces": Quantity("MM forces", "kcal/mol/Å", KCAL_PER_MOL, "mm"),
+    "mm_potential": Quantity("potential at MM sites", "kcal/mol/e", KCAL_PER_MOL, "mm"),
+    "charges": Quantity("charges", "e", 1.0, "qm"),
+    "dipole": Quantity("dipole", "e·Å", 1.0, "frame"),
+}
+ALL = "all"
+"""Key of the metrics over all media."""
+
+_COUNT, _ABSOLUTE, _SQUARE, _REFERENCE = range(4)
+
+
+class ErrorSums:
+    """Running sums of errors, from which MAE, RMSE and relative RMS errors follow.
+
+    Parameters
+    ----------
+    media
+        Names that the batches' medium numbers stand for.
+    """
+
+    def __init__(self, media: Sequence[str]) -> None:
+        self.media = tuple(media)
+        self.sums = torch.zeros(len(self.media), len(REPORTED), 4, dtype=torch.float64)
+
+    def add(self, prediction: Prediction, batch: Batch) -> None:
+        """Add a batch; labels that are not known (NaN) do not count."""
+        owner = {
+            "frame": batch.medium,
+            "qm": batch.medium[batch.frames.qm_frame_index()],
+            "mm": batch.medium[batch.frames.mm_frame_index()],
+        }
+        for number, (name, quantity) in enumerate(REPORTED.items()):
+            label = getattr(batch.labels, name).detach()
+            known = ~label.isnan()
+            error = torch.where(known, getattr(prediction, name).detach() - label, 0.0).double()
+            rows = torch.stack(
+                [
+                    known.double(),
+                    error.abs(),
+                    error.square(),
+                    label.double().nan_to_num().square(),
+                ],
+                dim=-1,
+            ).reshape(len(label), math.prod(label.shape[1:]), 4)
+            medium = owner[quantity.rows].cpu()
+            self.sums[:, number].index_add_(0, medium, rows.sum(1).cpu())
+
+    def result(self) -> dict[str, Metrics]:
+        """Metrics by medium and for `all`.
+
+        Returns
+        -------
+        dict
+            medium → quantity → ``count``, ``mae``, ``rmse`` in quoted units, and ``relative`` =
+            RMS(error) / RMS(reference) for all but the energy, whose zero is arbitrary.
+        """
+        results = {ALL: _metrics(self.sums.sum(0))}
+        for medium, sums in zip(self.media, self.sums, strict=True):
+            if found := _metrics(sums):
+                results[medium or "unnamed"] = found
+        return results
+
+
+def _metrics(sums: torch.Tensor) -> Metrics:
+    found: Metrics = {}
+    for (name, quantity), row in zip(REPORTED.items(), sums.tolist(), strict=True):
+        count = row[_COUNT]
+        if not count:
+            continue
+        found[name] = {
+            "count": int(count),
+            "mae": row[_ABSOLUTE] / count / quantity.factor,
+            "rmse": (row[_SQUARE] / count) ** 0.5 / quantity.factor,
+        }
+        if name != "energy" and row[_REFERENCE] > 0:
+            found[name]["relative"] = (row[_SQUARE] / row[_REFERENCE]) ** 0.5
+    return found

@@ -1,0 +1,133 @@
+"""Scales of a training set, fitted before the first step so that no weight needs tuning by system.
+
+The network learns what is left of the energy after one constant per element, in units of the
+forces, and sees the expansion coefficients of the potential in units of their own spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from eqmm_ase.electrostatics import expand
+from eqmm_ase.system import Frame, Frames
+
+_EXPANSION_FRAMES = 200
+_LENGTH = 1.0
+"""Å: energies change by about (RMS force) × 1 Å between the geometries of one molecule."""
+
+
+class Statistics(NamedTuple):
+    """What `MultiscaleModel.set_statistics` takes."""
+
+    atomic_energies: torch.Tensor
+    """(n_elements,) float64, eV, in the order of the sorted atomic numbers."""
+    energy_scale: float
+    """eV."""
+    potential_scale: torch.Tensor
+    """(l_max+1,) float64, V/Å^l."""
+
+
+def fit_statistics(frames: Sequence[Frame], l_max: int) -> Statistics:
+    """Fit the constants that a model is told before it is trained.
+
+    Parameters
+    ----------
+    frames
+        Training frames; at least one with an energy or QM forces.
+    l_max
+        Highest order of the expansion.
+
+    Returns
+    -------
+    Statistics
+
+    Raises
+    ------
+    ValueError
+        When no frame has an energy or QM forces.
+    """
+    elements = sorted({int(z) for frame in frames for z in frame.atomic_numbers})
+    forces = [np.ravel(frame.qm_forces) for frame in frames if frame.qm_forces is not None]
+    energies = [frame for frame in frames if frame.energy is not None]
+    if not forces and not energies:
+        raise ValueError("none of the training frames has an energy or QM forces: nothing to learn")
+    atomic_energies = fit_atomic_energies(energies, elements)
+    if forces:
+        energy_scale = _LENGTH * float(np.sqrt(np.mean(np.concatenate(forces) ** 2)))
+    else:
+        energy_scale = float(np.std(_residuals(energies, elements, atomic_energies)))
+    return Statistics(
+        atomic_energies=torch.from_numpy(atomic_energies),
+        energy_scale=energy_scale or 1.0,
+        potential_scale=fit_potential_scale(frames, l_max),
+    )
+
+
+def fit_atomic_energies(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:
+    """Least-squares energy per atom of each element.
+
+    E_f ≈ Σ_z n_fz ε_z. With one composition only the sum is determined; the smallest ε that give it
+    are taken, so that every element carries a share.
+
+    Parameters
+    ----------
+    frames
+        With energies in eV.
+    elements
+        Atomic numbers, ascending.
+
+    Returns
+    -------
+    (n_elements,) eV
+    """
+    if not frames:
+        return np.zeros(len(elements))
+    counts = _counts(frames, elements)
+    energies = np.array([frame.energy for frame in frames], dtype=np.float64)
+    solution, *_ = np.linalg.lstsq(counts, energies, rcond=None)
+    return np.asarray(solution)
+
+
+def fit_potential_scale(frames: Sequence[Frame], l_max: int) -> torch.Tensor:
+    """RMS of the expansion coefficients of each order over atoms and components.
+
+    Parameters
+    ----------
+    frames
+        Frames without charges do not count.
+    l_max
+        Highest order.
+
+    Returns
+    -------
+    (l_max+1,) V/Å^l, ones where no frame has charges.
+    """
+    charged = [frame for frame in frames if frame.n_mm and np.any(frame.mm_charges)]
+    if not charged:
+        return torch.ones(l_max + 1, dtype=torch.float64)
+    # A few hundred frames spread over the whole set fix a root mean square well enough.
+    stride = -(-len(charged) // _EXPANSION_FRAMES)
+    with torch.no_grad():
+        blocks = [expand(Frames.from_frames([frame]), l_max) for frame in charged[::stride]]
+    squares = torch.cat(blocks).pow(2).mean(0)  # ((l_max+1)²,)
+    return torch.stack(
+        [squares[order**2 : (order + 1) ** 2].mean().sqrt() for order in range(l_max + 1)]
+    )
+
+
+def _counts(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:
+    numbers = np.asarray(elements)
+    return np.stack(
+        [(np.asarray(f.atomic_numbers)[:, None] == numbers).sum(0) for f in frames]
+    ).astype(np.float64)
+
+
+def _residuals(
+    frames: Sequence[Frame], elements: Sequence[int], atomic_energies: np.ndarray
+) -> np.ndarray:
+    energies = np.array([frame.energy for frame in frames], dtype=np.float64)
+    return np.asarray(energies - _counts(frames, elements) @ atomic_energies)

@@ -1,0 +1,289 @@
+"""Train a model: dataset files and settings in, a model file out.
+
+Lightning runs the loop. What it calls an epoch is here a round: a fixed number of steps, then a
+validation and a checkpoint. Passes over the data do not matter, so large and small datasets are
+treated alike and a killed training repeats at most one round.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from torch.utils.data import DataLoader, Subset
+
+from eqmm_ase.atomic_write import refuse_unwritable
+from eqmm_ase.config import ConfigError, TrainConfig
+from eqmm_ase.dataset import Batch, RoundSampler, collate
+from eqmm_ase.domain import Domain
+from eqmm_ase.learner import Learner, TrainingError
+from eqmm_ase.loss import Loss
+from eqmm_ase.model import MultiscaleModel
+from eqmm_ase.model_file import save_model
+from eqmm_ase.progress import History, ProgressReport
+from eqmm_ase.statistics import fit_statistics
+from eqmm_ase.training_data import TrainingData
+from eqmm_ase.training_folder import AtomicCheckpoints, TrainingFolder
+
+__all__ = ["TrainingError", "train"]
+
+
+def train(
+    files: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    config: TrainConfig | None = None,
+    *,
+    restart: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Train a model on dataset files and write its model file.
+
+    A training that was interrupted goes on where its last checkpoint was, and ends with the same
+    weights as if it had not been interrupted (bit for bit on a CPU).
+
+    Parameters
+    ----------
+    files
+        `eqmm-dataset` files of one level of theory.
+    output
+        The model file to write; the training keeps its state in ``<output>.train/``.
+    config
+        Settings; the defaults when None.
+    restart
+        Throw away the state of an earlier training for the same output.
+    console
+        Where progress goes; standard error when None.
+
+    Returns
+    -------
+    Path
+        The model file.
+
+    Raises
+    ------
+    DatasetError, ConfigError, ValueError
+        Files or settings that cannot be used, or a folder that belongs to another training.
+    TrainingError
+        When the loss stops being a number.
+    OSError
+        When a file cannot be read or written.
+    """
+    if not files:
+        raise ConfigError("there are no dataset files to train on")
+    config = config or TrainConfig()
+    console = console or Console(stderr=True)
+    output = Path(output)
+    refuse_unwritable(output)
+    data = TrainingData.load([Path(path) for path in files], config)
+    config = replace(config, model=replace(config.model, elements=data.elements))
+    folder = TrainingFolder(output)
+    checkpoint = folder.prepare(config, data.content_hash, restart=restart)
+
+    rounds, steps_per_round = rounds_of(config)
+    lightning.seed_everything(config.training.seed, verbose=False)
+    learner = _learner(config, data, rounds * steps_per_round)
+    _announce(console, data, learner.model, checkpoint)
+    with _quiet_lightning(), _interrupts():
+        trainer = _trainer(config, folder, console, rounds, rounds * steps_per_round)
+        trainer.fit(
+            learner,
+            _training_batches(config, data, rounds, steps_per_round, trainer),
+            _validation_batches(config, data, trainer),
+            ckpt_path=checkpoint,
+            weights_only=True,
+        )
+    if trainer.is_global_zero:
+        if learner.best["weights"] is None:
+            learner.keep(float("nan"))
+        save_model(output, learner.best_model(), card(data, learner))
+        console.print(
+            f"{output} holds the weights of step {learner.best['step']} "
+            f"({learner.seconds / 60.0:.1f} min)",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return output
+
+
+def card(data: TrainingData, learner: Learner) -> dict[str, Any]:
+    """What the model file says about its training."""
+    return {
+        "method": data.method,
+        "charge_scheme": data.charge_scheme,
+        "training_set_hash": data.content_hash,
+        "n_training_frames": len(data.training),
+        "n_validation_frames": len(data.validation),
+        "metrics": {"validation": learner.best["metrics"]},
+        "domain": Domain.of(data.training_frames).to_dict(),
+        "media": list(data.training.media),
+        "training": learner.config.to_dict(),
+    }
+
+
+def rounds_of(config: TrainConfig) -> tuple[int, int]:
+    """Rounds, and steps per round; all rounds are equally long, and no step is added."""
+    wanted = config.training.max_steps
+    rounds = max(-(-wanted // config.training.validate_every), 1)
+    return rounds, wanted // rounds
+
+
+def _learner(config: TrainConfig, data: TrainingData, total_steps: int) -> Learner:
+    model = MultiscaleModel(config.model)
+    statistics = fit_statistics(data.training_frames, config.model.l_expansion)
+    model.set_statistics(*statistics)
+    if config.training.dtype == "float64":
+        model.double()
+    n_frames = len(data.training)
+    loss = Loss.fit(config.loss, (data.training[i] for i in range(n_frames)))
+    return Learner(model, loss, config, total_steps, data.training.media, data.training.frame_ids)
+
+
+def _trainer(
+    config: TrainConfig, folder: TrainingFolder, console: Console, rounds: int, total_steps: int
+) -> lightning.Trainer:
+    history = History(folder.history)
+    callbacks: list[Callback] = [
+        history,
+        ProgressReport(console, history, total_steps),
+        ModelCheckpoint(
+            folder.path,
+            folder.checkpoint.stem,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ),
+    ]
+    if config.training.patience is not None:
+        callbacks.append(
+            EarlyStopping("validation_loss", patience=config.training.patience, strict=False)
+        )
+    return lightning.Trainer(
+        accelerator=config.hardware.accelerator,
+        devices=config.hardware.devices,
+        num_nodes=config.hardware.num_nodes,
+        strategy=config.hardware.strategy,
+        max_epochs=rounds,
+        gradient_clip_val=config.optimizer.gradient_clip or None,
+        logger=_tensorboard(folder) if config.hardware.tensorboard else False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        inference_mode=False,  # validation differentiates too
+        default_root_dir=folder.path,
+    )
+
+
+def _tensorboard(folder: TrainingFolder) -> TensorBoardLogger:
+    try:
+        return TensorBoardLogger(folder.path, name="tensorboard", version="")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "setting hardware.tensorboard needs TensorBoard; pip install 'eqmm[tensorboard]'"
+        ) from error
+
+
+def _training_batches(
+    config: TrainConfig,
+    data: TrainingData,
+    rounds: int,
+    steps_per_round: int,
+    trainer: lightning.Trainer,
+) -> DataLoader[Batch]:
+    sampler = RoundSampler(
+        len(data.training),
+        config.training.batch_size,
+        steps_per_round,
+        config.training.seed,
+        trainer.global_rank,
+        trainer.world_size,
+    )
+    return _loader(data.training, sampler)
+
+
+def _validation_batches(
+    config: TrainConfig, data: TrainingData, trainer: lightning.Trainer
+) -> DataLoader[Batch] | None:
+    own = range(trainer.global_rank, len(data.validation), trainer.world_size)
+    if not len(data.validation):
+        return None
+    size = config.training.batch_size
+    batches = [list(range(i, min(i + size, len(own)))) for i in range(0, len(own), size)]
+    return _loader(Subset(data.validation, own), batches)
+
+
+def _loader(dataset: Any, batches: Any) -> DataLoader[Batch]:
+    # Its own generator: a loader draws a number from the global one whenever it starts.
+    return DataLoader(
+        dataset, batch_sampler=batches, collate_fn=collate, generator=torch.Generator()
+    )
+
+
+def _announce(
+    console: Console, data: TrainingData, model: MultiscaleModel, checkpoint: Path | None
+) -> None:
+    n_parameters = sum(p.numel() for p in model.parameters())
+    console.print(
+        f"{len(data.training)} training and {len(data.validation)} validation frames "
+        f"({data.how_split}), charges: {data.charge_scheme or 'none'}, "
+        f"{n_parameters} parameters",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if checkpoint is not None:
+        console.print(f"going on from {checkpoint}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's greetings and advice off the screen, and nothing else."""
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for advice in _ADVICE:
+            warnings.filterwarnings("ignore", advice)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+_ADVICE = (
+    # Frames are tensors already: worker processes would only copy them around.
+    ".*does not have many workers",
+    # The folder holds the checkpoint that is being resumed from.
+    "Checkpoint directory .* exists and is not empty",
+    # Lightning's use of torch, not ours.
+    ".*LeafSpec.* is deprecated",
+)
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Ctrl-C stays a KeyboardInterrupt; Lightning would make it an exit with status 1."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        if isinstance(stopped.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stopped
+        raise
+    finally:
+        if handler is not None and signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
