@@ -3,10 +3,10 @@
 The packed axis holds (l_max+1)² components, order l occupying the slice l² … (l+1)², components
 in e3nn's order and 'norm' normalisation: Σ_m Y_lm(a) Y_lm(b) = P_l(cos γ). With it
 
-    1/|r − x| = Σ_lm R_lm(x) I_lm(r),   R_lm = |x|^l Y_lm,   I_lm = Y_lm / |r|^(l+1),   |x| < |r|
+    1/|r − x| = Σ_lm R_lm(x) I_lm(r),  R_lm = |x|^l Y_lm,  I_lm = Y_lm / |r|^(l+1),  |x| < |r|
 
-All coefficients come from e3nn's Wigner 3j symbols, once, when a module is made; per call a handful of
-matrix products remains.
+All coefficients come from e3nn's Wigner 3j symbols, once, when a module is made; per call a
+handful of matrix products remains.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def irreps(l_max: int, channels: int = 1) -> o3.Irreps:
 def raising_matrix(l: int) -> torch.Tensor:
     """M with R_{l+1}(r)_c = Σ_ab R_l(r)_a r_b M_abc; (2l+1, 3, 2l+3), float64.
 
-    The same tensor gives all derivatives (the gradient of a harmonic of order l has one order only):
+    The same tensor gives all derivatives (a gradient of order l has components of one order only):
     ∂_b I_l,a = −(l+1) Σ_c M_abc I_{l+1,c}   and   ∂_b R_{l+1},c = (l+1) Σ_a M_abc R_l,a.
     """
     coupling = o3.wigner_3j(l, 1, l + 1, dtype=torch.float64)
@@ -102,7 +102,9 @@ def coupling(l_first: int, l_second: int, l_out: int, *, symmetric: bool = False
     Only paths with l1+l2+l3 even keep the parity (−1)^l, hence are invariant under inversion.
     Of a product of a tensor with itself (`symmetric`), l1 ≤ l2 says everything.
     """
-    paths, blocks, path_index, target = [], [], [], []
+    paths: list[tuple[int, int, int]] = []
+    target: list[int] = []
+    blocks, path_index = [], []
     for l1 in range(l_first + 1):
         for l2 in range(l1 if symmetric else 0, l_second + 1):
             for l3 in range(abs(l1 - l2), min(l1 + l2, l_out) + 1):
@@ -112,7 +114,9 @@ def coupling(l_first: int, l_second: int, l_out: int, *, symmetric: bool = False
                     n_components(l_first), n_components(l_second), 2 * l3 + 1, dtype=torch.float64
                 )
                 first, second = slice(l1**2, (l1 + 1) ** 2), slice(l2**2, (l2 + 1) ** 2)
-                block[first, second] = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
+                block[first, second] = (
+                    o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
+                )
                 path_index += [len(paths)] * (2 * l3 + 1)
                 target += range(l3**2, (l3 + 1) ** 2)
                 paths.append((l1, l2, l3))

@@ -11,8 +11,8 @@ import torch
 class ExactModule(torch.nn.Module):
     """A module whose constants are kept in float64 and rounded to the module's dtype, never back.
 
-    `module.float().double()` casts a buffer down and up and leaves it wrong by 1e-8: a Clebsch–Gordan
-    table like that breaks rotational symmetry at the same size.
+    `module.float().double()` casts a buffer down and up and leaves it wrong by 1e-8: a
+    Clebsch–Gordan table like that breaks rotational symmetry at the same size.
     """
 
     def __init__(self) -> None:

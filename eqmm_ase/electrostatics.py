@@ -4,10 +4,10 @@ Around atom i the potential of the MM charges is φ(R_i + x) = Σ_lm C^i_lm R_lm
 
     C^i_lm = k_e Σ_k q_k I_lm(r_k − R_i),        l = 0 … L
 
-(regular and irregular real solid harmonics R, I of `eqmm_ase.angular`): potential, field, field gradient,
-… in (L+1)² numbers. All derivatives are closed-form because ∇I_l is a combination of I_{l+1}; a
-gradient with respect to all charges' positions is then one matrix product, cheaper than
-tracing the harmonics.
+(regular and irregular real solid harmonics R, I of `eqmm_ase.angular`): potential, field, field
+gradient, … in (L+1)² numbers. All derivatives are closed-form because ∇I_l is a combination of
+I_{l+1}; a gradient with respect to all charges' positions is then one matrix product, cheaper
+than tracing the harmonics.
 
 Source: Lei, Yagi, Sugita, J. Chem. Phys. 160, 214109 (2024), there in Cartesian form; A. J. Stone,
 The Theory of Intermolecular Forces (2013), ch. 3, for the spherical one.
@@ -47,10 +47,44 @@ def expand(frames: Frames, l_max: int) -> torch.Tensor:
     n_qm, n_mm = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
     atoms, sites = frames.qm_positions.split(n_qm), frames.mm_positions.split(n_mm)
     charges = frames.mm_charges.split(n_mm)
-    tensors = [
-        _Expansion.apply(*frame, l_max) for frame in zip(atoms, sites, charges, strict=True)
-    ]
+    tensors = [_Expansion.apply(*frame, l_max) for frame in zip(atoms, sites, charges, strict=True)]
     return torch.cat(tensors, dim=1).T
+
+
+class Expansion:
+    """The same expansion with its own chain rule: values now, gradients from dE/dC later.
+
+    `tensors` is a leaf of the graph; what `pull_back` returns can be differentiated with respect to
+    dE/dC, hence the weights, but not positions. Training on forces needs no more, and
+    the second derivatives of the harmonics, the dearest part of a step, are never made.
+    """
+
+    def __init__(self, frames: Frames, l_max: int) -> None:
+        self.l_max = l_max
+        self._parts = []
+        n_qm, n_mm = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
+        with torch.no_grad():
+            for atoms, sites, charges in zip(
+                frames.qm_positions.detach().split(n_qm),
+                frames.mm_positions.detach().split(n_mm),
+                frames.mm_charges.detach().split(n_mm),
+                strict=True,
+            ):
+                harmonics = _pair_harmonics(atoms, sites, l_max + 1)
+                tensors = _sum_over_sites(harmonics, charges.unsqueeze(1), len(atoms))[..., 0]
+                self._parts.append((atoms, sites, charges, tensors, *harmonics))
+            packed = torch.cat([part[3] for part in self._parts], dim=1)
+        self.tensors = packed[: n_components(l_max)].T.clone().requires_grad_()  # (N, a)
+
+    def pull_back(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """dE/dC (N, a) → what C contributes to dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
+        columns = grad.T.split([len(part[0]) for part in self._parts], dim=1)
+        gradients = [
+            _ExpansionGradient.apply(self.l_max, column, *part)
+            for column, part in zip(columns, self._parts, strict=True)
+        ]
+        atoms, sites, charges = zip(*gradients, strict=True)
+        return torch.cat(atoms), torch.cat(sites), torch.cat(charges)
 
 
 class _Expansion(torch.autograd.Function):

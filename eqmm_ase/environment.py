@@ -1,10 +1,10 @@
-"""What the network sees of the MM charges: gauge-free tensors at every QM atom, linear in the charges."""
+"""What the network sees of the MM charges: gauge-free tensors at every QM atom."""
 
 from __future__ import annotations
 
 import torch
 
-from eqmm_ase.angular import degree_of_component, n_components
+from eqmm_ase.angular import degree_of_component
 from eqmm_ase.graph import EdgeGeometry, Edges
 from eqmm_ase.system import Frames
 
@@ -12,13 +12,14 @@ from eqmm_ase.system import Frames
 class EnvironmentFeatures(torch.nn.Module):
     """Packed tensors (a, N, 1 + n_near): the gauge-free Taylor expansion and near-field kernels.
 
-    Column 0 is C̃ in units of its typical size. The others are Σ_k q_k B_n(r_ik) Y_lm(r̂_ik) over charges
-    within the near cutoff: with them the network can tell a charge that nearly touches the electron
-    density, where the expansion converges slowly, from the same field made far away.
+    Column 0 is C̃ in units of its typical size. The others are Σ_k q_k B_n(r_ik) Y_lm(r̂_ik) over
+    charges within the near cutoff: with them the network can tell a charge that nearly touches the
+    electron density, where the expansion converges slowly, from the same field made far away.
     All are linear in the charges: superposition holds and no charges give exact zeros.
     """
 
     potential_scale: torch.Tensor
+    degree: torch.Tensor
 
     def __init__(self, l_max: int, near_cutoff: float, n_near: int) -> None:
         super().__init__()
@@ -28,16 +29,15 @@ class EnvironmentFeatures(torch.nn.Module):
 
     def forward(self, frames: Frames, tensors: torch.Tensor, edges: Edges) -> torch.Tensor:
         """`tensors`: `electrostatics.expand`, (N, a); `edges`: the QM graph."""
-        scaled = gauge_free(tensors, edges) / self.potential_scale[self.degree]
+        scaled = gauge_free(tensors, edges) / self.potential_scale.index_select(0, self.degree)
         return torch.cat([scaled.T.unsqueeze(2), self._near_field(frames)], dim=2)
 
     def _near_field(self, frames: Frames) -> torch.Tensor:
         pairs = self.near.near_field(frames)
-        strength = frames.mm_charges[pairs.sender] * pairs.envelope
+        strength = pairs.from_sender(frames.mm_charges) * pairs.envelope
         kernels = pairs.radial * strength.unsqueeze(1)  # (P, n_near)
-        outer = pairs.harmonics.unsqueeze(2) * kernels  # (a, P, n_near)
-        zeros = outer.new_zeros(len(outer), len(frames.qm_positions), outer.shape[2])
-        return zeros.index_add(1, pairs.receiver, outer)
+        outer = pairs.harmonics.T.unsqueeze(2) * kernels.unsqueeze(1)  # (P, a, n_near)
+        return pairs.sum_at_receiver(outer, len(frames.qm_positions)).transpose(0, 1)
 
 
 def gauge_free(tensors: torch.Tensor, edges: Edges) -> torch.Tensor:
@@ -49,14 +49,16 @@ def gauge_free(tensors: torch.Tensor, edges: Edges) -> torch.Tensor:
     """
     potential = tensors[:, 0]
     ones = torch.ones_like(potential)
-    weighted = potential.index_add(0, edges.receiver, edges.envelope * potential[edges.sender])
+    weighted = potential.index_add(0, edges.receiver, edges.envelope * edges.from_sender(potential))
     total = ones.index_add(0, edges.receiver, edges.envelope)
     difference = potential - weighted / total
     return torch.cat([difference.unsqueeze(1), tensors[:, 1:]], dim=1)
 
 
 class EnvironmentMix(torch.nn.Module):
-    """Environment tensors to feature channels: (a, N, 1 + n_near) → (a, N, channels), per order l."""
+    """Environment tensors to feature channels, a matrix per order l."""
+
+    degree: torch.Tensor
 
     def __init__(self, l_max: int, n_near: int, channels: int) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class EnvironmentMix(torch.nn.Module):
         weight[:, 1:] /= max(1, n_near) ** 0.5
         self.weight = torch.nn.Parameter(weight)
         self.register_buffer("degree", degree_of_component(l_max), persistent=False)
-        self.n_components = n_components(l_max)
 
     def forward(self, environment: torch.Tensor) -> torch.Tensor:
-        return torch.bmm(environment, self.weight[self.degree])
+        """(a, N, 1 + n_near) → (a, N, channels)."""
+        return torch.bmm(environment, self.weight.index_select(0, self.degree))

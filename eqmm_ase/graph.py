@@ -22,6 +22,22 @@ class Edges:
     envelope: torch.Tensor  # (E,), 0 at the cutoff
     harmonics: torch.Tensor  # ((l_max+1)², E), of the unit vector
 
+    # index_select and index_add along the first axis: several times faster than indexing,
+    # in the derivatives above all.
+
+    def from_sender(self, nodes: torch.Tensor) -> torch.Tensor:
+        """Senders' rows of (n, …), (E, …)."""
+        return nodes.index_select(0, self.sender)
+
+    def from_receiver(self, nodes: torch.Tensor) -> torch.Tensor:
+        """Receivers' rows of (n, …), (E, …)."""
+        return nodes.index_select(0, self.receiver)
+
+    def sum_at_receiver(self, messages: torch.Tensor, n: int) -> torch.Tensor:
+        """Σ over the edges of each receiver: (E, …) → (n, …)."""
+        zeros = messages.new_zeros(n, *messages.shape[1:])
+        return zeros.index_add(0, self.receiver, messages)
+
 
 class EdgeGeometry(torch.nn.Module):
     """Distances, radial basis and spherical harmonics of QM–QM or QM–MM pairs within a cutoff."""
@@ -45,7 +61,7 @@ class EdgeGeometry(torch.nn.Module):
     def _edges(
         self, receiver: torch.Tensor, sender: torch.Tensor, at: torch.Tensor, of: torch.Tensor
     ) -> Edges:
-        vectors = of[sender] - at[receiver]
+        vectors = of.index_select(0, sender) - at.index_select(0, receiver)
         distances = torch.linalg.vector_norm(vectors, dim=1)
         return Edges(
             receiver,

@@ -15,9 +15,10 @@ from eqmm_ase.graph import Edges
 
 
 class PackedLinear(torch.nn.Module):
-    """Mix channels within each order l: (a, n, c_in) → (a, n, c_out), no bias."""
+    """Mix channels within each order l, without a bias, which only l = 0 could have."""
 
     weight: torch.Tensor
+    degree: torch.Tensor
 
     def __init__(self, l_max: int, c_in: int, c_out: int, scale: float = 1.0) -> None:
         super().__init__()
@@ -26,7 +27,8 @@ class PackedLinear(torch.nn.Module):
         self.register_buffer("degree", degree_of_component(l_max), persistent=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return torch.bmm(features, self.weight[self.degree])
+        """(a, n, c_in) → (a, n, c_out)."""
+        return torch.bmm(features, self.weight.index_select(0, self.degree))
 
 
 class PackedProduct(ExactModule):
@@ -34,6 +36,10 @@ class PackedProduct(ExactModule):
 
     z^c_l3 = Σ_(l1,l2) w_(l1 l2 l3),c (x^c_l1 ⊗ y^c_l2)_l3
     """
+
+    tensor: torch.Tensor
+    gather: torch.Tensor
+    path: torch.Tensor
 
     def __init__(self, table: Coupling, l_out: int, channels: int) -> None:
         super().__init__()
@@ -48,7 +54,7 @@ class PackedProduct(ExactModule):
         n, channels = first.shape[1:]
         outer = (first.unsqueeze(1) * second.unsqueeze(0)).reshape(-1, n * channels)
         coupled = (self.tensor @ outer).reshape(-1, n, channels)
-        weighted = coupled * self.weight[self.path].unsqueeze(1)
+        weighted = coupled * self.weight.index_select(0, self.path).unsqueeze(1)
         return (self.gather @ weighted.flatten(1)).reshape(-1, n, channels)
 
 
@@ -60,7 +66,7 @@ def gather_matrix(table: Coupling, l_out: int) -> torch.Tensor:
 
 
 class EdgeWeights(torch.nn.Module):
-    """Radial weights of a message: an MLP of the distance and both ends' scalars, ending with the cutoff."""
+    """Weights of a message: an MLP of the distance and both ends' scalars, zero at the cutoff."""
 
     def __init__(self, channels: int, n_radial: int, hidden: int, n_out: int) -> None:
         super().__init__()
@@ -71,12 +77,15 @@ class EdgeWeights(torch.nn.Module):
     def forward(self, scalars: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(n, c) → (E, n_out)."""
         receiver, sender = self.ends(scalars).chunk(2, dim=1)
-        hidden = self.radial(edges.radial) + receiver[edges.receiver] + sender[edges.sender]
+        hidden = self.radial(edges.radial) + edges.from_receiver(receiver)
+        hidden = hidden + edges.from_sender(sender)
         return self.out(torch.nn.functional.silu(hidden)) * edges.envelope.unsqueeze(1)
 
 
 class Density(torch.nn.Module):
     """First message: the neighbours' scalars spread over the sphere, Σ_j R_l(ij) Y_lm(ij) s_j."""
+
+    degree: torch.Tensor
 
     def __init__(self, l_max: int, channels: int, n_radial: int, hidden: int) -> None:
         super().__init__()
@@ -87,21 +96,26 @@ class Density(torch.nn.Module):
         """(n, c) → (a, n, c)."""
         n, channels = scalars.shape
         weights = self.weights(scalars, edges).reshape(len(edges.sender), -1, channels)
-        radial = weights * scalars[edges.sender].unsqueeze(1)  # (E, l, c)
+        radial = weights * edges.from_sender(scalars).unsqueeze(1)  # (E, l, c)
         harmonics = edges.harmonics[: len(self.degree)].T.unsqueeze(2)  # (E, a, 1)
-        return _sum_edges(radial[:, self.degree] * harmonics, edges, n).transpose(0, 1)
+        messages = radial.index_select(1, self.degree) * harmonics
+        return edges.sum_at_receiver(messages, n).transpose(0, 1)
 
 
 class Message(ExactModule):
     """Later messages: Σ_j R_path(ij) (Y(ij) ⊗ x_j)_path over all paths (l1, l2 → l3)."""
+
+    steering: torch.Tensor
+    gather: torch.Tensor
+    path: torch.Tensor
 
     def __init__(self, l_max: int, channels: int, n_radial: int, hidden: int) -> None:
         super().__init__()
         table = coupling(l_max, l_max, l_max)
         self.weights = EdgeWeights(channels, n_radial, hidden, len(table.paths) * channels)
         n_out = len(table.target)
-        steering = table.tensor.permute(2, 1, 0).reshape(-1, n_components(l_max))
-        self.register_constant("steering", steering)  # (o·b, a)
+        steering = table.tensor.permute(1, 2, 0).flatten(1)
+        self.register_constant("steering", steering)  # (harmonics, o·features)
         self.register_constant("gather", gather_matrix(table, l_max))
         self.register_buffer("path", table.path, persistent=False)
         self.shape = (n_out, n_components(l_max))
@@ -110,16 +124,20 @@ class Message(ExactModule):
         """(a, n, c) → (a, n, c)."""
         n, channels = features.shape[1:]
         weights = self.weights(features[0], edges).reshape(len(edges.sender), -1, channels)
-        steering = self.steering @ edges.harmonics[: self.shape[1]]  # (o·b, E)
-        steering = steering.T.reshape(-1, *self.shape)
-        sent = features.transpose(0, 1)[edges.sender]  # (E, b, c)
-        messages = torch.bmm(steering, sent) * weights[:, self.path]  # (E, o, c)
-        received = _sum_edges(messages, edges, n)  # (n, o, c)
-        return torch.matmul(self.gather, received).transpose(0, 1)
+        steering = edges.harmonics[: self.shape[1]].T @ self.steering  # (E, o·b)
+        steering = steering.reshape(-1, *self.shape)
+        sent = edges.from_sender(features.transpose(0, 1))  # (E, b, c)
+        messages = torch.bmm(steering, sent) * weights.index_select(1, self.path)  # (E, o, c)
+        received = edges.sum_at_receiver(messages, n)  # (n, o, c)
+        gathered = self.gather @ received.transpose(0, 1).flatten(1)
+        return gathered.reshape(-1, n, channels)
 
 
 class InvariantUpdate(ExactModule):
     """An MLP on the scalars and the norms of every order adds to the scalars and gates the rest."""
+
+    orders: torch.Tensor
+    degree: torch.Tensor
 
     def __init__(self, l_max: int, channels: int, hidden: int) -> None:
         super().__init__()
@@ -139,11 +157,5 @@ class InvariantUpdate(ExactModule):
         norms = (squares + 1.0).sqrt() - 1.0  # smooth where the vector vanishes
         update = self.mlp(torch.cat([scalars, *norms], dim=1))
         update = update.reshape(len(scalars), -1, scalars.shape[1]).transpose(0, 1)  # (l, n, c)
-        gated = vectors * (1.0 + update[1:][self.degree])
+        gated = vectors * (1.0 + update[1:].index_select(0, self.degree))
         return torch.cat([(scalars + update[0]).unsqueeze(0), gated])
-
-
-def _sum_edges(messages: torch.Tensor, edges: Edges, n: int) -> torch.Tensor:
-    """Add messages (E, …) up at their receivers, (n, …)."""
-    zeros = messages.new_zeros(n, *messages.shape[1:])
-    return zeros.index_add(0, edges.receiver, messages)

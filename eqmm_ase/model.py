@@ -1,9 +1,10 @@
 """The multiscale model: E = Σ_i ε_i(R, C̃) + Σ_i Σ_lm M^i_lm(R, C̃) C^i_lm.
 
-C are the local multipole tensors of the MM potential (`electrostatics`), C̃ the same without gauge
-(`environment`). Both ε and M come from one equivariant message-passing network into which C̃ enters in
-every layer: M·C is then the permanent interaction, and C̃ inside M and ε the polarisation. All forces,
-the potential at the MM sites and the dipole are derivatives of this energy.
+C are the local multipole tensors of the MM potential (`electrostatics`), C̃ the same without
+gauge (`environment`). Both ε and M come from one equivariant message-passing network into which C̃
+enters in every layer: M·C is then the permanent interaction, and C̃ inside M and ε the
+polarisation. All forces, the potential at the MM sites and the dipole are derivatives of this
+energy.
 
 Source: Lei, Yagi, Sugita, J. Chem. Phys. 160, 214109 (2024).
 """
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from eqmm_ase.angular import coupling
-from eqmm_ase.electrostatics import expand
+from eqmm_ase.electrostatics import Expansion, expand
 from eqmm_ase.environment import EnvironmentFeatures, EnvironmentMix
 from eqmm_ase.graph import EdgeGeometry, Edges
 from eqmm_ase.interaction import Density, InvariantUpdate, Message, PackedLinear, PackedProduct
@@ -68,7 +69,6 @@ class Energies(NamedTuple):
 
     energy: torch.Tensor  # (F,) eV, float64
     charges: torch.Tensor  # (N,) e
-    tensors: torch.Tensor  # (N, (L+1)²) V/Å^l, the expansion the energy was made with
 
 
 class Prediction(NamedTuple):
@@ -95,7 +95,9 @@ class Layer(torch.nn.Module):
         table = coupling(l_max, config.l_expansion, l_max)
         self.polarise = PackedProduct(table, l_max, channels)
         self.mix_polarised = PackedLinear(l_max, channels, channels, scale=0.5)
-        self.many_body = PackedProduct(coupling(l_max, l_max, l_max, symmetric=True), l_max, channels)
+        self.many_body = PackedProduct(
+            coupling(l_max, l_max, l_max, symmetric=True), l_max, channels
+        )
         self.mix_many_body = PackedLinear(l_max, channels, channels, scale=0.5)
         self.invariants = InvariantUpdate(l_max, channels, config.hidden)
 
@@ -120,6 +122,7 @@ class MultiscaleModel(torch.nn.Module):
 
     atomic_energies: torch.Tensor
     energy_scale: torch.Tensor
+    element_index: torch.Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -131,8 +134,7 @@ class MultiscaleModel(torch.nn.Module):
         self.register_buffer("atomic_energies", torch.zeros(n_elements, dtype=torch.float64))
         self.register_buffer("energy_scale", torch.tensor(1.0))
 
-        l_edges = max(config.l_hidden, 1)
-        self.geometry = EdgeGeometry(config.cutoff, config.n_radial, l_edges)
+        self.geometry = EdgeGeometry(config.cutoff, config.n_radial, config.l_hidden)
         self.environment = EnvironmentFeatures(
             config.l_expansion, config.near_cutoff, config.n_near
         )
@@ -143,7 +145,9 @@ class MultiscaleModel(torch.nn.Module):
             Layer(config, first=i == 0) for i in range(config.n_layers)
         )
         self.charge_flow = ChargeFlow(channels, config.n_radial, config.hidden)
-        self.multipoles = Multipoles(config.l_hidden, config.l_expansion, channels)
+        self.multipoles = None
+        if config.l_expansion > 0:
+            self.multipoles = Multipoles(config.l_hidden, config.l_expansion, channels)
         self.atomic_energy = AtomicEnergy(channels, config.hidden)
 
     def set_statistics(
@@ -168,27 +172,32 @@ class MultiscaleModel(torch.nn.Module):
         ------
         UnknownElementError: names the element.
         """
+        return self.in_potential(frames, expand(frames, self.config.l_expansion))
+
+    def in_potential(self, frames: Frames, tensors: torch.Tensor) -> Energies:
+        """The same for an expansion (N, (L+1)²) of the MM potential made beforehand."""
         elements = self._elements(frames.atomic_numbers)
         owner = frames.qm_frame_index()
-        tensors = expand(frames, self.config.l_expansion)
         edges = self.geometry.qm(frames)
         environment = self.environment(frames, tensors, edges)
 
         state = torch.stack([frames.total_charge, frames.spin_multiplicity - 1.0], dim=1)
-        features = (self.embedding(elements) + self.conditioning(state)[owner]).unsqueeze(0)
+        features = (
+            self.embedding(elements) + self.conditioning(state).index_select(0, owner)
+        ).unsqueeze(0)
         for layer in self.layers:
             features = layer(features, edges, environment)
 
         charges = self.charge_flow(features[0], edges, frames)
         interaction = charges * tensors[:, 0]
-        if self.config.l_expansion:
+        if self.multipoles is not None:
             multipoles = self.multipoles(features).T
             interaction = interaction + (multipoles * tensors[:, 1:]).sum(1)
         atomic = self.energy_scale * self.atomic_energy(features[0]) + interaction
         # The offsets are 10³ times the interaction: they need float64.
-        atomic = atomic.double() + self.atomic_energies[elements]
+        atomic = atomic.double() + self.atomic_energies.index_select(0, elements)
         energy = atomic.new_zeros(frames.n_frames).index_add(0, owner, atomic)
-        return Energies(energy, charges, tensors)
+        return Energies(energy, charges)
 
     def _elements(self, atomic_numbers: torch.Tensor) -> torch.Tensor:
         elements = self.element_index[atomic_numbers]
@@ -207,24 +216,31 @@ class MultiscaleModel(torch.nn.Module):
 def predict(model: MultiscaleModel, frames: Frames, *, create_graph: bool = False) -> Prediction:
     """Energy, forces on QM and MM, potential at the MM sites, charges and dipole.
 
-    The dipole is dE/dF of a uniform potential gradient F: Σ_i (dE/dC^i_00 R_i + dE/dC^i_1).
+    The dipole is the derivative with respect to a uniform potential gradient,
+    Σ_i (dE/dC^i_00 R_i + dE/dC^i_1).
 
     Parameters
     ----------
-    create_graph: keep the graph, to train on derivatives.
+    create_graph: keep the graph, to train on all these; its leaves are the weights, not positions.
     """
     leaves = [frames.qm_positions, frames.mm_positions, frames.mm_charges]
     leaves = [leaf.detach().requires_grad_() for leaf in leaves]
     names = ("qm_positions", "mm_positions", "mm_charges")
     frames = replace(frames, **dict(zip(names, leaves, strict=True)))
-    out = model(frames)
-    gradients = torch.autograd.grad(
-        out.energy.sum(), [*leaves, out.tensors], create_graph=create_graph, materialize_grads=True
+    expansion = Expansion(frames, model.config.l_expansion)
+    out = model.in_potential(frames, expansion.tensors)
+    *direct, response = torch.autograd.grad(
+        out.energy.sum(),
+        [*leaves, expansion.tensors],
+        create_graph=create_graph,
+        materialize_grads=True,
     )
-    qm_gradient, mm_gradient, mm_potential, response = gradients
-    local = response[:, :1] * frames.qm_positions
+    carried = expansion.pull_back(response)
+    qm_gradient, mm_gradient, mm_potential = (a + b for a, b in zip(direct, carried, strict=True))
+
+    local = response[:, :1] * frames.qm_positions.detach()
     if response.shape[1] > 1:
         local = local + response[:, 1:4]
     dipole = local.new_zeros(frames.n_frames, 3).index_add(0, frames.qm_frame_index(), local)
-    energy, charges = (t if create_graph else t.detach() for t in (out.energy, out.charges))
+    energy, charges = (t if create_graph else t.detach() for t in out)
     return Prediction(energy, -qm_gradient, -mm_gradient, mm_potential, charges, dipole)

@@ -28,13 +28,13 @@ class ChargeFlow(torch.nn.Module):
         owner = frames.qm_frame_index()
         weight = torch.nn.functional.softplus(self.share(scalars)[:, 0])
         total = weight.new_zeros(frames.n_frames).index_add(0, owner, weight)
-        formal = (frames.total_charge / total)[owner] * weight
+        formal = (frames.total_charge / total).index_select(0, owner) * weight
         flow = self.flow(scalars, edges)[:, 0]
         return formal.index_add(0, edges.receiver, flow).index_add(0, edges.sender, -flow)
 
 
 class Multipoles(torch.nn.Module):
-    """Atomic multipoles M_lm, l = 1 … L, in e·Å^l: (a, N, c) → (a', N)."""
+    """Atomic multipoles M_lm, l = 1 … L, in e·Å^l, from the features' product with themselves."""
 
     def __init__(self, l_hidden: int, l_max: int, channels: int) -> None:
         super().__init__()
@@ -43,11 +43,12 @@ class Multipoles(torch.nn.Module):
         self.out = PackedLinear(l_max, channels, 1, scale=0.1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (a, N, c) → M_lm without l = 0, (a' − 1, N)."""
         return self.out(self.product(features, features))[1:, :, 0]
 
 
 class AtomicEnergy(torch.nn.Module):
-    """ε_i from the final scalars: (N, c) → (N,), in units of the energy scale."""
+    """ε_i from the final scalars, in units of the energy scale."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -56,4 +57,5 @@ class AtomicEnergy(torch.nn.Module):
         )
 
     def forward(self, scalars: torch.Tensor) -> torch.Tensor:
+        """(N, c) → (N,)."""
         return self.mlp(scalars)[:, 0]

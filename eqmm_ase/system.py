@@ -1,4 +1,4 @@
-"""The two forms a QM region in its charges takes: `Frame` (NumPy, one) and `Frames` (torch, a batch).
+"""A QM region in its charges: `Frame` (NumPy, one) and `Frames` (torch, a batch).
 
 A `Frame` is what files hold and users make; it may carry reference labels. `Frames` is what the
 network sees: several frames laid end to end without padding, frame f owning the rows
