@@ -196,9 +196,7 @@ class Learner(lightning.LightningModule):
             "loss": loss,
             "step": self.global_step,
             "metrics": self.metrics,
-            "weights": {
-                k: v.detach().cpu().clone() for k, v in self.averaged_model.state_dict().items()
-            },
+            "weights": {name: t.detach().cpu().clone() for name, t in weights.items()},
         }
 
     def best_model(self) -> MultiscaleModel:

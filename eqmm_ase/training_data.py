@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,15 +105,22 @@ def _read_validation(
     return frames, method, hashlib.sha256((content_hash + other_hash).encode()).hexdigest()
 
 
-def _refuse_other_method(
-    path: Path, method: dict[str, Any], first: Path, expected: dict[str, Any]
-) -> None:
+def different_level(method: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Say how two levels of theory differ; an empty text when they agree."""
     for key in LEVEL_OF_THEORY:
         if method.get(key) != expected.get(key):
-            raise DatasetError(
-                f"{path} was labelled with {key} {method.get(key)!r} but {first} with "
-                f"{expected.get(key)!r}; one model learns one level of theory"
-            )
+            return f"{key} {method.get(key)!r} and not {expected.get(key)!r}"
+    return ""
+
+
+def _refuse_other_method(
+    path: Path, method: Mapping[str, Any], first: Path, expected: Mapping[str, Any]
+) -> None:
+    if difference := different_level(method, expected):
+        raise DatasetError(
+            f"{path} was labelled with {difference} as {first}; "
+            "one model learns one level of theory"
+        )
 
 
 def _check_geometry(frame: Frame, number: int, path: Path) -> None:

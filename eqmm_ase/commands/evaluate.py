@@ -1,0 +1,60 @@
+"""`eqmm evaluate`: a table of errors, a JSON file, and parity plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for metrics.json and parity plots.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …")
+def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, device: str) -> None:
+    """Compare MODEL with the labels of the dataset file DATA, by medium."""
+    from rich.console import Console
+
+    from eqmm_ase.evaluate import evaluate as run
+    from eqmm_ase.evaluate import write_metrics
+    from eqmm_ase.model_file import load_model
+    from eqmm_ase.training_data import different_level, read_files
+
+    network, card = load_model(model)
+    frames, method, content_hash = read_files([data])
+    errors = Console(stderr=True)
+    if difference := different_level(method, card.get("method", {})):
+        errors.print(f"warning: {data} was labelled with {difference}", soft_wrap=True)
+    with errors.status(f"{len(frames)} frames"):
+        result = run(
+            network, frames, card.get("charge_scheme"), batch_size=batch_size, device=device
+        )
+    show_metrics(result.metrics, f"{model} on {data}: {result.n_frames} frames")
+    click.echo(f"{1000 * result.seconds_per_frame:.1f} ms per frame")
+    if output is not None:
+        from eqmm_ase.plots import plot_parity
+
+        output.mkdir(parents=True, exist_ok=True)
+        facts = {"model": str(model), "dataset": str(data), "dataset_hash": content_hash}
+        write_metrics(output / "metrics.json", result, facts)
+        written = plot_parity(result, output, data.name)
+        click.echo(f"metrics.json and {len(written)} parity plots are in {output}")
+
+
+def show_metrics(metrics: Mapping[str, Any], title: str) -> None:
+    """Print the table of errors, or nothing where there are none."""
+    from rich.console import Console
+
+    from eqmm_ase.tables import metrics_table
+
+    if metrics:
+        Console().print(metrics_table(metrics, title))

@@ -1,0 +1,167 @@
+"""Figures: parity of prediction and reference, and the learning curve."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.evaluate import Evaluation, Pairs
+from eqmm_ase.metrics import ALL, REPORTED
+
+PARITY = ("energy", "qm_forces", "mm_forces", "mm_potential", "charges", "dipole")
+"""Quantities that get a parity plot where there are labels."""
+
+_DENSE = 3000
+_BLUE, _ORANGE, _GREY = "#1f5f99", "#d1701a", "#808080"
+_STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "figure.dpi": 150,
+}
+
+
+def plot_parity(evaluation: Evaluation, folder: Path, title: str = "") -> list[Path]:
+    """Draw prediction against reference, and the error against reference, for every quantity.
+
+    Parameters
+    ----------
+    evaluation
+        From `eqmm_ase.evaluate.evaluate`.
+    folder
+        Gets ``parity_<quantity>.png``; must exist.
+    title
+        What was evaluated.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    written = []
+    for name in PARITY:
+        if name in evaluation.pairs:
+            path = folder / f"parity_{name}.png"
+            errors = evaluation.metrics[ALL][name]
+            with mpl.rc_context(_STYLE):
+                _save(_parity_figure(name, evaluation.pairs[name], errors, title), path)
+            written.append(path)
+    return written
+
+
+def plot_learning_curve(history: Path, path: Path) -> Path:
+    """Draw losses and validation errors over the steps of a training.
+
+    Parameters
+    ----------
+    history
+        ``history.csv`` of a training folder.
+    path
+        The PNG to write.
+
+    Raises
+    ------
+    ValueError
+        When the table is not that of a training.
+    """
+    with history.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "training_loss" not in rows[0]:
+        raise ValueError(f"{history} is not the history of a training")
+
+    def column(key: str) -> np.ndarray:
+        return np.array([float(row.get(key) or "nan") for row in rows])
+
+    with mpl.rc_context(_STYLE):
+        figure = _figure(8.0, 3.4)
+        losses, errors = figure.subplots(1, 2)
+        step = column("step")
+        _curve(losses, step, column("training_loss"), "training", _GREY)
+        _curve(losses, step, column("validation_loss"), "validation", _BLUE)
+        _logarithmic(losses, "loss")
+        _curve(errors, step, column("energy_mae"), "energy, kcal/mol", _BLUE)
+        _curve(errors, step, column("qm_forces_mae"), "QM forces, kcal/mol/Å", _ORANGE)
+        relative = 100.0 * column("mm_forces_relative")
+        _curve(errors, step, relative, "MM forces, % (relative RMS)", _GREY)
+        _logarithmic(errors, "validation error (MAE)")
+        _save(figure, path)
+    return path
+
+
+def _parity_figure(name: str, pairs: Pairs, errors: Mapping[str, float], title: str) -> Figure:
+    quantity = REPORTED[name]
+    figure = _figure(4.4, 5.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    low, high = _limits(np.concatenate([pairs.reference, pairs.predicted]))
+    upper.plot([low, high], [low, high], color=_GREY, linewidth=0.8, zorder=1)
+    _cloud(upper, pairs.reference, pairs.predicted)
+    upper.set(xlim=(low, high), ylim=(low, high), ylabel=f"model / {quantity.unit}")
+    upper.set_aspect("equal", adjustable="box")
+    text = f"MAE {errors['mae']:.3g}\nRMSE {errors['rmse']:.3g} {quantity.unit}"
+    if "relative" in errors:
+        text += f"\nrelative RMS {errors['relative']:.2%}"
+    text += f"\n{int(errors['count'])} values"
+    upper.text(0.04, 0.96, text, transform=upper.transAxes, va="top", fontsize=9)
+    upper.set_title(f"{quantity.title}{f' – {title}' if title else ''}", fontsize=11)
+
+    lower.axhline(0.0, color=_GREY, linewidth=0.8, zorder=1)
+    error = pairs.predicted - pairs.reference
+    _cloud(lower, pairs.reference, error)
+    reach = 1.1 * float(np.abs(error).max()) or 1.0
+    zero = " − mean" if name == "energy" else ""
+    lower.set(ylim=(-reach, reach), ylabel="error", xlabel=f"reference{zero} / {quantity.unit}")
+    figure.align_ylabels()
+    return figure
+
+
+def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """Points where they can be told apart, their density where they cannot."""
+    if len(x) <= _DENSE:
+        axes.scatter(x, y, s=9, alpha=0.55, color=_BLUE, edgecolors="none", zorder=2)
+        return
+    axes.hexbin(x, y, gridsize=90, norm=LogNorm(), cmap="viridis_r", mincnt=1, zorder=2)
+
+
+def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, color: str) -> None:
+    known = np.isfinite(y)
+    if known.any():
+        marker = "o" if known.sum() < 60 else ""
+        axes.plot(
+            x[known], y[known], color=color, label=label, lw=1.4, marker=marker, markersize=3.0
+        )
+
+
+def _logarithmic(axes: Axes, label: str) -> None:
+    axes.set(yscale="log", xlabel="step", ylabel=label)
+    axes.grid(True, which="major", color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    margin = 0.04 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)  # no window, whatever backend is configured
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,146 @@
+"""Tables for the terminal: errors by medium, and what a model or dataset file holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from rich.table import Table
+
+from eqmm_ase.dataset_format import FIELDS
+from eqmm_ase.metrics import ALL, REPORTED, Metrics
+from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.system import Frame
+from eqmm_ase.validation import composition
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def metrics_table(metrics: Mapping[str, Metrics], title: str = "") -> Table:
+    """Errors of every quantity; one block per medium where there are several."""
+    table = Table(title=title or None, title_justify="left")
+    table.add_column("medium")
+    table.add_column("quantity")
+    for name in ("MAE", "RMSE"):
+        table.add_column(name, justify="right")
+    table.add_column("unit")
+    table.add_column("relative RMS", justify="right")
+    table.add_column("values", justify="right")
+    media = [name for name in metrics if name != ALL]
+    for medium in media if len(media) == 1 else [*media, ALL]:
+        for i, (name, errors) in enumerate(metrics[medium].items()):
+            relative = f"{errors['relative']:.2%}" if "relative" in errors else ""
+            table.add_row(
+                medium if i == 0 else "",
+                REPORTED[name].title,
+                f"{errors['mae']:.4f}",
+                f"{errors['rmse']:.4f}",
+                REPORTED[name].unit,
+                relative,
+                f"{int(errors['count'])}",
+            )
+        table.add_section()
+    return table
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a file is HDF5, by its first bytes.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+        When there is no such file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected a model file or a dataset file")
+    with path.open("rb") as file:
+        return file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
+
+
+def dataset_table(path: Path) -> Table:
+    """What a dataset file holds: systems, sizes, media, method, and how many labels."""
+    with ReferenceData(path) as data:
+        frames = data.load()
+        rows = {
+            "frames": str(len(data)),
+            "elements": _symbols(data.elements),
+            "QM regions": _counted(composition(f.atomic_numbers) for f in frames),
+            "QM atoms": _range(data.n_qm),
+            "MM charges": _range(data.n_mm),
+            "total charges": _counted(f"{f.total_charge:+d}" for f in frames),
+            "spin multiplicities": _counted(str(f.spin_multiplicity) for f in frames),
+            "media": _counted(f.medium or "unnamed" for f in frames),
+            "trajectories": str(len(data.sources)),
+            **{f"method: {key}": str(value) for key, value in data.method.items()},
+            **_coverage(frames, data.charge_schemes),
+            "content hash": data.content_hash,
+        }
+    return _facts(f"{path}: eqmm-dataset", rows)
+
+
+def model_table(path: Path, card: Mapping[str, Any]) -> Table:
+    """What a model's card says of it."""
+    domain = card.get("domain", {})
+    sizes = domain.get("n_qm") or []
+    closest = domain.get("closest_mm")
+    rows = {
+        "elements": _symbols(card["elements"]),
+        "cutoff": f"{card['cutoff']:g} Å",
+        "expansion order L": str(card["l_expansion"]),
+        "parameters": str(card.get("n_parameters", "unknown")),
+        "charges": card.get("charge_scheme") or "none",
+        "QM regions seen": ", ".join(domain.get("compositions", [])),
+        "QM atoms seen": _range(np.array(sizes)) if sizes else "",
+        "total charges seen": ", ".join(f"{q:+d}" for q in domain.get("total_charges", [])),
+        "spin multiplicities seen": ", ".join(map(str, domain.get("spin_multiplicities", []))),
+        "closest MM charge seen": f"{closest:.2f} Å" if closest is not None else "",
+        "media seen": ", ".join(medium or "unnamed" for medium in card.get("media", [])),
+        "training frames": str(card.get("n_training_frames", "")),
+        **{f"method: {key}": str(value) for key, value in card.get("method", {}).items()},
+        "training set hash": card.get("training_set_hash", ""),
+        "made by": f"EqMM {card.get('eqmm_version', 'unknown')}, {card.get('created', '')}",
+    }
+    return _facts(f"{path}: eqmm-model", {key: value for key, value in rows.items() if value})
+
+
+def _facts(title: str, rows: Mapping[str, str]) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in rows.items():
+        table.add_row(key, value)
+    return table
+
+
+def _coverage(frames: Sequence[Frame], schemes: Iterable[str]) -> dict[str, str]:
+    """How many frames know each label."""
+    labels = [name for name, field in FIELDS.items() if field.label and name != "cell"]
+    counts = {n: sum(getattr(frame, n) is not None for frame in frames) for n in labels}
+    counts |= {f"charges/{s}": sum(s in frame.charges for frame in frames) for s in schemes}
+    total = len(frames)
+    return {
+        f"label: {name}": "all frames" if count == total else f"{count} of {total} frames"
+        for name, count in counts.items()
+    }
+
+
+def _symbols(numbers: Iterable[int]) -> str:
+    return " ".join(chemical_symbols[z] for z in numbers)
+
+
+def _counted(values: Iterable[str]) -> str:
+    counts = Counter(values)
+    return ", ".join(f"{value} ({count})" for value, count in counts.most_common())
+
+
+def _range(values: np.ndarray) -> str:
+    if not len(values):
+        return "none"
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"
