@@ -1,0 +1,1 @@
+"""Reference data for EqMM: sample molecules in their surroundings, label them with PySCF."""

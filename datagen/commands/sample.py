@@ -1,0 +1,185 @@
+"""``eqmm-datagen sample``: from a molecule to frames."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from datagen.sampling import (
+    RECOMMENDED_RADIUS,
+    SamplingError,
+    SamplingProgress,
+    SamplingSettings,
+    describe,
+)
+from datagen.sampling import sample as sample_frames
+from datagen.solute import read_solute
+from datagen.solvents import solvent_names
+from eqmm_ase.reference_data import write_frames
+
+_DEFAULT = SamplingSettings()
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("molecule")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Dataset file to write.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@click.option("--solvent", default=_DEFAULT.solvent, help=f"One of {', '.join(solvent_names())}.")
+@click.option("--frames", default=_DEFAULT.n_frames, help="Frames in all.")
+@click.option(
+    "--trajectories",
+    default=_DEFAULT.trajectories,
+    help="Independent trajectories that the frames are taken from.",
+)
+@click.option("--interval", default=_DEFAULT.interval, help="Between frames, ps.")
+@click.option(
+    "--temperature",
+    "temperatures",
+    multiple=True,
+    default=_DEFAULT.temperatures,
+    help="K. Given several times, the trajectories take them in turn, all at the density of the "
+    "first: hotter ones widen the range of geometries.",
+)
+@click.option(
+    "--radius",
+    default=_DEFAULT.radius,
+    help="Whole residues with an atom this near to a QM atom are kept, Å.",
+)
+@click.option(
+    "--equilibration",
+    default=_DEFAULT.equilibration,
+    help="At 1 bar, once for all trajectories, ps.",
+)
+@click.option(
+    "--decorrelation",
+    default=_DEFAULT.decorrelation,
+    help="In which each trajectory forgets the common start, ps.",
+)
+@click.option("--charge", type=int, help="Total charge, e.  [default: from the formal charges]")
+@click.option(
+    "--multiplicity", type=int, help="Spin multiplicity 2S+1.  [default: from the radicals]"
+)
+@click.option("--seed", default=1, help="Equal seeds give equal frames on the CPU.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: all cores]")
+@click.option("--platform", help="OpenMM platform.  [default: the fastest]")
+def sample(
+    molecule: str,
+    output: Path,
+    overwrite: bool,
+    solvent: str,
+    frames: int,
+    trajectories: int,
+    interval: float,
+    temperatures: tuple[float, ...],
+    radius: float,
+    equilibration: float,
+    decorrelation: float,
+    charge: int | None,
+    multiplicity: int | None,
+    seed: int,
+    workers: int | None,
+    platform: str | None,
+) -> None:
+    """Put MOLECULE into solvent, run molecular dynamics, and cut frames out of it.
+
+    MOLECULE is a SMILES string or a structure file (xyz, sdf, mol, pdb). It gets GAFF2 parameters
+    and AM1-BCC charges, a box of solvent large enough for the radius, and several trajectories
+    from one equilibrated start. A frame is the molecule and all whole solvent molecules around
+    it, without labels; `eqmm-datagen label` computes those.
+
+    Finished trajectories are kept in OUTPUT.parts until the output is written: an interrupted
+    run goes on when the same command is given again.
+    """
+    settings = SamplingSettings(
+        solvent=solvent,
+        n_frames=frames,
+        trajectories=trajectories,
+        interval=interval,
+        temperatures=tuple(temperatures),
+        radius=radius,
+        equilibration=equilibration,
+        decorrelation=decorrelation,
+        seed=seed,
+    )
+    _check_output(output, overwrite)
+    solute = read_solute(molecule, total_charge=charge, spin_multiplicity=multiplicity, seed=seed)
+    if radius < RECOMMENDED_RADIUS:
+        click.echo(
+            f"note: clusters of {radius:g} Å miss some of the surroundings; "
+            f"{RECOMMENDED_RADIUS:g} Å or more are recommended",
+            err=True,
+        )
+    parts = output.with_name(output.name + ".parts")
+    with _ShownProgress(settings.duration) as progress:
+        result = sample_frames(
+            solute, settings, folder=parts, workers=workers, platform=platform, progress=progress
+        )
+    write_frames(output, result, {"sampling": describe(solute, settings)})
+    shutil.rmtree(parts)
+    sizes = [frame.n_mm for frame in result]
+    click.echo(
+        f"{output}: {len(result)} frames of {solute.name} in {solvent}, "
+        f"{min(sizes)} to {max(sizes)} charges"
+    )
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    """Say at once what would go wrong at the end."""
+    if not output.parent.is_dir():
+        raise SamplingError(f"the folder {output.parent} does not exist")
+    if output.exists() and not overwrite:
+        raise SamplingError(f"{output} exists already; --overwrite replaces it")
+
+
+class _ShownProgress(SamplingProgress):
+    """Bar in picoseconds, with rate and time left."""
+
+    def __init__(self, duration: float) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.1f}/{task.total:.1f} ps"),
+            _Rate(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=Console(stderr=True),
+        )
+        self._task = self._bar.add_task("", total=duration)
+
+    def stage(self, name: str) -> None:
+        self._bar.update(self._task, description=name)
+
+    def advance(self, picoseconds: float) -> None:
+        self._bar.advance(self._task, picoseconds)
+
+    def __enter__(self) -> _ShownProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+class _Rate(ProgressColumn):
+    """Picoseconds per second, lately."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.2f} ps/s" if task.speed else "")

