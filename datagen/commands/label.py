@@ -1,0 +1,175 @@
+"""``eqmm-datagen label``: from frames to a dataset with reference labels."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from datagen.campaign import label_frames
+from datagen.errors import CampaignError
+from datagen.method import Method
+from datagen.progress import Progress, Summary
+from eqmm_ase.reference_data import read_frames
+
+_DEFAULT = Method()
+_SPEED_WINDOW = 1800.0  # s; labels take from half a second to minutes
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("frames", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Dataset file to write.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace an output that this campaign did not make."
+)
+@click.option(
+    "--functional",
+    default=_DEFAULT.functional,
+    help="As PySCF spells it, or `hf` for Hartree–Fock.",
+)
+@click.option("--basis", default=_DEFAULT.basis, help="Basis set.")
+@click.option("--dispersion", help="d3bj, d3zero, d4 …  [default: none]")
+@click.option(
+    "--density-fit/--no-density-fit",
+    default=_DEFAULT.density_fit,
+    help="Fit Coulomb and exchange integrals.",
+)
+@click.option("--grid-level", default=_DEFAULT.grid_level, help="Integration grid, 0 to 9.")
+@click.option("--conv-tol", default=_DEFAULT.conv_tol, help="Energy threshold, Hartree.")
+@click.option("--conv-tol-grad", default=_DEFAULT.conv_tol_grad, help="Gradient threshold.")
+@click.option("--max-cycle", default=_DEFAULT.max_cycle, help="SCF cycles on each rung.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes, one thread each.  [default: all cores]",
+)
+@click.option(
+    "--campaign",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that keeps finished frames.  [default: OUTPUT.campaign]",
+)
+@click.option("--retry-failed", is_flag=True, help="Compute frames that failed before once more.")
+def label(
+    frames: Path,
+    output: Path,
+    overwrite: bool,
+    functional: str,
+    basis: str,
+    dispersion: str | None,
+    density_fit: bool,
+    grid_level: int,
+    conv_tol: float,
+    conv_tol_grad: float,
+    max_cycle: int,
+    workers: int | None,
+    campaign: Path | None,
+    retry_failed: bool,
+) -> int:
+    """Compute the labels of FRAMES, an eqmm-dataset file, with PySCF in electrostatic embedding.
+
+    Energy, forces on QM atoms and MM sites, the QM potential at the MM sites, Mulliken and Löwdin
+    charges, and the dipole. Finished frames are kept in the campaign folder: an interrupted run
+    goes on when the same command is given again. A frame that fails is left out of the output,
+    with its reason in the table; exit code 1 says that there was one.
+    """
+    method = Method(
+        functional=functional,
+        basis=basis,
+        dispersion=dispersion,
+        density_fit=density_fit,
+        grid_level=grid_level,
+        conv_tol=conv_tol,
+        conv_tol_grad=conv_tol_grad,
+        max_cycle=max_cycle,
+    )
+    folder = campaign or output.with_name(output.name + ".campaign")
+    _check_output(output, frames, folder, overwrite)
+    with _ShownProgress() as shown:
+        summary = label_frames(
+            read_frames(frames),
+            method,
+            folder,
+            workers=workers or _cores(),
+            output=output,
+            retry_failed=retry_failed,
+            on_progress=shown.update,
+        )
+    Console().print(_table(summary, output))
+    return 0 if summary.done == summary.total else 1
+
+
+def _check_output(output: Path, frames: Path, folder: Path, overwrite: bool) -> None:
+    """Say at once what would go wrong at the end."""
+    if not output.parent.is_dir():
+        raise CampaignError(f"the folder {output.parent} does not exist")
+    if output.resolve() == frames.resolve():
+        raise CampaignError(f"{output} is the input; give the labels another name")
+    if output.exists() and not folder.is_dir() and not overwrite:
+        raise CampaignError(f"{output} exists already; --overwrite replaces it")
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
+def _table(summary: Summary, output: Path) -> Table:
+    table = Table(title=str(output) if summary.done else "no labels")
+    table.add_column("frames", justify="right")
+    table.add_column("outcome")
+    table.add_column("for example", overflow="fold")
+    table.add_row(str(summary.done), "done", "")
+    if summary.warned:
+        table.add_row(str(summary.warned), "of them with a warning", "see the campaign's ledger")
+    for reason, count, message in summary.failures:
+        table.add_row(str(count), f"failed: {reason}", message)
+    return table
+
+
+class _ShownProgress:
+    """Bar with rate, time left and failures; frames of an earlier run do not count as fast."""
+
+    def __init__(self) -> None:
+        self._bar = Bar(
+            TextColumn("labelling"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("[red]{task.fields[failed]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=Console(stderr=True),
+            speed_estimate_period=_SPEED_WINDOW,
+        )
+
+    def update(self, progress: Progress) -> None:
+        finished = progress.done + progress.failed
+        if not self._bar.tasks:
+            self._bar.add_task("", total=progress.total, completed=finished, rate="", failed="")
+        task = self._bar.tasks[0]
+        self._bar.update(
+            task.id,
+            completed=finished,
+            rate=f"{3600 * task.speed:.0f}/h" if task.speed else "",
+            failed=f"{progress.failed} failed" if progress.failed else "",
+        )
+
+    def __enter__(self) -> _ShownProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()

@@ -1,0 +1,35 @@
+"""What can go wrong with a label, one class a reason, so that a campaign can count reasons.
+
+Every message is one sentence that a person can act on. All classes survive pickling, because they
+travel from worker processes to the campaign.
+"""
+
+from __future__ import annotations
+
+
+class MethodError(ValueError):
+    """The electronic-structure method does not exist or PySCF cannot run it."""
+
+
+class InvalidFrameError(ValueError):
+    """The frame cannot be computed as it stands: shapes, NaN, electron count, contacts."""
+
+
+class SCFNotConvergedError(RuntimeError):
+    """No rung of the rescue ladder reached self-consistency; there is no label."""
+
+
+class LabelCheckError(RuntimeError):
+    """A computed label contradicts itself and is thrown away."""
+
+
+class WorkerDiedError(RuntimeError):
+    """The process that computed the frame ended without an answer (killed, out of memory)."""
+
+
+class CampaignError(ValueError):
+    """The campaign folder cannot be used as asked."""
+
+
+class DiskFullError(RuntimeError):
+    """There is no room to store a result; the campaign goes on once there is."""

@@ -1,0 +1,97 @@
+"""Frames as bytes: the content hash that names them and the files that keep them.
+
+A stored frame is a NumPy ``.npz`` archive, readable without this package. Its SHA-256 is kept
+elsewhere (in the ledger), so that a file that was cut short or altered is recognised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datagen.method import Method
+from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.system import Frame
+
+_CHARGES = "charges/"
+_ID_LENGTH = 32  # hexadecimal digits: 128 bits, no collisions in any conceivable campaign
+
+
+def frame_id(frame: Frame, method: Method) -> str:
+    """Name of a label: a hash of what it depends on, the QM region, its charges and the method.
+
+    Where the frame came from does not enter; neither do program versions, which are recorded
+    beside the labels instead, so that an upgrade does not orphan a campaign.
+    """
+    digest = hashlib.sha256(json.dumps(method.settings(), sort_keys=True).encode())
+    digest.update(f"{frame.total_charge},{frame.spin_multiplicity},{frame.n_qm}".encode())
+    digest.update(np.ascontiguousarray(frame.atomic_numbers, dtype="<i8").tobytes())
+    for array in (frame.qm_positions, frame.mm_positions, frame.mm_charges):
+        exact = np.ascontiguousarray(array, dtype="<f8") + 0.0  # −0.0 and 0.0 are the same place
+        digest.update(exact.tobytes())
+    return digest.hexdigest()[:_ID_LENGTH]
+
+
+def to_bytes(frame: Frame) -> bytes:
+    """The frame with all labels that it has, as an uncompressed ``.npz`` archive."""
+    known: dict[str, Any] = {
+        f.name: getattr(frame, f.name)
+        for f in fields(frame)
+        if f.name != "charges" and getattr(frame, f.name) is not None
+    }
+    known |= {_CHARGES + scheme: values for scheme, values in frame.charges.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **known)
+    return buffer.getvalue()
+
+
+def from_bytes(content: bytes) -> Frame:
+    """The frame that `to_bytes` stored."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        values = {name: archive[name] for name in archive.files}
+    charges = {
+        name.removeprefix(_CHARGES): values.pop(name)
+        for name in list(values)
+        if name.startswith(_CHARGES)
+    }
+    plain = {name: value.item() if value.ndim == 0 else value for name, value in values.items()}
+    return Frame(**plain, charges=charges)
+
+
+def checksum(content: bytes) -> str:
+    """SHA-256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_result(path: Path, frame: Frame, name: str) -> str:
+    """Write a labelled frame under its ``frame_id``, completely or not at all.
+
+    Returns
+    -------
+    The checksum of the file.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written; nothing is left behind.
+    """
+    content = to_bytes(replace(frame, frame_id=name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return checksum(content)
+
+
+def read_result(path: Path, expected_checksum: str) -> Frame | None:
+    """The labelled frame in a file, or None when the file is missing or not what was written."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return from_bytes(content) if checksum(content) == expected_checksum else None

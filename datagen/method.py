@@ -1,0 +1,217 @@
+"""The electronic-structure method of a set of labels: chosen once, validated once, recorded.
+
+A `Method` holds everything that a label depends on besides the frame. Its settings enter the
+content hash of every frame; the program versions are recorded beside them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from datagen.errors import MethodError
+
+_PROGRAMS = ("pyscf", "pyscf-dispersion")
+_PROBE_ELEMENTS = ("H", "C", "O", "He", "Fe", "I", "Au", "U")
+_MAX_GRID_LEVEL = 9
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the QM region is computed; hashable, comparable, plain values only.
+
+    Closed shells run restricted, spin multiplicities above 1 unrestricted. Raises `MethodError`
+    (a ValueError) at once when PySCF has no such functional, basis set or dispersion correction.
+    """
+
+    functional: str = "b3lyp"
+    """A functional as PySCF spells it (`b3lyp`, `pbe0`, `wb97x-d3bj` …), or `hf`."""
+
+    basis: str = "6-31g*"
+    """A basis set name; effective core potentials that belong to it are used with it."""
+
+    dispersion: str | None = None
+    """`d3bj`, `d3zero`, `d3bjm`, `d3zerom`, `d3op`, `d4`, with `2b`/`atm` suffixes; or None."""
+
+    density_fit: bool = True
+    """Fit the density of the Coulomb and exchange integrals with PySCF's default auxiliary set."""
+
+    grid_level: int = 3
+    """Level 0–9 of the integration grid (ignored by `hf`)."""
+
+    conv_tol: float = 1e-10
+    """Largest change of the energy in the last SCF cycle, Hartree."""
+
+    conv_tol_grad: float = 1e-6
+    """Largest norm of the orbital gradient at the end. Forces are off by about as much, in
+    Hartree/Bohr, and by no more depend on the density that the SCF started from."""
+
+    max_cycle: int = 60
+    """SCF cycles on each rung of the rescue ladder."""
+
+    def __post_init__(self) -> None:
+        for name in ("functional", "basis"):
+            object.__setattr__(self, name, str(getattr(self, name)).strip().lower())
+        dispersion = (self.dispersion or "").strip().lower()
+        object.__setattr__(self, "dispersion", dispersion or None)
+        _check_numbers(self)
+        _check_functional(self.functional)
+        _check_basis(self.basis)
+        _check_dispersion(self)
+
+    @property
+    def is_dft(self) -> bool:
+        """Whether a functional is used at all."""
+        return self.functional != "hf"
+
+    @property
+    def has_dispersion(self) -> bool:
+        """Whether a dispersion correction is added, by name or as part of the functional."""
+        return _parsed_dispersion(self) is not None
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the labels depend on, as plain JSON values."""
+        return asdict(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings with program and versions: the `method` attribute of a dataset file."""
+        return {**self.settings(), "program": "pyscf", "versions": program_versions()}
+
+
+def program_versions() -> dict[str, str]:
+    """Versions of the programs that make the labels, by name."""
+    found = {}
+    for name in _PROGRAMS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_numbers(method: Method) -> None:
+    if not 0 <= method.grid_level <= _MAX_GRID_LEVEL:
+        raise MethodError(f"grid_level is {method.grid_level}; expected 0 to {_MAX_GRID_LEVEL}")
+    for name in ("conv_tol", "conv_tol_grad"):
+        if not 0.0 < getattr(method, name) < 1.0:
+            raise MethodError(f"{name} is {getattr(method, name)}; expected between 0 and 1")
+    if method.max_cycle < 1:
+        raise MethodError(f"max_cycle is {method.max_cycle}; expected at least 1")
+
+
+def _check_functional(functional: str) -> None:
+    from pyscf.dft import libxc
+    from pyscf.scf.dispersion import parse_dft
+
+    if functional == "hf":
+        return
+    if not functional:
+        raise MethodError("functional is empty; expected a name such as 'b3lyp', or 'hf'")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PySCF's advice on wb97x-d4
+            libxc.parse_xc(parse_dft(functional)[0])
+    except NotImplementedError as error:
+        raise MethodError(
+            f"PySCF refuses the functional {functional!r}{_did_you_mean_with_d3bj(functional)}"
+        ) from error
+    except (KeyError, ValueError, IndexError) as error:
+        known = [*libxc.XC_ALIAS, *libxc.XC_CODES]
+        raise MethodError(
+            f"PySCF knows no functional {functional!r}{_did_you_mean(functional, known)}"
+        ) from error
+
+
+def _check_basis(basis: str) -> None:
+    from pyscf import gto
+
+    if not any(_has_element(basis, symbol) for symbol in _PROBE_ELEMENTS):
+        hint = _did_you_mean(basis, gto.basis.ALIAS)
+        raise MethodError(f"PySCF knows no basis set {basis!r}{hint}")
+
+
+def _has_element(basis: str, symbol: str) -> bool:
+    from pyscf import gto
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # advice to install basis-set-exchange
+            return bool(gto.basis.load(basis, symbol))
+    except (RuntimeError, KeyError, ValueError):
+        return False
+
+
+def _check_dispersion(method: Method) -> None:
+    from pyscf.scf import dispersion as pyscf_dispersion
+
+    if method.dispersion is not None:
+        named_by_functional = pyscf_dispersion.parse_disp(method.functional)[1]
+        if named_by_functional:
+            raise MethodError(
+                f"the functional {method.functional!r} brings {named_by_functional} with it: "
+                f"leave out dispersion={method.dispersion!r}"
+            )
+    try:
+        parsed = _parsed_dispersion(method)
+    except ValueError as error:
+        known = pyscf_dispersion.DISP_VERSIONS
+        raise MethodError(
+            f"PySCF knows no dispersion correction {method.dispersion!r}; "
+            f"choose one of {', '.join(known)}"
+        ) from error
+    if parsed is not None:
+        _probe_dispersion(method, *parsed)
+
+
+def _parsed_dispersion(method: Method) -> tuple[str, str, bool] | None:
+    """(parameter set, version, three-body) as PySCF reads it, or None."""
+    from pyscf.scf import dispersion as pyscf_dispersion
+
+    name, kind, three_body = pyscf_dispersion.parse_disp(method.functional, method.dispersion)
+    if kind is None:
+        return None
+    if kind not in pyscf_dispersion.DISP_VERSIONS:
+        raise ValueError(kind)
+    return name, kind, three_body
+
+
+def _probe_dispersion(method: Method, name: str, kind: str, three_body: bool) -> None:
+    """Look the damping parameters up now rather than in every frame."""
+    from pyscf import gto
+
+    try:
+        from pyscf.dispersion import dftd3, dftd4
+    except ImportError as error:
+        raise MethodError(
+            f"dispersion {kind!r} needs the package pyscf-dispersion: pip install pyscf-dispersion"
+        ) from error
+    helium = gto.M(atom="He", basis="sto-3g", verbose=0)
+    try:
+        if kind.startswith("d4"):
+            dftd4.DFTD4Dispersion(helium, xc=name, atm=three_body)
+        else:
+            dftd3.DFTD3Dispersion(helium, xc=name, version=kind, atm=three_body)
+    except (RuntimeError, KeyError) as error:
+        raise MethodError(
+            f"there are no {kind} parameters for the functional {method.functional!r}"
+        ) from error
+
+
+def _did_you_mean_with_d3bj(functional: str) -> str:
+    """`wb97x-d` → `wb97x-d3bj`: the variant of the same family that PySCF can run."""
+    family = functional.replace("_", "-").split("-d")[0]
+    suggestion = f"{family}-d3bj"
+    try:
+        _check_functional(suggestion)
+    except MethodError:
+        return ""
+    return f"; use {suggestion!r} instead"
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word.upper(), [k.upper() for k in known], n=1, cutoff=0.6)
+    return f"; did you mean {near[0].lower()!r}?" if near else ""

@@ -1,0 +1,52 @@
+"""What a campaign tells about itself: how far it is, and how it ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datagen.ledger import Row
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, in frames."""
+
+    total: int
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Where a set of frames stands."""
+
+    waiting: int
+    done: int
+    failed: int
+    failures: tuple[tuple[str, int, str], ...]
+    """(reason, number of frames, one of their messages), most frequent first."""
+
+    warned: int
+    """Finished frames that carry a warning."""
+
+    @property
+    def total(self) -> int:
+        """All frames of the set."""
+        return self.waiting + self.done + self.failed
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Summary:
+        """Count rows of a ledger."""
+        states = Counter(row.state for row in rows)
+        failed = [row for row in rows if row.state == "failed"]
+        example = {row.reason: row.message for row in reversed(failed)}
+        reasons = Counter(row.reason for row in failed).most_common()
+        return cls(
+            waiting=states["waiting"],
+            done=states["done"],
+            failed=states["failed"],
+            failures=tuple((str(r), count, str(example[r])) for r, count in reasons),
+            warned=sum(1 for row in rows if row.state == "done" and row.warnings),
+        )

@@ -1,0 +1,136 @@
+"""A converged electron density in the field of the MM charges, or an error; never less.
+
+PySCF accepts the wrappers in any order but is right in one only: functional, density fitting,
+charges (`mean_field`), second-order solver (last rung). Other orders run silently with wrong
+forces, no MM gradient, or wrong energies.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datagen.errors import SCFNotConvergedError
+from datagen.method import Method
+from eqmm_ase.system import Frame
+from eqmm_ase.units import BOHR
+
+_GUESSES = ("minao", "atom")
+
+
+@dataclass(frozen=True)
+class Converged:
+    """A self-consistent solution and how it was reached."""
+
+    mean_field: Any  # the PySCF object
+    rung: str  # warm, minao, atom, level_shift or newton
+
+
+def mean_field(molecule: Any, frame: Frame, method: Method) -> Any:
+    """Mean-field object of the QM region in its charges, not yet run.
+
+    Parameters
+    ----------
+    molecule
+        From `datagen.molecule.build_molecule`.
+    frame
+        Its MM charges; without any the object is a plain gas-phase one.
+    method
+        The level of theory.
+
+    Returns
+    -------
+    pyscf.scf.hf.SCF
+        Restricted for spin multiplicity 1, else unrestricted.
+    """
+    from pyscf import qmmm
+
+    field = _bare_mean_field(molecule, method)
+    field.disp = method.dispersion
+    field.conv_tol, field.conv_tol_grad = method.conv_tol, method.conv_tol_grad
+    field.max_cycle = method.max_cycle
+    field.chkfile = None  # a checkpoint file every cycle, for nothing
+    if method.density_fit:
+        field = field.density_fit()
+    if frame.n_mm:
+        sites = np.asarray(frame.mm_positions, dtype=np.float64) / BOHR
+        charges = np.asarray(frame.mm_charges, dtype=np.float64)
+        field = qmmm.mm_charge(field, sites, charges, unit="Bohr")
+    return field
+
+
+def converge(field: Any, density: np.ndarray | None = None) -> Converged:
+    """Climb the rescue ladder until the SCF converges.
+
+    Rungs: the given density (`warm`), atomic guesses (`minao`, `atom`), damping with a level shift
+    and a longer DIIS memory, and the second-order solver, whose density is confirmed by ordinary
+    cycles so that every label ends in the same way.
+
+    Parameters
+    ----------
+    field
+        From `mean_field`.
+    density : (nao, nao) or (2, nao, nao), optional
+        Where to start; without one the first rung is left out.
+
+    Raises
+    ------
+    SCFNotConvergedError
+        When the last rung fails as well.
+    """
+    if density is not None and _run(field, density):
+        return Converged(field, "warm")
+    for guess in _GUESSES:
+        if _run(field, _guess(field, guess)):
+            return Converged(field, guess)
+    if _run_damped(field):
+        return Converged(field, "level_shift")
+    if _run_second_order(field):
+        return Converged(field, "newton")
+    raise SCFNotConvergedError(
+        f"the SCF did not converge within {field.max_cycle} cycles on any rung (last: newton); "
+        "look at the geometry, or raise max_cycle"
+    )
+
+
+def _bare_mean_field(molecule: Any, method: Method) -> Any:
+    from pyscf import dft, scf
+
+    restricted = molecule.spin == 0
+    if not method.is_dft:
+        return (scf.RHF if restricted else scf.UHF)(molecule)
+    field = (dft.RKS if restricted else dft.UKS)(molecule, xc=method.functional)
+    field.grids.level = method.grid_level
+    return field
+
+
+def _guess(field: Any, key: str) -> np.ndarray:
+    with warnings.catch_warnings():
+        # PySCF's own atomic calculations call a function that PySCF deprecates.
+        warnings.filterwarnings("ignore", "remove_linear_dep_", DeprecationWarning)
+        return np.asarray(field.get_init_guess(key=key))
+
+
+def _run(field: Any, density: np.ndarray) -> bool:
+    field.kernel(dm0=density)
+    return bool(field.converged) and bool(np.isfinite(field.e_tot))
+
+
+def _run_damped(field: Any) -> bool:
+    """Small steps towards a solution, then ordinary cycles from it."""
+    ordinary = field.level_shift, field.damp, field.diis_space
+    field.level_shift, field.damp, field.diis_space = 0.3, 0.3, 14
+    try:
+        field.kernel(dm0=_guess(field, "minao"))
+    finally:
+        field.level_shift, field.damp, field.diis_space = ordinary
+    return _run(field, field.make_rdm1())
+
+
+def _run_second_order(field: Any) -> bool:
+    solver = field.newton()
+    solver.kernel(_guess(field, "minao"))
+    return _run(field, solver.make_rdm1())

@@ -1,0 +1,165 @@
+"""One frame in, one labelled frame out.
+
+`label_frame` is the whole calculation: check the frame, converge the density, take the
+derivatives, check the label against itself. A label that fails a check is never returned.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from datagen.charges import atomic_charges, dipole
+from datagen.errors import LabelCheckError
+from datagen.gradients import mm_forces, mm_potential, qm_forces
+from datagen.method import Method
+from datagen.molecule import build_molecule, check_frame, contact_warnings
+from datagen.scf import converge, mean_field
+from datagen.warm_start import WarmDensity
+from eqmm_ase.system import Frame
+from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
+
+_ENERGY_TOLERANCE = 1e-8 * HARTREE
+"""eV. The two sides differ by rounding only: 1e-12 Hartree in a sum of thousands of terms."""
+
+_FORCE_TOLERANCE = 1e-6 * HARTREE_PER_BOHR
+"""eV/Å. With every response on the sum vanishes to rounding (1e-13 measured); leaving out the
+grid response breaks it by 1e-5."""
+
+_CHARGE_TOLERANCE = 1e-6
+"""e. Electrons are counted analytically, so that only rounding is left."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelResult:
+    """A labelled frame and how it came about."""
+
+    frame: Frame
+    density: WarmDensity
+    """Starting point for the next frame of the same molecule."""
+
+    rung: str
+    """Rung of the rescue ladder that converged."""
+
+    warnings: tuple[str, ...]
+    """What is suspicious about the frame; empty for a good one."""
+
+    wall_time: float
+    """s."""
+
+
+def label_frame(frame: Frame, method: Method, *, density: WarmDensity | None = None) -> LabelResult:
+    """Compute every label of a frame with PySCF.
+
+    Parameters
+    ----------
+    frame
+        QM region and MM charges; none at all means gas phase. Labels it has are replaced.
+    method
+        The level of theory.
+    density
+        Where the SCF starts. It saves cycles and changes labels by no more than the thresholds of
+        the method; one that does not fit is not used.
+
+    Returns
+    -------
+    LabelResult
+        Its frame has ``energy`` (eV), ``qm_forces`` and ``mm_forces`` (eV/Å), ``mm_potential``
+        (V), ``charges`` (Mulliken and Löwdin, e) and ``dipole`` (e·Å).
+
+    Raises
+    ------
+    InvalidFrameError
+        When the frame cannot be computed.
+    SCFNotConvergedError
+        When no rung of the ladder converges.
+    LabelCheckError
+        When the labels contradict each other.
+    """
+    start = time.perf_counter()
+    check_frame(frame)
+    molecule = build_molecule(frame, method)
+    field = mean_field(molecule, frame, method)
+    solution = converge(field, density.on(field) if density is not None else None)
+    labelled = _labelled(frame, solution.mean_field)
+    _check_labels(labelled, solution.mean_field)
+    return LabelResult(
+        frame=labelled,
+        density=WarmDensity.of(solution.mean_field),
+        rung=solution.rung,
+        warnings=contact_warnings(frame),
+        wall_time=time.perf_counter() - start,
+    )
+
+
+def _labelled(frame: Frame, field: Any) -> Frame:
+    molecule, density = field.mol, total_density(field)
+    sites = np.asarray(frame.mm_positions, dtype=np.float64).reshape(-1, 3) / BOHR
+    charges = np.asarray(frame.mm_charges, dtype=np.float64)
+    return replace(
+        frame,
+        energy=float(field.e_tot) * HARTREE,
+        qm_forces=qm_forces(field),
+        mm_forces=mm_forces(molecule, density, sites, charges),
+        mm_potential=mm_potential(molecule, density, sites),
+        charges=atomic_charges(molecule, density),
+        dipole=dipole(molecule, density),
+    )
+
+
+def total_density(field: Any) -> np.ndarray:
+    """Spin-summed density matrix (nao, nao) of a converged mean field."""
+    density = np.asarray(field.make_rdm1())
+    return density if density.ndim == 2 else density.sum(0)
+
+
+def interaction_energy(field: Any) -> float:
+    """E − E of the same density without the charges, eV.
+
+    Only the one-electron and nuclear terms know of the charges, so that the difference needs no
+    second Fock matrix; the terms are those that PySCF added up for the energy.
+    """
+    if not hasattr(field, "mm_mol"):
+        return 0.0
+    bare = field.undo_qmmm()
+    without = np.vdot(bare.get_hcore(), total_density(field)) + bare.energy_nuc()
+    return float(field.scf_summary["e1"] + field.scf_summary["nuc"] - without) * HARTREE
+
+
+def _check_labels(frame: Frame, field: Any) -> None:
+    labels = (frame.energy, frame.qm_forces, frame.mm_forces, frame.mm_potential, frame.dipole)
+    if not all(np.isfinite(label).all() for label in labels if label is not None):
+        raise LabelCheckError("PySCF returned NaN or infinite labels")
+    _compare_interaction(frame, field)
+    _compare_net_force(frame)
+    for scheme, charges in frame.charges.items():
+        if abs(charges.sum() - frame.total_charge) > _CHARGE_TOLERANCE:
+            raise LabelCheckError(
+                f"the {scheme} charges add up to {charges.sum():.6f} e; "
+                f"expected {frame.total_charge}"
+            )
+
+
+def _compare_interaction(frame: Frame, field: Any) -> None:
+    assert frame.mm_potential is not None
+    expected = float(np.asarray(frame.mm_charges, dtype=np.float64) @ frame.mm_potential)
+    found = interaction_energy(field)
+    if abs(found - expected) > _ENERGY_TOLERANCE:
+        raise LabelCheckError(
+            f"the charges change the energy by {found:.9f} eV; the potential at their sites says "
+            f"{expected:.9f} eV"
+        )
+
+
+def _compare_net_force(frame: Frame) -> None:
+    assert frame.qm_forces is not None
+    assert frame.mm_forces is not None
+    net = np.abs(frame.qm_forces.sum(0) + frame.mm_forces.sum(0)).max()
+    if net > _FORCE_TOLERANCE:
+        raise LabelCheckError(
+            f"the forces on QM and MM sites add up to {net:.2e} eV/Å; expected zero within "
+            f"{_FORCE_TOLERANCE:.0e}"
+        )
