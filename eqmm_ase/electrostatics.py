@@ -178,8 +178,9 @@ def _pair_harmonics(atoms: torch.Tensor, sites: torch.Tensor, l_max: int) -> lis
     """I_lm(r_k − R_i) in blocks of sites, each ((l_max+1)²·n_qm, n_sites)."""
     rows, columns = atoms.T.unsqueeze(2), sites.T.unsqueeze(1)  # (3, n_qm, 1), (3, 1, n_mm)
     blocks = columns.split(max(1, _PAIRS_PER_BLOCK // max(1, len(atoms))), dim=2)
+    n_rows = n_components(l_max) * len(atoms)
     return [
-        irregular_harmonics((block - rows).flatten(1), l_max).reshape(-1, block.shape[2])
+        irregular_harmonics((block - rows).flatten(1), l_max).reshape(n_rows, block.shape[2])
         for block in blocks
     ]
 
