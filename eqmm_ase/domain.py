@@ -1,0 +1,111 @@
+"""What a model was trained on, and a warning by name when it is asked for something else.
+
+A network answers any question of the right shape. The domain, stored with the model, says which
+questions it has seen: compositions, sizes, charges, spins, and how close MM charges came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqmm_ase.system import Frame
+from eqmm_ase.validation import closest_charge, composition
+
+MUCH_CLOSER = 0.8
+"""A charge nearer than this fraction of the closest one in training is far outside it."""
+
+
+class DomainWarning(UserWarning):
+    """The model is asked about a system unlike those it was trained on."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The systems a model has seen. An empty entry (or None) is unknown and never warned about."""
+
+    compositions: tuple[str, ...] = ()
+    """Hill formulas of the QM regions."""
+    total_charges: tuple[int, ...] = ()
+    spin_multiplicities: tuple[int, ...] = ()
+    n_qm: tuple[int, ...] = ()
+    """Smallest and largest number of QM atoms."""
+    closest_mm: float | None = None
+    """Å, the shortest distance between a nucleus and an MM charge; None: no charges seen."""
+
+    @classmethod
+    def of(cls, frames: Iterable[Frame]) -> Domain:
+        """The domain that training frames span."""
+        frames = list(frames)
+        closest = min((_closest(frame) for frame in frames), default=np.inf)
+        sizes = [frame.n_qm for frame in frames]
+        return cls(
+            compositions=tuple(sorted({composition(f.atomic_numbers) for f in frames})),
+            total_charges=tuple(sorted({int(f.total_charge) for f in frames})),
+            spin_multiplicities=tuple(sorted({int(f.spin_multiplicity) for f in frames})),
+            n_qm=(min(sizes), max(sizes)) if sizes else (),
+            closest_mm=float(closest) if np.isfinite(closest) else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for the model's card."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Domain:
+        """The inverse of `to_dict`; entries this version does not know are left aside."""
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name in cls.__dataclass_fields__
+            if (value := values.get(name)) is not None
+        }
+        return cls(**known)
+
+    def strangers(
+        self, numbers: NDArray[np.integer], total_charge: int, spin_multiplicity: int
+    ) -> dict[str, str]:
+        """What of a QM region lies outside: a key to remember it by → a sentence."""
+        found: dict[str, str] = {}
+        formula, n_qm = composition(numbers), len(numbers)
+        if self.total_charges and total_charge not in self.total_charges:
+            found[f"charge {total_charge}"] = (
+                f"total charge {total_charge:+d} was not in training "
+                f"(seen: {_listed(self.total_charges, '+d')})"
+            )
+        if self.spin_multiplicities and spin_multiplicity not in self.spin_multiplicities:
+            found[f"spin {spin_multiplicity}"] = (
+                f"spin multiplicity {spin_multiplicity} was not in training "
+                f"(seen: {_listed(self.spin_multiplicities)})"
+            )
+        if self.n_qm and not self.n_qm[0] <= n_qm <= self.n_qm[1]:
+            found[f"size {n_qm}"] = (
+                f"{n_qm} QM atoms lie outside training (seen: {self.n_qm[0]} to {self.n_qm[1]})"
+            )
+        if self.compositions and formula not in self.compositions:
+            found[f"composition {formula}"] = (
+                f"the QM region {formula} was not in training (seen: {_listed(self.compositions)})"
+            )
+        return found
+
+    def too_close(self, distance: float) -> bool:
+        """Whether a charge at this distance in Å is much nearer than any in training."""
+        return self.closest_mm is not None and distance < MUCH_CLOSER * self.closest_mm
+
+
+def _closest(frame: Frame) -> float:
+    return closest_charge(
+        np.asarray(frame.qm_positions, np.float64),
+        frame.atomic_numbers,
+        np.asarray(frame.mm_positions, np.float64),
+        np.asarray(frame.mm_charges, np.float64),
+    )
+
+
+def _listed(values: Iterable[Any], form: str = "") -> str:
+    words = [format(value, form) for value in values]
+    shown = words if len(words) <= 8 else [*words[:7], f"… {len(words)} in all"]
+    return ", ".join(shown)

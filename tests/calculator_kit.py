@@ -1,0 +1,77 @@
+"""Small random models and systems for the tests of the calculator and of runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import molecule
+
+from eqmm_ase.model import Energies, ModelConfig, MultiscaleModel
+from eqmm_ase.system import Frames
+
+SMALL = ModelConfig(
+    elements=(1, 6, 8), channels=4, n_layers=2, n_radial=4, n_near=2, hidden=8, l_expansion=2
+)
+
+
+def random_model(seed: int = 0, config: ModelConfig = SMALL) -> MultiscaleModel:
+    """A small network with random weights and statistics of the size that data give."""
+    torch.manual_seed(seed)
+    model = MultiscaleModel(config)
+    model.set_statistics(
+        torch.linspace(-13.6, -2000.0, len(config.elements), dtype=torch.float64),
+        1.0,
+        torch.linspace(2.0, 0.5, config.l_expansion + 1),
+    )
+    return model
+
+
+class SpringModel(MultiscaleModel):
+    """A random network held together by springs: alone it falls apart within 10 fs."""
+
+    stiffness = 30.0  # eV/Å²
+
+    def __init__(self, reference: Atoms, seed: int = 0) -> None:
+        super().__init__(SMALL)
+        torch.manual_seed(seed)
+        self.load_state_dict(random_model(seed).state_dict())
+        self.energy_scale.fill_(0.1)
+        self.pairs = torch.triu_indices(len(reference), len(reference), 1)
+        self.lengths = torch.as_tensor(reference.get_all_distances())[tuple(self.pairs)]
+
+    def in_potential(self, frames: Frames, tensors: torch.Tensor) -> Energies:
+        out = super().in_potential(frames, tensors)
+        first, second = frames.qm_positions[self.pairs].double()
+        stretch = (first - second).norm(dim=1) - self.lengths
+        springs = 0.5 * self.stiffness * (stretch**2).sum()
+        return out._replace(energy=out.energy + springs)
+
+
+def methanol(displaced: float = 0.05) -> Atoms:
+    """Methanol off its minimum; the same every time."""
+    atoms = molecule("CH3OH")
+    atoms.positions += np.random.default_rng(1).normal(size=(6, 3)) * displaced
+    return atoms
+
+
+def some_charges(count: int = 12, seed: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Neutral charges (n,) in e at positions (n, 3), 4 to 6 Å from the origin."""
+    rng = np.random.default_rng(seed)
+    positions = rng.normal(size=(count, 3))
+    positions *= rng.uniform(4.0, 6.0, (count, 1)) / np.linalg.norm(positions, axis=1)[:, None]
+    charges = rng.uniform(-0.4, 0.4, count)
+    return charges - charges.mean(), positions
+
+
+def numerical_mm_gradient(handle, positions: np.ndarray, energy, eps: float = 1e-4) -> np.ndarray:
+    """dE/dr of the charges by central differences, (n, 3); leaves them where they were."""
+    gradient = np.zeros_like(positions)
+    for index in np.ndindex(*positions.shape):
+        for sign in (1, -1):
+            moved = positions.copy()
+            moved[index] += sign * eps
+            handle.set_positions(moved)
+            gradient[index] += sign * energy() / (2 * eps)
+    handle.set_positions(positions)
+    return gradient
