@@ -1,0 +1,94 @@
+"""The MM charges a calculator is embedded in: the handle that ASE's EIQMMM moves and asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eqmm_ase import validation
+
+if TYPE_CHECKING:
+    from eqmm_ase.calculator import EqMM
+
+FloatArray = NDArray[np.float64]
+
+
+class PointCharges:
+    """Point charges around the QM atoms of an `EqMM` calculator, made by its `embed`.
+
+    Parameters
+    ----------
+    charges
+        (n_mm,), e. Copied.
+    positions
+        (n_mm, 3), Å. Copied. None: to follow by `set_positions`, as EIQMMM does.
+
+    Raises
+    ------
+    ValueError
+        Wrong shapes, NaN, or numbers that look like another unit.
+    """
+
+    def __init__(self, charges: ArrayLike, positions: ArrayLike | None = None) -> None:
+        self._charges = validation.point_charges(charges)
+        self._positions: FloatArray | None = None
+        self._embedded = True
+        if positions is not None or len(self._charges) == 0:
+            self.set_positions(np.zeros((0, 3)) if positions is None else positions)
+
+    def __len__(self) -> int:
+        return len(self._charges)
+
+    @property
+    def charges(self) -> FloatArray:
+        """Charges, (n_mm,), e; a copy."""
+        return self._charges.copy()
+
+    @property
+    def positions(self) -> FloatArray | None:
+        """Positions, (n_mm, 3), Å; a copy, or None before the first `set_positions`."""
+        return None if self._positions is None else self._positions.copy()
+
+    def set_charges(self, charges: ArrayLike) -> None:
+        """Change the charges, (n_mm,), e; their number stays."""
+        self._refuse_detached()
+        new = validation.point_charges(charges)
+        if len(new) != len(self):
+            raise ValueError(f"mm_charges must have shape ({len(self)},), got {new.shape}")
+        self._charges = new
+
+    def set_positions(self, positions: ArrayLike, com_pv: Any = None) -> None:
+        """Move the charges.
+
+        Parameters
+        ----------
+        positions
+            (n_mm, 3), Å, one row per charge, virtual sites included. Copied.
+        com_pv
+            Molecular centres that EIQMMM passes to calculators with a cutoff. EqMM has none.
+        """
+        self._refuse_detached()
+        new = validation.mm_positions(positions, len(self))
+        if self._positions is None:  # units do not change during a run
+            validation.not_too_dense(new)
+        self._positions = new
+
+    def get_forces(self, calculator: EqMM) -> FloatArray:
+        """Forces on the charges, (n_mm, 3), eV/Å, for the present atoms and charges.
+
+        A copy: EIQMMM spreads the forces of virtual sites within the array it is given.
+        """
+        self._refuse_detached()
+        return calculator.mm_forces
+
+    def _detach(self) -> None:
+        self._embedded = False
+
+    def _refuse_detached(self) -> None:
+        if not self._embedded:
+            raise RuntimeError(
+                "these point charges are no longer in use: embed() was called again on their "
+                "calculator; give each EIQMMM its own calculator"
+            )
