@@ -1,0 +1,1 @@
+"""The commands of `eqmm`, one module each, imported when called."""

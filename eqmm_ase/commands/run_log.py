@@ -1,0 +1,95 @@
+"""The log of a run: aligned columns on the screen and in a file, and a bar on a terminal."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class RunLog:
+    """Writes rows under fixed columns, and warnings as lines; use as a context manager.
+
+    Parameters
+    ----------
+    columns
+        (title, format, width) of each column; the format is that of `format`.
+    path
+        Text file that gets the same lines.
+    total
+        Steps of the whole run, for the bar; None: no bar.
+    append
+        Continue the file instead of starting it anew.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[tuple[str, str, int]],
+        path: str | os.PathLike[str],
+        *,
+        total: int | None = None,
+        append: bool = False,
+    ) -> None:
+        self._columns = columns
+        self._file = open(path, "a" if append else "w", encoding="utf-8")  # noqa: SIM115
+        self._console = Console()
+        self._warnings = warnings.catch_warnings()
+        self._progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.speed:.1f} steps/s"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=total is None or not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=total, start=False)
+
+    def __enter__(self) -> RunLog:
+        self._progress.start()
+        self._warnings.__enter__()
+        warnings.showwarning = lambda message, *_: self.line(f"warning: {message}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._warnings.__exit__(kind, error, trace)
+        self._progress.stop()
+        self._file.close()
+
+    def line(self, text: str) -> None:
+        """A line of text."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._file.write(text + "\n")
+        self._file.flush()
+
+    def head(self) -> None:
+        """The titles of the columns."""
+        self.line(" ".join(f"{title:>{width}}" for title, _, width in self._columns))
+
+    def row(self, values: Sequence[Any], step: int) -> None:
+        """A row of values, one per column; None is shown as a dash."""
+        cells = (
+            f"{'–' if value is None else format(value, form):>{width}}"
+            for value, (_, form, width) in zip(values, self._columns, strict=True)
+        )
+        self.line(" ".join(cells))
+        self._progress.update(self._task, completed=step)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,84 @@
+"""What `eqmm optimize` and `eqmm md` share: how a model, a structure and charges are named."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+_OPTIONS: list[Callable[[Any], Any]] = [
+    click.argument("model", type=click.Path(path_type=Path)),
+    click.argument("structure", metavar="STRUCTURE"),
+    click.option(
+        "--charges",
+        type=click.Path(path_type=Path),
+        help="Text file of MM charges, rows 'q x y z' in e and Å.",
+    ),
+    click.option(
+        "--total-charge", type=int, help="Of the QM region; default: from STRUCTURE or 0."
+    ),
+    click.option("--spin-multiplicity", type=int, help="Default: from STRUCTURE, or 1."),
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
+    click.option(
+        "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True
+    ),
+]
+
+
+def structure_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the arguments MODEL and STRUCTURE and the options that go with them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def prepare(
+    model: Path,
+    structure: str,
+    charges: Path | None,
+    total_charge: int | None,
+    spin_multiplicity: int | None,
+    device: str,
+    dtype: str,
+) -> tuple[Any, str]:
+    """QM atoms with their calculator, embedded in their charges, and a line that describes both.
+
+    Returns
+    -------
+    atoms : ase.Atoms
+    description : str
+
+    Raises
+    ------
+    ValueError, OSError
+        Whatever is wrong with the files or the system, found before any run starts.
+    """
+    from eqmm_ase.calculator import EqMM
+    from eqmm_ase.structure_io import read_structure
+    from eqmm_ase.validation import composition
+
+    read = read_structure(structure, charges)
+    atoms = read.atoms
+    atoms.calc = EqMM(
+        model,
+        device=device,
+        dtype=dtype,
+        total_charge=total_charge,
+        spin_multiplicity=spin_multiplicity,
+    )
+    atoms.calc.embed(read.mm_charges, read.mm_positions)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        energy = atoms.get_potential_energy()
+    for warning in caught:
+        click.echo(f"warning: {warning.message}", err=True)
+    medium = (
+        f"{len(read.mm_charges)} MM charges ({read.mm_charges.sum():+.2f} e)"
+        if len(read.mm_charges)
+        else "vacuum"
+    )
+    formula = composition(atoms.numbers)
+    return atoms, f"{formula} from {read.name}, {medium}; energy {energy:.6f} eV"

@@ -1,0 +1,199 @@
+"""What the command line calls a structure: a dataset frame, or any file ASE reads, and charges.
+
+``data.h5:12`` is frame 12 of a dataset, charges included. Everything else is handed to ASE. MM
+charges may come from a text file of rows ``q x y z`` in e and Å.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io import read
+from ase.io.formats import UnknownFileTypeError
+from numpy.typing import NDArray
+
+from eqmm_ase.system import Frame
+from eqmm_ase.validation import mm_positions, not_too_dense, point_charges
+
+FloatArray = NDArray[np.float64]
+
+_DATASET_SUFFIXES = (".h5", ".hdf5")
+
+
+class StructureError(ValueError):
+    """A structure or charges file that cannot be read; the message says where and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """QM atoms and the MM charges around them."""
+
+    atoms: Atoms
+    """Total charge and spin multiplicity, where known, are in ``atoms.info``."""
+    mm_positions: FloatArray  # (n_mm, 3) Å
+    mm_charges: FloatArray  # (n_mm,) e
+    name: str
+    """Where it came from, for logs."""
+
+
+def read_structure(
+    source: str | os.PathLike[str], charges: str | os.PathLike[str] | None = None
+) -> Structure:
+    """Read QM atoms and their MM charges.
+
+    Parameters
+    ----------
+    source
+        ``data.h5:12``, ``data.h5`` with a single frame, or any file ASE reads (its last image;
+        ``file.xyz@3`` picks another).
+    charges
+        A charges file (see `read_charges`). It replaces those of a dataset frame.
+
+    Raises
+    ------
+    StructureError
+        When a file has another form; the sentence names file and line.
+    FileNotFoundError
+        When there is no such file.
+    """
+    text = str(source)
+    path, _, number = text.rpartition(":")
+    if path.endswith(_DATASET_SUFFIXES):
+        structure = _from_dataset(path, _frame_number(number, text), text)
+    elif text.endswith(_DATASET_SUFFIXES):
+        structure = _from_dataset(text, None, text)
+    else:
+        structure = Structure(_read_atoms(text), np.zeros((0, 3)), np.zeros(0), text)
+    if charges is None:
+        return structure
+    values, positions = read_charges(charges)
+    return Structure(structure.atoms, positions, values, f"{text} in {charges}")
+
+
+def atoms_of_frame(frame: Frame) -> Atoms:
+    """QM atoms of a frame as ASE atoms, with total charge and spin multiplicity in ``info``."""
+    info = {
+        "total_charge": int(frame.total_charge),
+        "spin_multiplicity": int(frame.spin_multiplicity),
+    }
+    return Atoms(
+        numbers=frame.atomic_numbers,
+        positions=np.asarray(frame.qm_positions, np.float64),
+        info=info,
+    )
+
+
+def read_charges(path: str | os.PathLike[str]) -> tuple[FloatArray, FloatArray]:
+    """Read a text file of MM charges.
+
+    Rows ``q x y z`` in e and Å; blank lines and everything after ``#`` are skipped. As in an XYZ
+    file, a first line with the number of charges and a comment line below it may stand on top.
+
+    Returns
+    -------
+    charges
+        (n_mm,), e.
+    positions
+        (n_mm, 3), Å.
+
+    Raises
+    ------
+    StructureError
+        When a line is not four numbers, the count is wrong, or numbers look like another unit.
+    FileNotFoundError
+        When there is no such file.
+    """
+    name = str(path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no charges file {name}")
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise StructureError(f"{name} is not a text file of charges 'q x y z'") from error
+    expected, start = _xyz_head(lines)
+    rows = [
+        _row(words, name, number)
+        for number, line in enumerate(lines[start:], start + 1)
+        if (words := line.partition("#")[0].split())
+    ]
+    if expected is not None and expected != len(rows):
+        raise StructureError(f"{name} announces {expected} charges in line 1 but has {len(rows)}")
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    try:
+        charges, positions = point_charges(table[:, 0]), mm_positions(table[:, 1:], len(table))
+        not_too_dense(positions)
+    except ValueError as error:
+        raise StructureError(f"{name}: {error}") from error
+    return charges, positions
+
+
+def _xyz_head(lines: list[str]) -> tuple[int | None, int]:
+    words = lines[0].split() if lines else []
+    if len(words) == 1 and words[0].isdecimal():
+        return int(words[0]), 2
+    return None, 0
+
+
+def _row(words: list[str], name: str, number: int) -> list[float]:
+    if len(words) != 4:
+        raise StructureError(
+            f"{name}, line {number}: expected four numbers 'q x y z', found {len(words)} words"
+        )
+    try:
+        return [float(word) for word in words]
+    except ValueError as error:
+        raise StructureError(
+            f"{name}, line {number}: expected four numbers 'q x y z', found {' '.join(words)!r}"
+        ) from error
+
+
+def _frame_number(number: str, source: str) -> int:
+    try:
+        return int(number)
+    except ValueError as error:
+        raise StructureError(f"{source!r} must name a frame by number, as in data.h5:12") from error
+
+
+def _from_dataset(path: str, index: int | None, name: str) -> Structure:
+    # h5py takes a while to import and is not needed for any other structure.
+    from eqmm_ase.reference_data import ReferenceData
+
+    with ReferenceData.open(path) as data:
+        if index is None and len(data) != 1:
+            raise StructureError(
+                f"{path} holds {len(data)} frames; name one, as in {path}:{min(12, len(data) - 1)}"
+                if len(data)
+                else f"{path} holds no frames"
+            )
+        index = index or 0
+        if not -len(data) <= index < len(data):
+            raise StructureError(f"{path} has {len(data)} frames; there is no frame {index}")
+        frame: Frame = data[index]
+    return Structure(
+        atoms_of_frame(frame),
+        np.asarray(frame.mm_positions, np.float64),
+        np.asarray(frame.mm_charges, np.float64),
+        name,
+    )
+
+
+def _read_atoms(name: str) -> Atoms:
+    path = name.partition("@")[0]
+    if not Path(path).is_file() and not Path(name).is_file():
+        raise FileNotFoundError(f"there is no structure file {path}")
+    try:
+        atoms = read(name)
+    except UnknownFileTypeError as error:
+        raise StructureError(f"{name}: ASE does not know this kind of file ({error})") from error
+    # ASE's hundred readers fail in every way there is on a damaged file.
+    except Exception as error:
+        raise StructureError(
+            f"{name} cannot be read as a structure ({type(error).__name__}: {error})"
+        ) from error
+    if not isinstance(atoms, Atoms) or len(atoms) == 0:
+        raise StructureError(f"{name} holds no atoms")
+    return atoms
