@@ -47,6 +47,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file completely or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def refuse_unwritable(path: str | os.PathLike[str]) -> None:
     """Find out before hours of work that their result could not be written.
 

@@ -6,7 +6,6 @@ Works on any dataclass whose fields are numbers, texts, tuples of them, or such 
 from __future__ import annotations
 
 import difflib
-import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -134,10 +133,9 @@ def _number(value: Any) -> float | None:
     if _is_bool(value):
         return None
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
         return None
-    return None if math.isnan(number) else number
 
 
 def _is_bool(value: Any) -> bool:

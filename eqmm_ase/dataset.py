@@ -6,8 +6,9 @@ No padding and no cutoff here: a batch of small and large frames costs what its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -126,6 +127,9 @@ class RoundSampler(Sampler[list[int]]):
         Length of a round.
     seed
         Of the shuffling.
+    first_step
+        Tells how many steps were taken before the round that begins. Asked and not counted here:
+        the trainer may begin a round in the middle of a training.
     rank, world_size
         This process among those that train together; each takes its own part of the permutation.
     """
@@ -136,6 +140,7 @@ class RoundSampler(Sampler[list[int]]):
         batch_size: int,
         steps_per_round: int,
         seed: int,
+        first_step: Callable[[], int],
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -143,34 +148,27 @@ class RoundSampler(Sampler[list[int]]):
         self.n_frames, self.seed = n_frames, seed
         self.steps_per_round = steps_per_round
         self.rank, self.world_size = rank, world_size
-        self.round = 0
-
-    @property
-    def sampler(self) -> RoundSampler:
-        """Where Lightning looks for `set_epoch`."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the round; an epoch of the trainer is a round."""
-        self.round = epoch
+        self.first_step = first_step
 
     def __len__(self) -> int:
         return self.steps_per_round
 
     def __iter__(self) -> Iterator[list[int]]:
-        first = self.round * self.steps_per_round
+        first = self.first_step()
         return (self.batch(step) for step in range(first, first + self.steps_per_round))
 
     def batch(self, step: int) -> list[int]:
         """Frame numbers of the batch of a step."""
         per_step = self.batch_size * self.world_size
         per_pass = max(self.n_frames // per_step, 1)
-        shuffled = self._permutation(step // per_pass)
+        shuffled = _permutation(self.seed, step // per_pass, self.n_frames)
         first = (step % per_pass) * per_step + self.rank * self.batch_size
         return [int(i) for i in shuffled[first : first + self.batch_size]]
 
-    def _permutation(self, number: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, number]).permutation(self.n_frames)
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, number: int, n_frames: int) -> np.ndarray:
+    return np.random.default_rng([seed, number]).permutation(n_frames)
 
 
 def choose_charge_scheme(frames: Sequence[Frame], wanted: str | None = None) -> str | None:

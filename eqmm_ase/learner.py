@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eqmm_ase.config import TrainConfig
 from eqmm_ase.dataset import Batch, collate
@@ -20,8 +20,6 @@ from eqmm_ase.metrics import ALL, ErrorSums, Metrics
 from eqmm_ase.model import MultiscaleModel, predict
 
 log = logging.getLogger(__name__)
-
-Tensors = Sequence[torch.Tensor]
 
 
 class TrainingError(RuntimeError):
@@ -59,9 +57,7 @@ class Learner(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.average = AveragedModel(
-            model, multi_avg_fn=moving_average(config.optimizer.ema_decay)
-        ).requires_grad_(False)
+        self.average = copy.deepcopy(model).requires_grad_(False)
         self.loss = loss
         self.config = config
         self.total_steps = total_steps
@@ -71,7 +67,9 @@ class Learner(lightning.LightningModule):
         self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "metrics": {}, "weights": None}
         self._errors = ErrorSums(media)
         self._validation_loss = torch.zeros(2, dtype=torch.float64)
-        self._weights = [p for p in model.parameters() if p.requires_grad]
+        # Listed once: walking through the modules costs a millisecond a step.
+        self._weights = list(model.parameters())
+        self._averages = list(self.average.parameters())
         self._outliers: set[int] = set()
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
@@ -92,8 +90,9 @@ class Learner(lightning.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step and move the average of the weights along."""
+        decay = averaging_decay(self.config.optimizer.ema_decay, self.global_step)
         super().optimizer_step(*args, **kwargs)
-        self.average.update_parameters(self.model)
+        get_ema_multi_avg_fn(decay)(self._averages, self._weights, self.global_step)
 
     def configure_optimizers(self) -> Any:
         """Adam with decoupled weight decay, and the schedule of `rate`."""
@@ -163,7 +162,7 @@ class Learner(lightning.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the errors of the averaged weights."""
         with torch.enable_grad():
-            prediction = predict(self.averaged_model, batch.frames)
+            prediction = predict(self.average, batch.frames)
         loss = float(self.loss(prediction, batch))
         n_frames = batch.frames.n_frames
         self._validation_loss += torch.tensor([loss * n_frames, n_frames], dtype=torch.float64)
@@ -191,7 +190,7 @@ class Learner(lightning.LightningModule):
 
     def keep(self, loss: float) -> None:
         """Remember the averaged weights of now as the best so far."""
-        weights = self.averaged_model.state_dict()
+        weights = self.average.state_dict()
         self.best = {
             "loss": loss,
             "step": self.global_step,
@@ -201,16 +200,9 @@ class Learner(lightning.LightningModule):
 
     def best_model(self) -> MultiscaleModel:
         """Return a copy of the model with the best averaged weights."""
-        model = copy.deepcopy(self.averaged_model).cpu()
-        model.load_state_dict(self.best["weights"] or self.averaged_model.state_dict())
+        model = copy.deepcopy(self.average).cpu()
+        model.load_state_dict(self.best["weights"])
         return model.requires_grad_(True).eval()
-
-    @property
-    def averaged_model(self) -> MultiscaleModel:
-        """The model with the moving average of the weights."""
-        model = self.average.module
-        assert isinstance(model, MultiscaleModel)
-        return model
 
     def _merged(self, sums: torch.Tensor) -> torch.Tensor:
         if self.trainer.world_size == 1:
@@ -244,15 +236,9 @@ class Learner(lightning.LightningModule):
             torch.cuda.set_rng_state_all(state["random_cuda"])
 
 
-def moving_average(decay: float) -> Any:
-    """Exponential moving average that is shorter at first, so that bad early weights fade.
+def averaging_decay(decay: float, step: int) -> float:
+    """Decay of the moving average of the weights after a number of steps.
 
-    decay_n = min(decay, (1 + n) / (10 + n)) after n steps.
+    min(decay, step / (9 + step)): the average is short at first, so that bad early weights fade.
     """
-
-    def update(averaged: Tensors, current: Tensors, n_averaged: torch.Tensor | int) -> None:
-        n = int(n_averaged)
-        shortened = min(decay, (1.0 + n) / (10.0 + n))
-        get_ema_multi_avg_fn(shortened)(averaged, current, n)
-
-    return update
+    return min(decay, step / (9.0 + step))

@@ -84,7 +84,7 @@ def plot_learning_curve(history: Path, path: Path) -> Path:
         return np.array([float(row.get(key) or "nan") for row in rows])
 
     with mpl.rc_context(_STYLE):
-        figure = _figure(8.0, 3.4)
+        figure = _figure(8.0, 4.0)
         losses, errors = figure.subplots(1, 2)
         step = column("step")
         _curve(losses, step, column("training_loss"), "training", _GREY)
@@ -93,7 +93,7 @@ def plot_learning_curve(history: Path, path: Path) -> Path:
         _curve(errors, step, column("energy_mae"), "energy, kcal/mol", _BLUE)
         _curve(errors, step, column("qm_forces_mae"), "QM forces, kcal/mol/Å", _ORANGE)
         relative = 100.0 * column("mm_forces_relative")
-        _curve(errors, step, relative, "MM forces, % (relative RMS)", _GREY)
+        _curve(errors, step, relative, "MM forces, % (relative RMS)", "#3a8f5c")
         _logarithmic(errors, "validation error (MAE)")
         _save(figure, path)
     return path
@@ -101,13 +101,12 @@ def plot_learning_curve(history: Path, path: Path) -> Path:
 
 def _parity_figure(name: str, pairs: Pairs, errors: Mapping[str, float], title: str) -> Figure:
     quantity = REPORTED[name]
-    figure = _figure(4.4, 5.2)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    figure = _figure(4.6, 5.8)  # makes the upper panel square
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     low, high = _limits(np.concatenate([pairs.reference, pairs.predicted]))
     upper.plot([low, high], [low, high], color=_GREY, linewidth=0.8, zorder=1)
-    _cloud(upper, pairs.reference, pairs.predicted)
+    _cloud(upper, pairs.reference, pairs.predicted, (90, 52))
     upper.set(xlim=(low, high), ylim=(low, high), ylabel=f"model / {quantity.unit}")
-    upper.set_aspect("equal", adjustable="box")
     text = f"MAE {errors['mae']:.3g}\nRMSE {errors['rmse']:.3g} {quantity.unit}"
     if "relative" in errors:
         text += f"\nrelative RMS {errors['relative']:.2%}"
@@ -117,7 +116,7 @@ def _parity_figure(name: str, pairs: Pairs, errors: Mapping[str, float], title: 
 
     lower.axhline(0.0, color=_GREY, linewidth=0.8, zorder=1)
     error = pairs.predicted - pairs.reference
-    _cloud(lower, pairs.reference, error)
+    _cloud(lower, pairs.reference, error, (90, 15))
     reach = 1.1 * float(np.abs(error).max()) or 1.0
     zero = " − mean" if name == "energy" else ""
     lower.set(ylim=(-reach, reach), ylabel="error", xlabel=f"reference{zero} / {quantity.unit}")
@@ -125,12 +124,12 @@ def _parity_figure(name: str, pairs: Pairs, errors: Mapping[str, float], title: 
     return figure
 
 
-def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Points where they can be told apart, their density where they cannot."""
+def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, cells: tuple[int, int]) -> None:
+    """Points where they can be told apart, their density on a log scale where they cannot."""
     if len(x) <= _DENSE:
         axes.scatter(x, y, s=9, alpha=0.55, color=_BLUE, edgecolors="none", zorder=2)
         return
-    axes.hexbin(x, y, gridsize=90, norm=LogNorm(), cmap="viridis_r", mincnt=1, zorder=2)
+    axes.hexbin(x, y, gridsize=cells, norm=LogNorm(vmin=0.1), cmap="Blues", mincnt=1, zorder=2)
 
 
 def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, color: str) -> None:
@@ -147,7 +146,7 @@ def _logarithmic(axes: Axes, label: str) -> None:
     axes.grid(True, which="major", color="#e4e4e4", linewidth=0.6)
     axes.set_axisbelow(True)
     if axes.lines:
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0.0, 1.0))
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

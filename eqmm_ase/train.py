@@ -96,10 +96,10 @@ def train(
     learner = _learner(config, data, rounds * steps_per_round)
     _announce(console, data, learner.model, checkpoint)
     with _quiet_lightning(), _interrupts():
-        trainer = _trainer(config, folder, console, rounds, rounds * steps_per_round)
+        trainer = _trainer(config, folder, console, rounds, steps_per_round)
         trainer.fit(
             learner,
-            _training_batches(config, data, rounds, steps_per_round, trainer),
+            _training_batches(config, data, steps_per_round, trainer),
             _validation_batches(config, data, trainer),
             ckpt_path=checkpoint,
             weights_only=True,
@@ -151,12 +151,16 @@ def _learner(config: TrainConfig, data: TrainingData, total_steps: int) -> Learn
 
 
 def _trainer(
-    config: TrainConfig, folder: TrainingFolder, console: Console, rounds: int, total_steps: int
+    config: TrainConfig,
+    folder: TrainingFolder,
+    console: Console,
+    rounds: int,
+    steps_per_round: int,
 ) -> lightning.Trainer:
     history = History(folder.history)
     callbacks: list[Callback] = [
         history,
-        ProgressReport(console, history, total_steps),
+        ProgressReport(console, history, rounds * steps_per_round),
         ModelCheckpoint(
             folder.path,
             folder.checkpoint.stem,
@@ -176,6 +180,7 @@ def _trainer(
         max_epochs=rounds,
         gradient_clip_val=config.optimizer.gradient_clip or None,
         logger=_tensorboard(folder) if config.hardware.tensorboard else False,
+        log_every_n_steps=min(50, steps_per_round),
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
         use_distributed_sampler=False,
@@ -199,7 +204,6 @@ def _tensorboard(folder: TrainingFolder) -> TensorBoardLogger:
 def _training_batches(
     config: TrainConfig,
     data: TrainingData,
-    rounds: int,
     steps_per_round: int,
     trainer: lightning.Trainer,
 ) -> DataLoader[Batch]:
@@ -208,6 +212,7 @@ def _training_batches(
         config.training.batch_size,
         steps_per_round,
         config.training.seed,
+        lambda: trainer.global_step,
         trainer.global_rank,
         trainer.world_size,
     )
@@ -269,6 +274,8 @@ _ADVICE = (
     ".*does not have many workers",
     # The folder holds the checkpoint that is being resumed from.
     "Checkpoint directory .* exists and is not empty",
+    # Training on all frames is what data.validation_fraction=0 asks for.
+    "You defined a `validation_step` but have no `val_dataloader`",
     # Lightning's use of torch, not ours.
     ".*LeafSpec.* is deprecated",
 )

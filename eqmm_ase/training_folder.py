@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.atomic_write import atomic_path, write_text
 from eqmm_ase.config import TrainConfig
 
 CHECKPOINT = "last.ckpt"
@@ -87,12 +87,6 @@ def settings_hash(config: TrainConfig) -> str:
     values = config.to_dict()
     del values["hardware"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,446 @@
+"""Training: it learns, it survives being killed, and it says what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from eqmm_ase import learner as learner_module
+from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.config import ConfigError, load_config
+from eqmm_ase.learner import Learner, TrainingError, averaging_decay
+from eqmm_ase.model_file import load_model
+from eqmm_ase.reference_data import DatasetError, read_frames, write_frames
+from eqmm_ase.train import rounds_of, train
+
+TINY = [
+    *(f"model.{key}=1" for key in ("l_expansion", "l_hidden", "n_layers")),
+    *("model.channels=2", "model.n_radial=4", "model.n_near=0", "model.hidden=8"),
+    *("training.batch_size=3", "training.validate_every=4", "training.max_steps=12"),
+    *("optimizer.learning_rate=0.02", "hardware.accelerator=cpu"),
+]
+METHOD = {"functional": "b3lyp", "basis": "6-31g*"}
+
+
+@pytest.fixture(scope="module")
+def frames(methanol_file):
+    """Frames with few charges, so that a step takes milliseconds."""
+    return [
+        replace(
+            frame,
+            mm_positions=frame.mm_positions[:30],
+            mm_charges=frame.mm_charges[:30],
+            mm_forces=frame.mm_forces[:30],
+        )
+        for frame in read_frames(methanol_file, range(12))
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(frames, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "data.h5"
+    write_frames(path, frames, METHOD)
+    return path
+
+
+def run(data, output, *overrides, console=None, **options):
+    config = load_config(None, [*TINY, *overrides])
+    console = console or Console(file=io.StringIO())
+    return train([data], output, config, console=console, **options)
+
+
+def history(output):
+    with Path(f"{output}.train", "history.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(path):
+    return load_model(path)[0].state_dict()
+
+
+def assert_same_weights(one, other):
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A training that ran through."""
+    return run(data, tmp_path_factory.mktemp("trained") / "model.eqmm")
+
+
+def test_training_lowers_the_loss_and_the_errors(data, tmp_path):
+    output = run(data, tmp_path / "m.eqmm", "training.max_steps=60", "training.validate_every=20")
+    rows = history(output)
+    assert [int(row["step"]) for row in rows] == [20, 40, 60]
+    assert float(rows[-1]["training_loss"]) < 0.5 * float(rows[0]["training_loss"])
+    assert float(rows[-1]["validation_loss"]) < float(rows[0]["validation_loss"])
+
+
+def test_the_model_file_says_what_it_was_trained_on(trained, frames):
+    model, card = load_model(trained)
+    assert model.config.elements == (1, 6, 8)
+    assert card["method"] == METHOD
+    assert card["charge_scheme"] == "mulliken"
+    assert card["media"] == ["water"]
+    assert card["domain"]["compositions"] == ["CH4O"]
+    assert card["n_training_frames"] + card["n_validation_frames"] == len(frames)
+    assert card["metrics"]["validation"]["all"]["energy"]["mae"] > 0
+    assert card["training"]["training"]["max_steps"] == 12
+    energies = [frame.energy for frame in frames]
+    counts = torch.tensor([4.0, 1.0, 1.0], dtype=torch.float64)
+    assert abs(counts @ model.atomic_energies - np.mean(energies)) < 1.0
+
+
+KILLED = """
+import os, signal, sys
+from eqmm_ase.config import load_config
+from eqmm_ase.learner import Learner
+from eqmm_ase.train import train
+
+def die(learner, *_):
+    if learner.global_step == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Learner.on_train_batch_end = die
+train([sys.argv[1]], sys.argv[2], load_config(None, sys.argv[4:]))
+"""
+
+
+def test_a_killed_training_goes_on_to_the_same_weights_as_one_that_ran_through(
+    data, trained, tmp_path
+):
+    output = tmp_path / "model.eqmm"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, data, output, "7", *TINY], capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert not output.exists()
+    assert Path(f"{output}.train", "last.ckpt").is_file()
+    screen = io.StringIO()
+    run(data, output, console=Console(file=screen, width=200))
+    assert f"going on from {output}.train/last.ckpt" in screen.getvalue()
+    assert_same_weights(output, trained)
+    untimed = [
+        [{k: v for k, v in r.items() if k != "minutes"} for r in history(o)]
+        for o in (output, trained)
+    ]
+    assert untimed[0] == untimed[1]
+
+
+def test_a_finished_training_run_again_leaves_its_model_as_it_is(data, trained):
+    before = weights(trained)
+    again = run(data, trained)
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights(again).items())
+    assert len(history(again)) == 3
+
+
+def test_the_seed_decides(data, trained, tmp_path):
+    assert_same_weights(run(data, tmp_path / "same.eqmm"), trained)
+    other = run(data, tmp_path / "other.eqmm", "training.seed=1")
+    assert not all(torch.equal(weights(other)[k], t) for k, t in weights(trained).items())
+
+
+def test_another_training_for_the_same_output_is_refused_until_restarted(data, frames, tmp_path):
+    output = tmp_path / "m.eqmm"
+    run(data, output, "training.max_steps=4")
+    with pytest.raises(ValueError, match=r"m\.eqmm\.train holds .* with other settings"):
+        run(data, output)
+    changed = tmp_path / "changed.h5"
+    write_frames(changed, [replace(frames[0], medium="ice"), *frames[1:]], METHOD)
+    with pytest.raises(ValueError, match="other data; choose another output, or use --restart"):
+        run(changed, output, "training.max_steps=4")
+    run(data, output, restart=True)
+    assert len(history(output)) == 3
+
+
+def test_a_folder_that_is_not_a_training_is_never_thrown_away(data, tmp_path):
+    folder = tmp_path / "model.eqmm.train"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="is not a training's folder; move it away"):
+        run(data, tmp_path / "model.eqmm", restart=True)
+    assert (folder / "thesis.tex").exists()
+
+
+def test_where_a_training_runs_may_change_when_it_goes_on(data, tmp_path):
+    output = tmp_path / "model.eqmm"
+    run(data, output)
+    run(data, output, "hardware.accelerator=auto")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_to_go_on_from(data, trained, tmp_path, monkeypatch):
+    output = tmp_path / "model.eqmm"
+    real, calls = Path.write_bytes, []
+
+    def full_at_the_second(path, content):
+        calls.append(path.name)
+        if sum("ckpt" in name for name in calls) == 2:
+            real(path, bytes(content)[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full_at_the_second)
+    with pytest.raises(OSError, match=r"cannot write the checkpoint .*No space left.* is intact"):
+        run(data, output)
+    monkeypatch.undo()
+    folder = Path(f"{output}.train")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.yaml",
+        "history.csv",
+        "last.ckpt",
+        "training.json",
+    ]
+    checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 4
+    run(data, output)
+    assert_same_weights(output, trained)
+
+
+def test_a_full_disk_at_the_end_leaves_the_previous_model(data, tmp_path, monkeypatch):
+    output = run(data, tmp_path / "model.eqmm", "training.max_steps=4")
+    before = output.read_bytes()
+    real = Path.write_bytes
+
+    def full(path, content):
+        if "ckpt" in path.name:
+            return real(path, content)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(data, output, restart=True)
+    assert output.read_bytes() == before
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_ctrl_c_stays_ctrl_c_and_the_training_can_go_on(data, trained, tmp_path, monkeypatch):
+    output = tmp_path / "model.eqmm"
+    handler = signal.getsignal(signal.SIGINT)
+    real = Learner.training_step
+
+    def interrupted(learner, batch, number):
+        if learner.global_step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(learner, batch, number)
+
+    monkeypatch.setattr(Learner, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, output)
+    assert signal.getsignal(signal.SIGINT) is handler
+    monkeypatch.undo()
+    assert_same_weights(run(data, output), trained)
+
+
+def spoiled(frame_numbers):
+    """`predict` that gives no number for batches with some frames."""
+    real = learner_module.predict
+
+    def predict(model, frames, **options):
+        prediction = real(model, frames, **options)
+        hit = torch.tensor(
+            [frames.qm_positions[start, 0].item() in frame_numbers for start in frames.qm_ptr[:-1]]
+        )
+        nothing = torch.where(hit, torch.nan, 1.0).double()
+        return prediction._replace(energy=prediction.energy * nothing)
+
+    return predict
+
+
+def test_a_frame_without_a_finite_loss_is_named_and_left_out(
+    data, frames, tmp_path, monkeypatch, caplog
+):
+    config = load_config(None, [*TINY, "data.validation_fraction=0"])
+    culprit = np.float32(frames[3].qm_positions[0, 0]).item()
+    monkeypatch.setattr(learner_module, "predict", spoiled({culprit}))
+    output = train([data], tmp_path / "m.eqmm", config, console=Console(file=io.StringIO()))
+    assert [r.getMessage() for r in caplog.records if r.name == "eqmm_ase.learner"] == [
+        f"the loss of frame {frames[3].frame_id} is not a finite number; it is left out"
+    ]
+    assert all(math.isfinite(float(row["training_loss"])) for row in history(output))
+    assert all(t.isfinite().all() for t in weights(output).values())
+
+
+def test_a_training_that_diverges_stops_with_a_sentence(data, frames, tmp_path, monkeypatch):
+    everything = {np.float32(frame.qm_positions[0, 0]).item() for frame in frames}
+    monkeypatch.setattr(learner_module, "predict", spoiled(everything))
+    with pytest.raises(TrainingError, match=r"step 0 \(methanol-.* lower optimizer.learning_rate"):
+        run(data, tmp_path / "model.eqmm")
+    assert not (tmp_path / "model.eqmm").exists()
+
+
+def test_time_can_end_a_training(data, tmp_path):
+    output = run(
+        data, tmp_path / "m.eqmm", "training.max_steps=100000", "training.max_minutes=0.02"
+    )
+    rows = history(output)
+    assert 0.02 <= float(rows[-1]["minutes"]) < 0.2
+    assert float(rows[-1]["learning_rate"]) < 1e-3 * 0.02
+
+
+def test_patience_can_end_a_training(data, tmp_path):
+    overrides = ["training.patience=2", "optimizer.learning_rate=1e-12", "training.max_steps=400"]
+    output = run(data, tmp_path / "m.eqmm", *overrides, "optimizer.ema_decay=0")
+    assert 2 <= len(history(output)) < 50
+
+
+def test_training_on_all_frames_keeps_the_last_weights(data, frames, tmp_path):
+    output = run(data, tmp_path / "m.eqmm", "data.validation_fraction=0", "training.max_steps=4")
+    _, card = load_model(output)
+    assert card["n_training_frames"] == len(frames)
+    assert card["metrics"] == {"validation": {}}
+
+
+def test_validation_files_of_their_own_are_not_trained_on(data, frames, tmp_path):
+    held = tmp_path / "held.h5"
+    write_frames(held, frames[:2], METHOD)
+    output = run(data, tmp_path / "m.eqmm", f"data.validation={held}", "training.max_steps=4")
+    _, card = load_model(output)
+    assert (card["n_training_frames"], card["n_validation_frames"]) == (len(frames), 2)
+
+
+def test_double_precision_gives_a_double_precision_model(data, tmp_path):
+    output = run(data, tmp_path / "m.eqmm", "training.dtype=float64", "training.max_steps=4")
+    assert next(load_model(output)[0].parameters()).dtype == torch.float64
+
+
+def test_gas_phase_and_solvated_frames_train_one_model(frames, tmp_path):
+    gas = [
+        replace(f.in_vacuum(), energy=f.energy, qm_forces=f.qm_forces, source="gas")
+        for f in frames[:4]
+    ]
+    write_frames(tmp_path / "both.h5", [*gas, *frames[4:]], METHOD)
+    output = run(tmp_path / "both.h5", tmp_path / "m.eqmm", "training.max_steps=8")
+    assert load_model(output)[1]["media"] == ["gas", "water"]
+
+
+def test_tensorboard_logs_are_written_on_request(data, tmp_path):
+    pytest.importorskip("tensorboard")
+    output = run(data, tmp_path / "m.eqmm", "hardware.tensorboard=true", "training.max_steps=4")
+    assert list(Path(f"{output}.train", "tensorboard").glob("events.out.*"))
+
+
+def test_nothing_but_the_report_is_written(data, tmp_path, capfd):
+    run(data, tmp_path / "model.eqmm")
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err == ""
+
+
+def test_the_report_has_a_line_per_round(data, tmp_path):
+    screen = io.StringIO()
+    run(data, tmp_path / "model.eqmm", console=Console(file=screen, width=200))
+    lines = screen.getvalue().splitlines()
+    assert lines[1].split()[:3] == ["step", "min", "rate"]
+    assert [line.split()[0] for line in lines[3:6]] == ["4", "8", "12"]
+    assert all(len(line) <= 100 for line in lines[1:6])
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_time_left(data, tmp_path):
+    screen = io.StringIO()
+    console = Console(file=screen, width=120, force_terminal=True)
+    run(data, tmp_path / "model.eqmm", "training.max_steps=60", console=console)
+    assert "steps/s" in screen.getvalue()
+    assert "left" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"energy": None, "qm_forces": None}, "none of the .* training frames .* label them first"),
+        (
+            {"mm_positions": "on nucleus"},
+            r"bad\.h5: frame 0 \(methanol-water-133\): .* lies on QM atom 0",
+        ),
+        ({"qm_positions": "in nm"}, r"bad\.h5: frame 0 .*are the positions in Å"),
+    ],
+)
+def test_frames_that_cannot_be_learned_from_are_refused(frames, tmp_path, change, sentence):
+    changed = []
+    for frame in frames:
+        own = dict(change)
+        if own.get("mm_positions") == "on nucleus":
+            own["mm_positions"] = np.vstack([frame.qm_positions[:1], frame.mm_positions[1:]])
+        if own.get("qm_positions") == "in nm":
+            own["qm_positions"] = 0.1 * frame.qm_positions
+        changed.append(replace(frame, **own))
+    write_frames(tmp_path / "bad.h5", changed, METHOD)
+    with pytest.raises(DatasetError, match=sentence):
+        run(tmp_path / "bad.h5", tmp_path / "model.eqmm")
+    assert not (tmp_path / "model.eqmm.train").exists()
+
+
+def test_files_of_different_levels_of_theory_are_refused(data, frames, tmp_path):
+    write_frames(tmp_path / "other.h5", frames, {**METHOD, "basis": "sto-3g"})
+    with pytest.raises(DatasetError, match="basis 'sto-3g' and not '6-31g"):
+        train([data, tmp_path / "other.h5"], tmp_path / "m.eqmm", load_config(None, TINY))
+
+
+def test_elements_that_do_not_fit_the_data_are_refused(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"model.elements is H, Cl; expected .* H, C, O"):
+        run(data, tmp_path / "m.eqmm", "model.elements=[1, 17]")
+
+
+@pytest.mark.parametrize("output", ["missing/m.eqmm", "."])
+def test_an_output_that_cannot_be_written_is_refused_before_training(data, tmp_path, output):
+    with pytest.raises(OSError, match="cannot write"):
+        run(data, tmp_path / output)
+
+
+def test_rounds_are_equal_and_never_exceed_the_steps_asked_for():
+    def rounds(max_steps, every):
+        return rounds_of(
+            load_config(
+                None, [f"training.max_steps={max_steps}", f"training.validate_every={every}"]
+            )
+        )
+
+    assert rounds(5000, 250) == (20, 250)
+    assert rounds(10, 4) == (3, 3)
+    assert rounds(3, 250) == (1, 3)
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero(data):
+    learner = Learner.__new__(Learner)
+    torch.nn.Module.__init__(learner)
+    learner.config = load_config(None, ["optimizer.warmup_steps=10"])
+    learner.total_steps = 1000
+    rates = [learner.rate(step) for step in range(1001)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert max(rates) == pytest.approx(1.0, abs=1e-3)
+    assert rates.index(max(rates)) == 10
+    assert rates[-1] == 0.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_the_average_of_the_weights_starts_as_the_weights_and_grows_longer():
+    assert averaging_decay(0.99, 0) == 0.0
+    assert averaging_decay(0.99, 9) == 0.5
+    assert averaging_decay(0.99, 10**6) == 0.99
+    assert averaging_decay(0.0, 10**6) == 0.0
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
