@@ -191,13 +191,13 @@ class _Run:
         return self.state()
 
     def state(self) -> MDState:
-        kinetic = self.atoms.get_kinetic_energy()
+        kinetic = float(self.atoms.get_kinetic_energy())
         seconds = time.monotonic() - self.begun
         step = self.dynamics.nsteps
         return MDState(
             step=step,
             time=step * self.settings.timestep / 1000,
-            potential=self.atoms.get_potential_energy(),
+            potential=float(self.atoms.get_potential_energy()),
             kinetic=kinetic,
             temperature=2 * kinetic / (units.kB * max(self.freedom, 1)),
             drift=(

@@ -1,0 +1,284 @@
+"""Does a model conserve energy? NVE of the QM atoms in the held charges of one frame, in float64.
+
+    python scripts/nve_drift.py model.eqmm test.h5:0 -o nve.json
+
+After a short thermostatted run, total energy is followed for `--length` ps: its drift is a straight
+line fitted to block averages, with the error that their scatter gives. Shorter runs from the same
+start at half and twice the time step show how the fluctuation grows, as its square if forces are
+the exact gradient of a smooth energy. A killed run goes on when started again.
+
+Bare charges have no walls, so heavy QM atoms feel the Lennard-Jones repulsion of water oxygens at
+every negative charge; `--no-walls` leaves them out. It is analytical and conserves energy itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms, units
+from ase.calculators.mixing import SumCalculator
+from ase.io import read
+from provenance import provenance
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eqmm_ase import EqMM
+from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.lennard_jones import HeldLennardJones
+from eqmm_ase.structure_io import Structure, read_structure
+
+# σ in Å and ε in kcal/mol. UFF: Rappé et al., J. Am. Chem. Soc. 114, 10024 (1992).
+UFF = {
+    "C": (3.431, 0.105),
+    "N": (3.261, 0.069),
+    "O": (3.118, 0.060),
+    "F": (2.997, 0.050),
+    "P": (3.695, 0.305),
+    "S": (3.595, 0.274),
+    "Cl": (3.516, 0.227),
+    "Br": (3.732, 0.251),
+}
+# TIP3P oxygen: Jorgensen et al., J. Chem. Phys. 79, 926 (1983).
+WATER_OXYGEN = (3.15061, 0.1521)
+
+Record = Callable[[MDState], None]
+
+
+def embedded(model: str, structure: Structure, walls: bool) -> Atoms:
+    """The QM atoms with the model in float64 and, behind it, the walls."""
+    atoms = structure.atoms
+    calculator = EqMM(model, dtype="float64")
+    calculator.embed(structure.mm_charges, structure.mm_positions)
+    atoms.calc = calculator
+    negative = structure.mm_charges < 0.0
+    if walls and negative.any():
+        kcal = units.kcal / units.mol
+        own = np.array([UFF.get(symbol, (0.0, 0.0)) for symbol in atoms.symbols])
+        n_sites = int(negative.sum())
+        repulsion = HeldLennardJones(
+            own[:, 0],
+            own[:, 1] * kcal,
+            structure.mm_positions[negative],
+            np.full(n_sites, WATER_OXYGEN[0]),
+            np.full(n_sites, WATER_OXYGEN[1] * kcal),
+        )
+        atoms.calc = SumCalculator([calculator, repulsion])
+    return atoms
+
+
+def drift(times: np.ndarray, energies: np.ndarray, n_blocks: int) -> tuple[float, float]:
+    """Slope of a straight line through block averages, and its standard error.
+
+    Parameters
+    ----------
+    times, energies
+        (n,). Blocks must be longer than the energy's memory for the error to be right.
+    n_blocks
+        At least 3.
+
+    Returns
+    -------
+    slope, error
+        In units of energy per time.
+    """
+    t, e = (
+        np.array([block.mean() for block in np.array_split(values, n_blocks)])
+        for values in (times, energies)
+    )
+    (slope, _), covariance = np.polyfit(t, e, 1, cov="unscaled")
+    residual = e - np.polyval(np.polyfit(t, e, 1), t)
+    variance = (residual**2).sum() / (n_blocks - 2)
+    return float(slope), float(np.sqrt(variance * covariance[0, 0]))
+
+
+class EnergyFile:
+    """Time and drift of every step in a text file that survives a kill.
+
+    Parameters
+    ----------
+    path
+        Rows that go beyond `last_step`, written after the last image was, are dropped.
+    """
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        kept = []
+        if path.exists():
+            # The last line may be half a line.
+            lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+            kept = [row for row in lines if len(row) == 4 and int(row[0]) <= last_step]
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(" ".join(row) + "\n" for row in kept), encoding="utf-8")
+        self._written = {int(row[0]) for row in kept}
+        self._file = path.open("a", encoding="utf-8")
+
+    def record(self, state: MDState) -> None:
+        """Add a step."""
+        if state.step not in self._written:
+            row = f"{state.step} {state.time!r} {state.drift!r} {state.temperature!r}"
+            self._file.write(row + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def production(
+    atoms: Atoms, settings: MDSettings, steps: int, base: Path, record: Record
+) -> np.ndarray:
+    """The long NVE run, resumed if there is one; columns step, ps, eV, K."""
+    trajectory, text = base.with_suffix(".traj"), base.with_suffix(".energies")
+    resume = trajectory.exists()
+    last = read(trajectory).info["md"]["step"] if resume else -1
+    energies = EnergyFile(text, last)
+
+    def report(state: MDState) -> None:
+        energies.record(state)
+        record(state)
+
+    try:
+        run_md(
+            atoms,
+            settings,
+            steps=steps,
+            trajectory=trajectory,
+            interval=200,
+            resume=resume,
+            report=report,
+            report_interval=1,
+        )
+    finally:
+        energies.close()
+    return np.loadtxt(text, ndmin=2)
+
+
+def fluctuations(
+    start: Atoms, settings: MDSettings, length: float, record: Record
+) -> dict[str, float]:
+    """RMS of the total energy in meV at half, once and twice the time step, same start."""
+    found = {}
+    for timestep in (settings.timestep / 2, settings.timestep, 2 * settings.timestep):
+        atoms = start.copy()
+        atoms.info.pop("md", None)
+        atoms.calc = start.calc
+        seen: list[MDState] = []
+        run_md(
+            atoms,
+            MDSettings(timestep=timestep, temperature=settings.temperature),
+            steps=max(2, round(1000 * length / timestep)),
+            report=lambda state, seen=seen: (seen.append(state), record(state)),
+            report_interval=1,
+        )
+        found[f"{timestep:g}"] = 1000 * float(np.std([state.drift for state in seen]))
+    return found
+
+
+def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """All runs, with a bar for each."""
+    base = options.output.with_suffix("")
+    structure = read_structure(options.structure)
+    atoms = embedded(options.model, structure, options.walls)
+    settings = MDSettings(timestep=options.timestep, temperature=options.temperature)
+    columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(elapsed_when_finished=True), console=console
+    ) as bar:
+
+        def follow(what: str, steps: int) -> Record:
+            task = bar.add_task(what, total=steps)
+            return lambda state: bar.update(task, advance=1)
+
+        start_file = base.with_suffix(".start.traj")
+        steps = round(1000 * options.equilibration / options.timestep)
+        run_md(
+            atoms,
+            MDSettings(
+                ensemble="langevin", timestep=options.timestep, temperature=options.temperature
+            ),
+            steps=max(2, steps),
+            trajectory=start_file,
+            resume=start_file.exists(),
+            report=follow("equilibration", steps),
+            report_interval=1,
+        )
+        steps = round(1000 * options.length / options.timestep)
+        start = atoms.copy()
+        start.calc = atoms.calc
+        table = production(atoms, settings, steps, base, follow("production", steps))
+        steps = round(3500 * options.fluctuation_length / options.timestep)
+        rms = fluctuations(
+            start, settings, options.fluctuation_length, follow("fluctuation", steps)
+        )
+    return figures(table, rms, len(atoms), options.timestep)
+
+
+def figures(
+    table: np.ndarray, rms: dict[str, float], n_atoms: int, timestep: float
+) -> dict[str, Any]:
+    """What the runs came to, in meV and ps."""
+    _, times, energies, temperatures = table.T
+    blocks = {
+        str(n): dict(zip(("slope", "error"), drift(times, 1000 * energies, n), strict=True))
+        for n in (10, 20, 40)
+    }
+    slope, error = blocks["20"]["slope"], blocks["20"]["error"]
+    half, once, twice = rms.values()
+    return {
+        "length_ps": float(times[-1]),
+        "timestep_fs": timestep,
+        "mean_temperature_K": float(temperatures.mean()),
+        "drift_meV_per_ps": slope,
+        "drift_error_meV_per_ps": error,
+        "drift_meV_per_ps_per_atom": slope / n_atoms,
+        "drift_within_two_errors": abs(slope) <= 2 * error,
+        "drift_by_number_of_blocks": blocks,
+        "fluctuation_meV": float(1000 * energies.std()),
+        "fluctuation_meV_by_timestep_fs": rms,
+        "fluctuation_ratios": [once / half, twice / once],
+    }
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("structure", help="dataset frame, as in test.h5:0")
+    parser.add_argument("-o", "--output", type=Path, default=Path("nve.json"))
+    parser.add_argument("--length", type=float, default=20.0, help="ps (default: %(default)s)")
+    parser.add_argument("--timestep", type=float, default=0.5, help="fs (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, default=300.0, help="K")
+    parser.add_argument("--equilibration", type=float, default=1.0, help="ps")
+    parser.add_argument("--fluctuation-length", type=float, default=2.0, help="ps")
+    parser.add_argument("--walls", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, write the JSON, and say what came out."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    console = Console()
+    try:
+        found = measure(options, console)
+    except (ValueError, OSError, RuntimeError) as error:
+        console.print(f"error: {error}", markup=False, soft_wrap=True)
+        return 1
+    settings = {name: str(value) for name, value in vars(options).items()}
+    with atomic_path(options.output) as temporary:
+        result = {"figures": found, "settings": settings, **provenance()}
+        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    console.print_json(data=found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
