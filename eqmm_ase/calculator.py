@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
-from ase.neighborlist import neighbor_list
 from numpy.typing import ArrayLike, NDArray
 
 from eqmm_ase import validation
@@ -360,6 +359,8 @@ def _array(tensor: torch.Tensor) -> FloatArray:
 
 
 def _refuse_periodic(atoms: Atoms, cutoff: float) -> None:
+    from ase.neighborlist import neighbor_list  # takes SciPy along, half a second
+
     i, j, shift = neighbor_list("ijS", atoms, cutoff)
     across = np.flatnonzero(shift.any(axis=1))
     if len(across):
