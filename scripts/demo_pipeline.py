@@ -1,0 +1,182 @@
+"""The main job of EqMM on real input: methanol in water, from nothing to a relaxed geometry.
+
+Sample with OpenMM, label with PySCF, train, evaluate on a trajectory that was held out, relax the
+molecule in the charges of one of its frames with the model and with PySCF. Every stage is a
+command that is printed before it runs; one whose result exists is skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from demo_report import write_report
+from rich.console import Console
+
+SCRIPTS = Path(__file__).resolve().parent
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is sampled, labelled and trained; the defaults take ten minutes on two cores."""
+
+    molecule: str = "CO"
+    solvent: str = "water"
+    frames: int = 180
+    trajectories: int = 6
+    """The last one is held out from training."""
+    interval: float = 0.25
+    equilibration: float = 4.0
+    decorrelation: float = 1.0
+    radius: float = 12.0
+    functional: str = "b3lyp"
+    basis: str = "6-31g*"
+    steps: int = 2500
+    validate_every: int = 250
+    fmax: float = 0.01
+
+
+QUICK = Settings(
+    frames=24,
+    trajectories=3,
+    interval=0.05,
+    equilibration=1.0,
+    decorrelation=0.1,
+    radius=6.0,
+    functional="hf",
+    basis="sto-3g",
+    steps=60,
+    validate_every=30,
+    fmax=0.05,
+)
+"""A few minutes to see every stage once; the model is not good for anything."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A command, run in the results folder, and the file that exists once it is done."""
+
+    title: str
+    command: str
+    result: str
+
+
+def stages(s: Settings) -> list[Stage]:
+    """All commands, in their order."""
+    return [
+        Stage(
+            "Sample methanol in TIP3P water with OpenMM",
+            f"eqmm-datagen sample {s.molecule} -o frames.h5 --solvent {s.solvent} "
+            f"--frames {s.frames} --trajectories {s.trajectories} --interval {s.interval} "
+            f"--equilibration {s.equilibration} --decorrelation {s.decorrelation} "
+            f"--radius {s.radius}",
+            "frames.h5",
+        ),
+        Stage(
+            "Label the frames with PySCF",
+            "eqmm-datagen label frames.h5 -o labels.h5 "
+            f"--functional {s.functional} --basis '{s.basis}'",
+            "labels.h5",
+        ),
+        Stage(
+            "Hold out one trajectory",
+            f"python {SCRIPTS / 'split_dataset.py'} labels.h5 "
+            f"--hold-out {s.solvent}-{s.trajectories - 1}",
+            "test.h5",
+        ),
+        Stage(
+            "Train",
+            f"eqmm train train.h5 -o model.eqmm training.max_steps={s.steps} "
+            f"training.validate_every={s.validate_every}",
+            "model.eqmm",
+        ),
+        Stage(
+            "Evaluate on the held-out trajectory",
+            "eqmm evaluate model.eqmm test.h5 -o evaluation",
+            "evaluation/metrics.json",
+        ),
+        Stage(
+            "Relax methanol in held charges with the model and with PySCF",
+            f"python {SCRIPTS / 'demo_relaxation.py'} model.eqmm test.h5 -o relaxation "
+            f"--fmax {s.fmax}",
+            "relaxation/relaxation.json",
+        ),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is not done yet; return the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--results", type=Path, help="folder to write (default: demo_results)")
+    parser.add_argument("--quick", action="store_true", help="tiny numbers, to see it run")
+    chosen = parser.parse_args(arguments)
+    settings = QUICK if chosen.quick else Settings()
+    folder = chosen.results or Path("demo_results_quick" if chosen.quick else "demo_results")
+    console = Console()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _belongs(folder, settings):
+        console.print(f"{folder} holds a demo with other settings; remove it or use --results")
+        return 2
+    try:
+        return _run(folder.resolve(), settings, console)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted; the same command goes on from here")
+        return _INTERRUPTED
+
+
+def _run(folder: Path, settings: Settings, console: Console) -> int:
+    todo = stages(settings)
+    for number, stage in enumerate(todo, 1):
+        console.print(f"\n[bold]{number}/{len(todo)} {stage.title}[/bold]")
+        console.print(stage.command, style="dim", soft_wrap=True, highlight=False, markup=False)
+        if (folder / stage.result).exists():
+            console.print(f"done before: {stage.result}", highlight=False)
+            continue
+        begun = time.monotonic()
+        code = subprocess.run(_arguments(stage.command), cwd=folder, check=False).returncode
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        # `label` also says 1 when some frames failed; the others are good to train on.
+        if not (folder / stage.result).exists():
+            console.print(f"this stage ended with exit code {code}; the message is above")
+            return code or 1
+        _remember(folder, stage.result, time.monotonic() - begun)
+    console.print("\n[bold]Results[/bold]")
+    write_report(folder, asdict(settings), console)
+    return 0
+
+
+def _belongs(folder: Path, settings: Settings) -> bool:
+    """Whether the folder is new or was begun with the same settings."""
+    path = folder / "settings.json"
+    wanted = json.dumps(asdict(settings), indent=1)
+    if not path.exists():
+        path.write_text(wanted, encoding="utf-8")
+    return path.read_text(encoding="utf-8") == wanted
+
+
+def _remember(folder: Path, result: str, seconds: float) -> None:
+    path = folder / "timings.json"
+    timings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps({**timings, result: round(seconds, 1)}, indent=1), encoding="utf-8")
+
+
+def _arguments(command: str) -> list[str]:
+    """The words of a command, its program taken from this Python's environment."""
+    program, *words = shlex.split(command)
+    if program == "python":
+        return [sys.executable, *words]
+    beside = Path(sys.executable).parent / program
+    return [str(beside) if beside.exists() else program, *words]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

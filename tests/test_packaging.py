@@ -1,0 +1,153 @@
+"""What gets installed, what the calculator imports, and what lies at the top of the repository."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TOP_LEVEL = {
+    "eqmm_ase",
+    "datagen",
+    "tests",
+    "scripts",
+    "setup.cfg",
+    "README.md",
+    "pyproject.toml",
+    "LICENSE",
+    "CHANGELOG.md",
+    "CITATION.cff",
+}
+HEAVY = ("pyscf", "openmm", "lightning", "rdkit", "matplotlib", "datagen", "yaml")
+
+
+def run_python(code: str) -> str:
+    """Standard output of a fresh interpreter that sees this checkout."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def tracked_files() -> list[str]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "ls-files"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_the_calculator_imports_neither_trainer_nor_reference_programs() -> None:
+    code = "import json, sys; from eqmm_ase import EqMM; print(json.dumps(sorted(sys.modules)))"
+    loaded = {name.partition(".")[0] for name in json.loads(run_python(code))}
+    assert not loaded.intersection(HEAVY)
+
+
+def test_the_calculator_imports_within_two_seconds_of_torch() -> None:
+    code = (
+        "import time, torch; start = time.perf_counter(); from eqmm_ase import EqMM; "
+        "print(time.perf_counter() - start)"
+    )
+    # The best of several: a busy machine can only make an import slower.
+    assert min(float(run_python(code)) for _ in range(3)) < 2.0
+
+
+@pytest.mark.parametrize("command", ["eqmm_ase.cli", "datagen.cli"])
+def test_help_of_a_command_line_imports_nothing_slow(command: str) -> None:
+    code = (
+        f"import json, sys; from {command} import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    loaded = {name.partition(".")[0] for name in json.loads(run_python(code).splitlines()[-1])}
+    assert not loaded.intersection({*HEAVY, "torch"} - {"datagen", "yaml"})
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel that pip would install, built from the tracked files."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in tracked_files():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    # No build isolation: setuptools is here already, and the tests need no network.
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    command += ["--no-build-isolation", "--wheel-dir", str(folder), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    return zipfile.ZipFile(next(folder.glob("eqmm-*.whl")))
+
+
+def test_only_the_two_packages_get_installed(wheel: zipfile.ZipFile) -> None:
+    tops = {name.partition("/")[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"eqmm_ase", "datagen"}
+
+
+def test_every_module_and_the_type_markers_get_installed(wheel: zipfile.ZipFile) -> None:
+    wanted = {
+        name
+        for name in tracked_files()
+        if re.match(r"(eqmm_ase|datagen)/.*(\.py|py\.typed)$", name) and (ROOT / name).is_file()
+    }
+    assert wanted <= set(wheel.namelist())
+    assert {"eqmm_ase/py.typed", "datagen/py.typed"} <= set(wheel.namelist())
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    import eqmm_ase
+
+    stated = setup_cfg()["metadata"]["version"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {stated}\n" in citation
+    assert version("eqmm") == eqmm_ase.__version__ == stated
+
+
+def test_entry_points_exist() -> None:
+    import importlib
+
+    for line in setup_cfg()["options.entry_points"]["console_scripts"].strip().splitlines():
+        module, _, function = line.partition("=")[2].strip().partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_dependencies_have_lower_bounds_only_and_a_tested_version() -> None:
+    config = setup_cfg()
+    lines = config["options"]["install_requires"].splitlines()
+    for extra in config["options.extras_require"].values():
+        lines += extra.splitlines()
+    tested = (ROOT / "scripts" / "constraints.txt").read_text(encoding="utf-8").lower()
+    for line in filter(None, lines):
+        if line.startswith(("%", "#")):
+            continue
+        name, bound = re.fullmatch(r"([\w-]+)(?:\[\w+\])?(.*)", line).groups()
+        assert re.fullmatch(r" >= [\d.]+", bound), line
+        if name not in ("gpu4pyscf-cuda12x", "build", "pre-commit"):
+            assert f"\n{name}==" in tested, line
+
+
+def test_the_top_level_holds_nothing_else() -> None:
+    tops = {name.partition("/")[0] for name in tracked_files()}
+    assert {top for top in tops if not top.startswith(".")} == TOP_LEVEL
+
+
+def test_no_tracked_file_is_large() -> None:
+    sizes = {
+        name: (ROOT / name).stat().st_size for name in tracked_files() if (ROOT / name).exists()
+    }
+    assert {name: size for name, size in sizes.items() if size > 1_000_000} == {}
