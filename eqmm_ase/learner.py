@@ -82,6 +82,8 @@ class Learner(lightning.LightningModule):
         if not torch.isfinite(loss):
             loss = self._loss_without_outliers(batch)
         self.last_loss = float(loss.detach())
+        if self.trainer.logger is not None:
+            self.log("training_loss", self.last_loss)
         return loss
 
     def backward(self, loss: torch.Tensor, *_: Any, **__: Any) -> None:
@@ -176,13 +178,16 @@ class Learner(lightning.LightningModule):
         loss = float(total[0] / total[1])
         self._errors = ErrorSums(self._errors.media)
         self._validation_loss = torch.zeros(2, dtype=torch.float64)
-        self.log("validation_loss", loss)
+        # All processes hold the same figures; Lightning wants to be told to compare them.
+        together = self.trainer.world_size > 1
+        self.log("validation_loss", loss, sync_dist=together)
         self.log_dict(
             {
                 f"validation/{name}_{kind}": value
                 for name, errors in self.metrics[ALL].items()
                 for kind, value in errors.items()
-            }
+            },
+            sync_dist=together,
         )
         # A loss that is not a number is never better, yet weights must exist at the end.
         if loss < self.best["loss"] or self.best["weights"] is None:
@@ -207,8 +212,8 @@ class Learner(lightning.LightningModule):
     def _merged(self, sums: torch.Tensor) -> torch.Tensor:
         if self.trainer.world_size == 1:
             return sums
-        gathered: Any = self.all_gather(sums.to(self.device))
-        return torch.as_tensor(gathered).sum(0).cpu()
+        merged = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
+        return torch.as_tensor(merged).cpu()
 
     # --- resuming ---------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch.utils.data import DataLoader, Subset
 
@@ -37,7 +38,7 @@ from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.training_data import TrainingData
 from eqmm_ase.training_folder import AtomicCheckpoints, TrainingFolder
 
-__all__ = ["TrainingError", "train"]
+__all__ = ["TrainingError", "is_first_process", "train"]
 
 
 def train(
@@ -83,13 +84,16 @@ def train(
     if not files:
         raise ConfigError("there are no dataset files to train on")
     config = config or TrainConfig()
-    console = console or Console(stderr=True)
+    console = (console or Console(stderr=True)) if is_first_process() else Console(quiet=True)
     output = Path(output)
     refuse_unwritable(output)
     data = TrainingData.load([Path(path) for path in files], config)
     config = replace(config, model=replace(config.model, elements=data.elements))
     folder = TrainingFolder(output)
-    checkpoint = folder.prepare(config, data.content_hash, restart=restart)
+    if is_first_process():
+        checkpoint = folder.prepare(config, data.content_hash, restart=restart)
+    else:
+        checkpoint = None if restart else folder.last_checkpoint
 
     rounds, steps_per_round = rounds_of(config)
     lightning.seed_everything(config.training.seed, verbose=False)
@@ -115,6 +119,12 @@ def train(
             soft_wrap=True,
         )
     return output
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that reports and writes, of those that train together."""
+    rank: int = getattr(rank_zero_only, "rank", 0)
+    return rank == 0
 
 
 def card(data: TrainingData, learner: Learner) -> dict[str, Any]:
@@ -222,9 +232,12 @@ def _training_batches(
 def _validation_batches(
     config: TrainConfig, data: TrainingData, trainer: lightning.Trainer
 ) -> DataLoader[Batch] | None:
-    own = range(trainer.global_rank, len(data.validation), trainer.world_size)
     if not len(data.validation):
         return None
+    own = range(trainer.global_rank, len(data.validation), trainer.world_size)
+    if len(data.validation) < trainer.world_size:
+        # A process without batches would not take part in merging the sums.
+        own = range(len(data.validation))
     size = config.training.batch_size
     batches = [list(range(i, min(i + size, len(own)))) for i in range(0, len(own), size)]
     return _loader(Subset(data.validation, own), batches)
@@ -276,6 +289,8 @@ _ADVICE = (
     "Checkpoint directory .* exists and is not empty",
     # Training on all frames is what data.validation_fraction=0 asks for.
     "You defined a `validation_step` but have no `val_dataloader`",
+    # About the speed of copying gradients between processes.
+    "Grad strides do not match bucket view strides",
     # Lightning's use of torch, not ours.
     ".*LeafSpec.* is deprecated",
 )

@@ -41,6 +41,11 @@ class TrainingFolder:
         self.checkpoint = self.path / CHECKPOINT
         self.history = self.path / "history.csv"
 
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, if there is one."""
+        return self.checkpoint if self.checkpoint.is_file() else None
+
     def prepare(self, config: TrainConfig, content_hash: str, *, restart: bool) -> Path | None:
         """Make the folder, or find in it what an earlier run of the same training left.
 
@@ -75,7 +80,7 @@ class TrainingFolder:
                     f"{self.path} holds a training with other {' and '.join(changed)}; "
                     "choose another output, or use --restart to throw that training away"
                 )
-            return self.checkpoint if self.checkpoint.is_file() else None
+            return self.last_checkpoint
         self.path.mkdir(exist_ok=True)
         write_text(self.path / "config.yaml", config.to_yaml())
         write_text(mark, json.dumps(wanted, indent=1))

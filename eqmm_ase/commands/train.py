@@ -46,6 +46,7 @@ def train(
     from eqmm_ase.commands.evaluate import show_metrics
     from eqmm_ase.model_file import load_model
     from eqmm_ase.plots import plot_learning_curve
+    from eqmm_ase.train import is_first_process
     from eqmm_ase.train import train as run
     from eqmm_ase.training_folder import TrainingFolder
 
@@ -55,6 +56,8 @@ def train(
     except KeyboardInterrupt:
         console.print("the same command goes on from the last checkpoint", soft_wrap=True)
         raise
+    if not is_first_process():
+        return
     folder = TrainingFolder(output)
     plot_learning_curve(folder.history, folder.path / "learning_curve.png")
     _, card = load_model(output)
