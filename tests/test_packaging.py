@@ -59,11 +59,11 @@ def test_the_calculator_imports_neither_trainer_nor_reference_programs() -> None
 
 
 def test_the_calculator_imports_within_two_seconds_of_torch() -> None:
+    # Processor time: on a busy machine the wall clock counts the other programs too.
     code = (
-        "import time, torch; start = time.perf_counter(); from eqmm_ase import EqMM; "
-        "print(time.perf_counter() - start)"
+        "import time, torch; start = time.process_time(); from eqmm_ase import EqMM; "
+        "print(time.process_time() - start)"
     )
-    # The best of several: a busy machine can only make an import slower.
     assert min(float(run_python(code)) for _ in range(3)) < 2.0
 
 
@@ -147,7 +147,5 @@ def test_the_top_level_holds_nothing_else() -> None:
 
 
 def test_no_tracked_file_is_large() -> None:
-    sizes = {
-        name: (ROOT / name).stat().st_size for name in tracked_files() if (ROOT / name).exists()
-    }
-    assert {name: size for name, size in sizes.items() if size > 1_000_000} == {}
+    present = [ROOT / name for name in tracked_files() if (ROOT / name).is_file()]
+    assert [path.name for path in present if path.stat().st_size > 1_000_000] == []
