@@ -42,7 +42,6 @@ _HYDROGEN_MASS = 4.0  # u
 _PRESSURE = 1.0  # bar
 _BAROSTAT_INTERVAL = 10  # steps; short because tleap's gaps have to close
 _MINIMISATION_STEPS = 50
-_EQUILIBRATION_THREADS = 2  # a constant, so that equal seeds give equal boxes on any machine
 _CHUNK = 40  # steps between reports of progress
 
 
@@ -157,7 +156,7 @@ def equilibrate(
     barostat = MonteCarloBarostat(_PRESSURE * unit.bar, temperature, 0)  # 0: not yet
     barostat.setRandomNumberSeed(seed)
     system.addForce(barostat)
-    context = _context(system, box, temperature, seed, platform, threads=_EQUILIBRATION_THREADS)
+    context = _context(system, box, temperature, seed, platform)
     LocalEnergyMinimizer.minimize(context, maxIterations=_MINIMISATION_STEPS)
     context.setVelocitiesToTemperature(temperature, seed)
     _advance(context, SETTLING, progress)
@@ -189,10 +188,7 @@ def run_trajectory(box: Box, schedule: Schedule, progress: Progress = lambda _: 
         When the system cannot be run or blows up.
     """
     system, _ = _build_system(box)
-    # One thread: trajectories side by side use a machine better than one on all of its cores.
-    context = _context(
-        system, box, schedule.temperature, schedule.seed, schedule.platform, threads=1
-    )
+    context = _context(system, box, schedule.temperature, schedule.seed, schedule.platform)
     context.setVelocitiesToTemperature(schedule.temperature, schedule.seed)
     _advance(context, schedule.decorrelation, progress)
     frames = []
@@ -243,15 +239,17 @@ def _build_system(box: Box) -> tuple[Any, Any]:
 
 
 def _context(
-    system: Any, box: Box, temperature: float, seed: int, platform_name: str | None, threads: int
+    system: Any, box: Box, temperature: float, seed: int, platform_name: str | None
 ) -> Any:
-    """Everything ready to run. On the CPU the number of threads, not of cores, fixes the result."""
+    """Everything ready to run."""
     import openmm
 
     integrator = openmm.LangevinMiddleIntegrator(temperature, _FRICTION, TIME_STEP)
     integrator.setRandomNumberSeed(seed)
     name = platform_name or fastest_platform()
-    properties = {"Threads": str(threads), "DeterministicForces": "true"} if name == "CPU" else {}
+    # One thread: on two, equal seeds gave different trajectories even with deterministic forces,
+    # and trajectories side by side use a machine better than one on all of its cores.
+    properties = {"Threads": "1", "DeterministicForces": "true"} if name == "CPU" else {}
     try:
         platform = openmm.Platform.getPlatform(name)
         context = openmm.Context(system, integrator, platform, properties)

@@ -146,9 +146,9 @@ def _nearest_residues(
     first = np.unique(owner, return_index=True)[1]  # (n_residues,)
     inner = minimum_image(positions - positions[first][owner], cell)  # from the first atom
     size = np.bincount(owner)[:, None]
-    centroids = np.stack([np.bincount(owner, inner[:, k]) for k in range(3)], axis=1) / size
-    inner -= centroids[owner]
-    centroids = minimum_image(centroids + positions[first], cell)
+    offsets = np.stack([np.bincount(owner, inner[:, k]) for k in range(3)], axis=1) / size
+    inner = inner - offsets[owner]  # from the centroid
+    centroids = minimum_image(offsets + positions[first], cell)
     return inner + centroids[owner], float(np.linalg.norm(inner, axis=1).max())
 
 

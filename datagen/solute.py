@@ -91,7 +91,7 @@ def _is_file_name(molecule: str) -> bool:
 
 def _build_from_smiles(smiles: str, seed: int) -> Any:
     from rdkit import Chem
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     molecule = Chem.MolFromSmiles(smiles) if smiles.strip() else None
     if molecule is None:
@@ -99,10 +99,10 @@ def _build_from_smiles(smiles: str, seed: int) -> Any:
             f"{smiles!r} is neither a SMILES string that RDKit understands nor an existing file"
         )
     molecule = Chem.AddHs(molecule)
-    if AllChem.EmbedMolecule(molecule, randomSeed=seed & 0x7FFFFFFF) != 0:
+    if rdDistGeom.EmbedMolecule(molecule, randomSeed=seed & 0x7FFFFFFF) != 0:
         raise SoluteError(f"RDKit finds no three-dimensional structure for {smiles!r}")
-    if AllChem.MMFFHasAllMoleculeParams(molecule):
-        AllChem.MMFFOptimizeMolecule(molecule, maxIters=1000)
+    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+        rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=1000)
     return molecule
 
 
@@ -116,7 +116,7 @@ def _read_file(path: Path, charge: int) -> Any:
         molecule = _parse(path, suffix)
     except (OSError, RuntimeError, UnicodeDecodeError, ValueError):
         molecule = None  # RDKit signals a broken file in all of these ways
-    if molecule is None or molecule.GetNumAtoms() == 0:
+    if molecule is None:
         raise SoluteError(f"{path} holds no molecule that RDKit can read as {suffix[1:]}")
     if not molecule.GetNumConformers() or not molecule.GetConformer().Is3D():
         raise SoluteError(f"{path} holds no three-dimensional coordinates")
@@ -182,10 +182,10 @@ def _as_solute(molecule: Any, name: str, charge: int | None, multiplicity: int |
 
 def _largest_extent(molecule: Any) -> float:
     """How far the molecule may stretch in a long simulation, which its box has to hold."""
-    from rdkit.Chem import AllChem, Mol
+    from rdkit.Chem import Mol, rdDistGeom
 
     shapes = [conformer.GetPositions() for conformer in molecule.GetConformers()]
     others = Mol(molecule)
-    AllChem.EmbedMultipleConfs(others, numConfs=_CONFORMERS, randomSeed=1)
+    rdDistGeom.EmbedMultipleConfs(others, numConfs=_CONFORMERS, randomSeed=1)
     shapes += [conformer.GetPositions() for conformer in others.GetConformers()]
     return max(float(np.linalg.norm(x - x.mean(axis=0), axis=1).max()) for x in shapes)

@@ -13,7 +13,6 @@ from datagen.partition import (
     PartitionError,
     cut_cluster,
     make_whole,
-    required_repeat,
     shortest_repeat,
 )
 
@@ -148,7 +147,7 @@ def test_a_radius_of_half_the_box_and_more_is_refused_with_both_lengths(radius):
 def test_the_limit_of_the_box_is_where_a_residue_could_be_near_twice():
     positions = np.array([[0.0, 0.0, 0.0], [7.9, 0.0, 0.0], [8.9, 0.0, 0.0]])
     charges, residues = np.array([0.0, 0.5, -0.5]), np.array([0, 1, 1])
-    limit = required_repeat(8.0, 0.0, 0.5)
+    limit = 2.0 * (8.0 + 0.5)  # the residue reaches 0.5 Å from its centroid
     for repeat, fits in ((limit + 1e-6, True), (limit - 1e-6, False)):
         arguments = (positions, charges, residues, np.array([0]), np.diag([repeat] * 3), 8.0)
         if fits:
@@ -189,5 +188,5 @@ def test_a_chain_longer_than_half_the_cell_is_made_whole(cell):
 
 def test_shortest_repeat_sees_through_a_skewed_description_of_the_same_lattice():
     cell = np.diag([10.0, 12.0, 14.0])
-    skewed = np.array([[1, 0, 0], [3, 1, 0], [-2, 4, 1]]) @ cell
+    skewed = np.array([[2, 1, 0], [1, 1, 0], [0, 3, 1]]) @ cell
     assert shortest_repeat(skewed) == pytest.approx(10.0)

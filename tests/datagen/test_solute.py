@@ -101,6 +101,7 @@ def test_what_is_no_molecule_is_refused(molecule, sentence):
     ("name", "text", "sentence"),
     [
         ("broken.xyz", "3\n\nO 0 0\n", "no molecule that RDKit can read"),
+        ("prose.pdb", "It is not here.\n", "no molecule that RDKit can read"),
         ("empty.sdf", "", "no molecule that RDKit can read"),
         ("water.cif", WATER_XYZ, "unknown type"),
         ("acetate.xyz", ACETATE_XYZ, r"total charge of \+0"),
