@@ -63,7 +63,8 @@ class EnvironmentMix(torch.nn.Module):
     def __init__(self, l_max: int, n_near: int, channels: int) -> None:
         super().__init__()
         weight = torch.randn(l_max + 1, 1 + n_near, channels)
-        weight[:, 1:] /= max(1, n_near) ** 0.5
+        # Kernels vary over tenths of an Å: at full size they would rule the first forces on the MM.
+        weight[:, 1:] *= 0.1
         self.weight = torch.nn.Parameter(weight)
         self.register_buffer("degree", degree_of_component(l_max), persistent=False)
 

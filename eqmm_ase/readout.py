@@ -9,6 +9,15 @@ from eqmm_ase.graph import Edges
 from eqmm_ase.interaction import EdgeWeights, PackedLinear, PackedProduct
 from eqmm_ase.system import Frames
 
+# Untrained outputs are this small against typical ones. Otherwise random charges of several e make
+# the first gradients, and with them Adam's memory of their size, a thousand times too large.
+_START = 0.03
+
+
+def _start_small(layer: torch.nn.Linear) -> None:
+    with torch.no_grad():
+        layer.weight.mul_(_START)
+
 
 class ChargeFlow(torch.nn.Module):
     """Atomic charges as a share of the total charge plus antisymmetric flows along edges.
@@ -22,6 +31,7 @@ class ChargeFlow(torch.nn.Module):
         super().__init__()
         self.flow = EdgeWeights(channels, n_radial, hidden, 1)
         self.share = torch.nn.Linear(channels, 1)
+        _start_small(self.flow.out)
 
     def forward(self, scalars: torch.Tensor, edges: Edges, frames: Frames) -> torch.Tensor:
         """(N, c) → (N,) in e."""
@@ -40,7 +50,7 @@ class Multipoles(torch.nn.Module):
         super().__init__()
         table = coupling(l_hidden, l_hidden, l_max, symmetric=True)
         self.product = PackedProduct(table, l_max, channels)
-        self.out = PackedLinear(l_max, channels, 1, scale=0.1)
+        self.out = PackedLinear(l_max, channels, 1, scale=0.1 * _START)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Features (a, N, c) → M_lm without l = 0, (a' − 1, N)."""
@@ -52,9 +62,9 @@ class AtomicEnergy(torch.nn.Module):
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.mlp = torch.nn.Sequential(
-            torch.nn.Linear(channels, hidden), torch.nn.SiLU(), torch.nn.Linear(hidden, 1)
-        )
+        out = torch.nn.Linear(hidden, 1)
+        _start_small(out)
+        self.mlp = torch.nn.Sequential(torch.nn.Linear(channels, hidden), torch.nn.SiLU(), out)
 
     def forward(self, scalars: torch.Tensor) -> torch.Tensor:
         """(N, c) → (N,)."""
