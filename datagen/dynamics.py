@@ -2,9 +2,9 @@
 
 The solute is flexible, every bond of it: its geometries are what the potential will learn from.
 Solvent bonds to hydrogen are rigid. The solute's hydrogens weigh 4 u, which changes no
-configurational average but slows the fastest vibration so that 2.5 fs are a fine step (measured
-for methanol in vacuo: potential energy and the spread of each bond equal those at 0.5 fs and 1 u
-within their errors of 0.3 %, because the BAOAB splitting samples harmonic modes exactly).
+configurational average but slows the fastest vibration enough for a step of 2.5 fs. Measured for
+methanol in vacuo: potential energy 30.7(1) kJ/mol at 2 fs and at 3 fs with 4 u, 31.1(1) at 0.5 fs
+and 30.6(2) at 1 fs with 1 u; the bonds' spreads agree to 3 %.
 
 Ångström and picosecond outside; OpenMM's nanometre only between its calls.
 """
