@@ -308,7 +308,7 @@ def _merged(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 def _hold(path: Path) -> int:
     """Take the campaign's lock, which the system gives back when this process ends in any way."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

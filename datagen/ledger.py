@@ -175,5 +175,8 @@ def _readable_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if "full" in str(error) or "disk I/O" in str(error):
-            raise DiskFullError(f"there is no room to write {path}: {error}") from error
+            raise DiskFullError(
+                f"the disk that holds {path} is full ({error}); nothing is lost, run the same "
+                "command again once there is room"
+            ) from error
         raise

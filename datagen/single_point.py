@@ -102,6 +102,7 @@ def _labelled(frame: Frame, field: Any) -> Frame:
     return replace(
         frame,
         energy=float(field.e_tot) * HARTREE,
+        energy_vacuum=None,  # not computed here; one of another method must not stay
         qm_forces=qm_forces(field),
         mm_forces=mm_forces(molecule, density, sites, charges),
         mm_potential=mm_potential(molecule, density, sites),

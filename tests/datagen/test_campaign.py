@@ -183,12 +183,14 @@ def test_frame_that_kills_its_worker_is_given_up_and_the_others_are_done(tmp_pat
     assert [tries for _, _, tries in _ledger(tmp_path)] == [1, 3, 1, 1]
 
 
-def test_worker_that_died_is_replaced_and_workers_have_one_thread():
+def test_worker_that_died_is_replaced_and_workers_have_one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     with LocalProcesses(1) as executor:
         first = executor.submit(os.getpid).result()
         executor.submit(os._exit, 1).exception()
         assert executor.submit(os.getpid).result() != first
         assert executor.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+        assert os.environ["OMP_NUM_THREADS"] == "3"
         last = executor.submit(os.getpid).result()
     assert not _alive(str(last))
 
@@ -237,17 +239,18 @@ def test_full_disk_ends_the_command_with_exit_code_1(tmp_path, monkeypatch, caps
     ],
 )
 @pytest.mark.usefixtures("fake_labels")
-def test_damaged_result_is_never_collected_and_computed_again(tmp_path, damage):
+@pytest.mark.parametrize("collect_first", [True, False])
+def test_damaged_result_is_never_collected_and_computed_again(tmp_path, damage, collect_first):
     frames, output = _frames(3), tmp_path / "labels.h5"
-    with Campaign(tmp_path / "c", QUICK) as campaign:
-        names = campaign.add(frames)
     label_frames(frames, QUICK, tmp_path / "c", workers=0)
-    damage(tmp_path / "c" / "results" / names[1][:2] / f"{names[1]}.npz")
-    with Campaign(tmp_path / "c", QUICK) as campaign:
-        with pytest.raises(CampaignError, match=r"1 result files .* are damaged"):
-            campaign.collect(output)
-        assert campaign.summary().waiting == 1
-    assert not output.exists()
+    name = frame_id(frames[1], QUICK)
+    damage(tmp_path / "c" / "results" / name[:2] / f"{name}.npz")
+    if collect_first:
+        with Campaign(tmp_path / "c", QUICK) as campaign:
+            with pytest.raises(CampaignError, match=r"1 result files .* are damaged"):
+                campaign.collect(output)
+            assert campaign.summary().waiting == 1
+        assert not output.exists()
     assert label_frames(frames, QUICK, tmp_path / "c", workers=0, output=output).done == 3
     assert [tries for _, _, tries in _ledger(tmp_path / "c")] == [1, 2, 1]
     assert len(read_frames(output)) == 3
