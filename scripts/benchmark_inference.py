@@ -95,6 +95,17 @@ def measure(
     }
 
 
+def linear_fit(counts: Sequence[int], times: Sequence[float]) -> dict[str, float]:
+    """A straight line through time against number of charges, and how much of it is straight."""
+    slope, start = np.polyfit(counts, times, 1)
+    residual = np.array(times) - (start + slope * np.array(counts))
+    return {
+        "ms_without_charges": float(start),
+        "ms_per_1000_charges": float(1000.0 * slope),
+        "r_squared": float(1.0 - residual.var() / np.var(times)),
+    }
+
+
 def benchmark(repetitions: int, counts: Sequence[int]) -> dict[str, Any]:
     """All figures, with what they were measured on."""
     torch.set_num_threads(1)
@@ -103,7 +114,6 @@ def benchmark(repetitions: int, counts: Sequence[int]) -> dict[str, Any]:
     model = MultiscaleModel(config).eval()
     model.requires_grad_(False)
     sweep = [measure(model, small(), n, repetitions) for n in counts]
-    largest, before = sweep[-1]["predict"]["median_ms"], sweep[-2]["predict"]["median_ms"]
     return {
         "what": "energy, QM forces, MM forces and MM potential of one frame, float32, one thread",
         "model": {**config.to_dict(), "parameters": sum(p.numel() for p in model.parameters())},
@@ -111,8 +121,7 @@ def benchmark(repetitions: int, counts: Sequence[int]) -> dict[str, Any]:
         "methanol_720_charges": measure(model, small(), 720, repetitions),
         "22_atoms_3000_charges": measure(model, large(), 3000, repetitions),
         "against_number_of_charges": sweep,
-        "time_ratio_of_last_two": largest / before,
-        "charges_ratio_of_last_two": counts[-1] / counts[-2],
+        "linear_fit": linear_fit(counts, [row["predict"]["median_ms"] for row in sweep]),
         **provenance(),
     }
 
