@@ -35,13 +35,13 @@ class DataConfig:
 class OptimizerConfig:
     """Adam with warm-up and a cosine that ends at zero."""
 
-    learning_rate: float = 4e-3
+    learning_rate: float = 5e-3
     """Highest learning rate."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW)."""
     warmup_steps: int = 100
     """Steps in which the learning rate rises from zero."""
-    gradient_clip: float = 10.0
+    gradient_clip: float = 2.0
     """Largest norm of the gradient; 0 for no limit."""
     ema_decay: float = 0.99
     """Of the moving average of the weights that is validated and saved; 0 for none."""

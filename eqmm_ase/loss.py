@@ -27,11 +27,11 @@ QUANTITIES = tuple(f.name for f in fields(Labels))
 class LossWeights:
     """Relative importance of the quantities; 0 leaves one out."""
 
-    energy: float = 10.0
+    energy: float = 6.0
     qm_forces: float = 1.0
     mm_forces: float = 1.0
     mm_potential: float = 0.1
-    charges: float = 0.01
+    charges: float = 0.1
     dipole: float = 0.1
 
 
