@@ -87,6 +87,15 @@ def test_a_model_comes_back_bit_by_bit(tmp_path, dtype):
     assert card.items() >= CARD.items()
 
 
+def test_casting_to_float32_leaves_the_atomic_energies_wide():
+    model = random_model().double()
+    energies = model.atomic_energies + 1e-9
+    model.atomic_energies.copy_(energies)
+    assert model_file.cast(model, torch.float32) is model
+    assert next(model.parameters()).dtype == torch.float32
+    assert torch.equal(model.atomic_energies, energies)
+
+
 def test_the_card_states_the_facts(path):
     _, card = load_model(path)
     assert card["units"]["energy"] == "eV"
@@ -111,6 +120,8 @@ def test_a_full_disk_leaves_the_old_file(path, monkeypatch):
     before = path.read_bytes()
 
     def full(self, data):
+        with self.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from calculator_kit import SpringModel, methanol, random_model, some_charges
 
 from eqmm_ase import EqMM, save_model
 from eqmm_ase.cli import main
+from eqmm_ase.commands.run_log import RunLog
 from eqmm_ase.dynamics import ENSEMBLES, MDSettings, run_md
 from eqmm_ase.momenta import degrees_of_freedom, draw_momenta
 from eqmm_ase.runs import OPTIMIZERS, RunError, RunFailedError, relax, rmsd
@@ -325,6 +327,17 @@ def test_what_is_outside_training_is_said_on_screen(methanol_file, tmp_path, cap
     error = capsys.readouterr().err
     assert error.count("warning: the QM region CH4O was not in training (seen: H2O)") == 1
     assert error.count("much closer than any in training (99.00 Å)") == 1
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_warnings_during_a_run_are_lines_of_its_log(tmp_path, capsys):
+    before = warnings.showwarning
+    with RunLog([("step", "d", 6)], tmp_path / "run.log") as log:
+        log.row((1,), 1)
+        warnings.warn("careful", UserWarning, stacklevel=1)
+    assert capsys.readouterr().out == "     1\nwarning: careful\n"
+    assert (tmp_path / "run.log").read_text() == "     1\nwarning: careful\n"
+    assert warnings.showwarning is before
 
 
 def test_md_command_resumes(model_path, methanol_file, tmp_path, capsys):
