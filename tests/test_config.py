@@ -55,6 +55,8 @@ def test_lists_and_nothing_can_be_given(override, attribute, value):
         ("learning_rate=1", "learning_rate; did you mean optimizer.learning_rate?"),
         ("modell.cutoff=3", "modell.cutoff; did you mean model.cutoff?"),
         ("model.n_layer=3", "model.n_layer; did you mean model.n_layers?"),
+        ("data.max_steps=3", "data.max_steps; did you mean training.max_steps?"),
+        ("optimizer.energy=3", "optimizer.energy; did you mean loss.energy?"),
         ("zzz=1", "zzz; the sections are data, hardware, loss, model, optimizer, training"),
     ],
 )

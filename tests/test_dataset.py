@@ -80,6 +80,12 @@ def test_processes_that_train_together_share_a_pass_without_overlap():
     assert sorted(seen) == list(range(24))
 
 
+def test_every_process_gets_a_frame_where_there_are_few():
+    ranks = [next(iter(sampler_at(0, 3, 10, 1, rank=r, world_size=2))) for r in range(2)]
+    assert [len(batch) for batch in ranks] == [1, 1]
+    assert ranks[0] != ranks[1]
+
+
 def test_a_batch_is_never_larger_than_the_data():
     assert sorted(next(iter(sampler_at(0, 3, 10, 1)))) == [0, 1, 2]
 
@@ -106,6 +112,7 @@ def test_a_handful_of_frames_leaves_some_on_each_side(n_frames):
     training, validation, _ = split([frame_from(f"t{i}") for i in range(n_frames)], 0.1, seed=0)
     assert len(training) >= 1
     assert len(validation) == 1
+    assert split([frame_from(f"t{i}") for i in range(n_frames)], 0.9, seed=0)[0]
 
 
 def test_no_validation_where_none_is_wanted():

@@ -67,6 +67,17 @@ def test_energy_pairs_leave_atoms_and_mean_out_but_keep_errors(frames, evaluatio
     assert mae == pytest.approx(evaluation.metrics["all"]["energy"]["mae"])
 
 
+def test_energies_of_different_molecules_share_one_plot(model, frames):
+    atoms = dict(zip((1, 6, 8), model.atomic_energies.tolist(), strict=True))
+    water = Frame(
+        np.array([8, 1, 1]),
+        np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]]),
+        energy=atoms[8] + 2 * atoms[1] + 0.1,
+    )
+    reference = evaluate(model, [*frames, water]).pairs["energy"].reference
+    assert np.ptp(reference) < 200.0  # kcal/mol; the total energies are 10^4 times as far apart
+
+
 def test_labels_that_do_not_exist_are_not_reported(model, frames):
     result = evaluate(model, [replace(frames[0], dipole=None, mm_potential=None)], None)
     assert set(result.metrics["all"]) == {"energy", "qm_forces", "mm_forces"}
