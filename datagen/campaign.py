@@ -26,8 +26,8 @@ from datagen.ledger import Ledger, Row
 from datagen.method import Method
 from datagen.progress import Progress, Summary
 from datagen.worker import Outcome, label_task
+from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import write_frames
-from eqmm_ase.system import Frame
 
 _MAX_DEATHS = 3  # a frame that ends its process this often is given up
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)

@@ -17,7 +17,7 @@ import numpy as np
 
 from datagen.method import Method
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 
 _CHARGES = "charges/"
 _ID_LENGTH = 32  # hexadecimal digits: 128 bits, no collisions in any conceivable campaign

@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 
 from datagen.errors import InvalidFrameError
 from datagen.method import Method
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 from eqmm_ase.units import BOHR
 
 NUCLEUS_CONTACT = 0.3

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from datagen.method import Method
 from datagen.single_point import label_frame
 from datagen.warm_start import WarmDensity
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 
 
 class ReferenceCalculator(Calculator):

@@ -36,7 +36,7 @@ from datagen.solute import Solute
 from datagen.solvents import find_solvent
 from datagen.trajectories import run_trajectories
 from datagen.unfinished import Unfinished
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 
 RECOMMENDED_RADIUS = 12.0
 """Å. Clusters cut nearer differ from the periodic answer by 1 kcal/mol/Å and more in QM forces."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from datagen.errors import SCFNotConvergedError
 from datagen.method import Method
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 from eqmm_ase.units import BOHR
 
 _GUESSES = ("minao", "atom")

@@ -19,7 +19,7 @@ from datagen.method import Method
 from datagen.molecule import build_molecule, check_frame, contact_warnings
 from datagen.scf import converge, mean_field
 from datagen.warm_start import WarmDensity
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 _ENERGY_TOLERANCE = 1e-8 * HARTREE

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datagen.method import Method, program_versions
 from datagen.single_point import label_frame
 from datagen.warm_start import WarmDensity
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 
 _MAX_DENSITIES = 16
 _densities: OrderedDict[Hashable, WarmDensity] = OrderedDict()

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eqmm_ase.calculator import EqMM
+    from eqmm_ase.frame import Frame
     from eqmm_ase.model_file import load_model, save_model
     from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
-    from eqmm_ase.system import Frame, Frames
+    from eqmm_ase.system import Frames
 
 _HOME = {
     "EqMM": "eqmm_ase.calculator",
-    "Frame": "eqmm_ase.system",
+    "Frame": "eqmm_ase.frame",
     "Frames": "eqmm_ase.system",
     "ReferenceData": "eqmm_ase.reference_data",
     "read_frames": "eqmm_ase.reference_data",

@@ -26,10 +26,11 @@ from numpy.typing import ArrayLike, NDArray
 from eqmm_ase import validation
 from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
 from eqmm_ase.domain import Domain, DomainWarning
+from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
 from eqmm_ase.model_file import cast, load_model
 from eqmm_ase.point_charges import PointCharges
-from eqmm_ase.system import Frame, Frames
+from eqmm_ase.system import Frames
 
 FloatArray = NDArray[np.float64]
 

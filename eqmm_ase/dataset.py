@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from eqmm_ase.system import Frame, Frames
+from eqmm_ase.frame import Frame
+from eqmm_ase.system import Frames
 
 CHARGE_PREFERENCE = ("mbis", "resp", "chelpg", "hirshfeld", "lowdin", "mulliken")
 """Which charges to train on where a dataset has several: the ones that describe the potential."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 from eqmm_ase.validation import closest_charge, composition
 
 MUCH_CLOSER = 0.8

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.dataset import Batch, FrameDataset, collate
+from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, REPORTED, ErrorSums, Metrics
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
-from eqmm_ase.system import Frame
 
 _MOST_PAIRS = 300_000
 """Values kept per quantity for plots; a plot does not get better with more."""

@@ -31,7 +31,7 @@ from eqmm_ase.dataset_format import (
     field_of,
     present_fields,
 )
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 
 __all__ = ["DatasetError", "ReferenceData", "read_frames", "write_frames"]
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from eqmm_ase.electrostatics import expand
-from eqmm_ase.system import Frame, Frames
+from eqmm_ase.frame import Frame
+from eqmm_ase.system import Frames
 
 _EXPANSION_FRAMES = 200
 _LENGTH = 1.0

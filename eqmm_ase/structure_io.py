@@ -16,7 +16,7 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from numpy.typing import NDArray
 
-from eqmm_ase.system import Frame
+from eqmm_ase.frame import Frame
 from eqmm_ase.validation import mm_positions, not_too_dense, point_charges
 
 FloatArray = NDArray[np.float64]

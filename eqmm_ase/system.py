@@ -1,69 +1,17 @@
-"""A QM region in its charges: `Frame` (NumPy, one) and `Frames` (torch, a batch).
+"""A batch of QM regions in their charges: what the network sees.
 
-A `Frame` is what files hold and users make; it may carry reference labels. `Frames` is what the
-network sees: several frames laid end to end without padding, frame f owning the rows
-``ptr[f]:ptr[f+1]``.
+Several frames laid end to end without padding, frame f owning the rows ``ptr[f]:ptr[f+1]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One QM region in the potential of MM point charges, with whatever labels are known.
-
-    Units: Å, e, eV, eV/Å, V, e·Å. A label that is not known is None.
-    """
-
-    atomic_numbers: NDArray[np.integer]  # (n_qm,)
-    qm_positions: FloatArray  # (n_qm, 3)
-    mm_positions: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))  # (n_mm, 3)
-    mm_charges: FloatArray = field(default_factory=lambda: np.zeros(0))  # (n_mm,)
-    total_charge: int = 0
-    spin_multiplicity: int = 1
-
-    energy: float | None = None
-    energy_vacuum: float | None = None
-    qm_forces: FloatArray | None = None  # (n_qm, 3)
-    mm_forces: FloatArray | None = None  # (n_mm, 3)
-    mm_potential: FloatArray | None = None  # (n_mm,)
-    charges: Mapping[str, FloatArray] = field(default_factory=dict)  # scheme -> (n_qm,)
-    dipole: FloatArray | None = None  # (3,)
-
-    cell: FloatArray | None = None  # (3, 3)
-    medium: str = ""
-    source: str = ""
-    frame_id: str = ""
-
-    @property
-    def n_qm(self) -> int:
-        """Number of QM atoms."""
-        return len(self.atomic_numbers)
-
-    @property
-    def n_mm(self) -> int:
-        """Number of MM point charges."""
-        return len(self.mm_charges)
-
-    def in_vacuum(self) -> Frame:
-        """The same QM region without charges and without labels."""
-        return Frame(
-            self.atomic_numbers,
-            self.qm_positions,
-            total_charge=self.total_charge,
-            spin_multiplicity=self.spin_multiplicity,
-            medium="gas",
-            source=self.source,
-        )
+from eqmm_ase.frame import FloatArray, Frame
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from ase.data import chemical_symbols
 from rich.table import Table
 
 from eqmm_ase.dataset_format import FIELDS
+from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, REPORTED, Metrics
 from eqmm_ase.reference_data import ReferenceData
-from eqmm_ase.system import Frame
 from eqmm_ase.validation import composition
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"

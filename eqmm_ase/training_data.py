@@ -15,8 +15,8 @@ from ase.data import chemical_symbols
 from eqmm_ase.config import ConfigError, DataConfig, TrainConfig
 from eqmm_ase.dataset import FrameDataset, choose_charge_scheme, split
 from eqmm_ase.dataset_format import DatasetError
+from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData
-from eqmm_ase.system import Frame
 from eqmm_ase.validation import closest_charge, qm_positions
 
 LEVEL_OF_THEORY = ("functional", "xc", "basis", "dispersion")

@@ -30,6 +30,3 @@ KCAL_PER_MOL = 4.184 * KJ_PER_MOL
 
 NANOMETRE = 10.0
 """Å per nm."""
-
-DEBYE = 0.20819433270
-"""e·Å per debye (1e-21/299792458 C·m)."""

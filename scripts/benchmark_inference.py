@@ -22,8 +22,9 @@ from ase.build import molecule
 from provenance import provenance
 
 from eqmm_ase.calculator import EqMM
+from eqmm_ase.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
-from eqmm_ase.system import Frame, Frames
+from eqmm_ase.system import Frames
 
 RESULT = Path(__file__).parent / "results" / "benchmark_inference.json"
 DENSITY = 0.1  # atoms per Å³ of water and of biomolecules alike

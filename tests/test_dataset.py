@@ -17,11 +17,12 @@ from eqmm_ase.dataset import (
     split,
 )
 from eqmm_ase.electrostatics import expand
+from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, ErrorSums
 from eqmm_ase.model import Prediction
 from eqmm_ase.reference_data import read_frames
 from eqmm_ase.statistics import fit_atomic_energies, fit_potential_scale, fit_statistics
-from eqmm_ase.system import Frame, Frames
+from eqmm_ase.system import Frames
 from eqmm_ase.units import KCAL_PER_MOL
 
 

@@ -11,11 +11,12 @@ import torch
 from matplotlib.image import imread
 
 from eqmm_ase.evaluate import evaluate, write_metrics
+from eqmm_ase.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, UnknownElementError, predict
 from eqmm_ase.plots import plot_learning_curve, plot_parity
 from eqmm_ase.reference_data import read_frames
 from eqmm_ase.statistics import fit_statistics
-from eqmm_ase.system import Frame, Frames
+from eqmm_ase.system import Frames
 from eqmm_ase.units import KCAL_PER_MOL
 
 

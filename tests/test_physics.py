@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from eqmm_ase.electrostatics import expand
+from eqmm_ase.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, Prediction, UnknownElementError, predict
 from eqmm_ase.model_file import load_model
 from eqmm_ase.reference_data import read_frames
-from eqmm_ase.system import Frame, Frames
+from eqmm_ase.system import Frames
 from eqmm_ase.units import COULOMB_CONSTANT
 
 DATA = Path(__file__).parent / "data"
@@ -226,9 +227,8 @@ def test_far_charges_see_the_total_charge_and_then_the_dipole(
             abs(excess(50.0))
             < 2e-3 * (abs(frame.total_charge) / 50.0 + abs(dipole) / 50.0**2) + 1e-4
         )
-        # Quadrupole and polarisation are left: at least the third power.
-        # Quadrupole and polarisation are left, at least the third power: 8 per doubling. An error in
-        # the monopole would leave 2 and one in the dipole 4.
+        # Quadrupole and polarisation are left, at least the third power: 8 per doubling. An error
+        # in the monopole would leave 2 and one in the dipole 4.
         for distance in (25.0, 50.0):
             assert abs(excess(2 * distance)) < abs(excess(distance)) / 6.0 + 1e-10
 

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
+from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import DatasetError, ReferenceData, read_frames, write_frames
-from eqmm_ase.system import Frame
 
 METHANOL = Path(__file__).parent / "data" / "methanol.h5"
 METHOD = {"functional": "b3lyp", "basis": "6-31g*", "program": "pyscf"}

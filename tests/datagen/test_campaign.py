@@ -28,8 +28,8 @@ from datagen.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.method import Method
 from datagen.worker import Outcome, label_task
 from eqmm_ase import atomic_write
+from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
-from eqmm_ase.system import Frame
 
 QUICK = Method(functional="hf", basis="sto-3g")
 OPTIONS = ["--functional", "hf", "--basis", "sto-3g", "--workers", "1"]

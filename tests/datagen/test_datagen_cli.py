@@ -17,8 +17,8 @@ pytest.importorskip("openmm")
 pytest.importorskip("rdkit")
 
 from datagen.commands import sample as sample_command
+from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData
-from eqmm_ase.system import Frame
 
 QUICK = ["--frames", "2", "--trajectories", "1", "--interval", "0.05", "--radius", "5"]
 QUICK += ["--equilibration", "0.5", "--decorrelation", "0", "--platform", "CPU"]

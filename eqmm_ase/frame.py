@@ -1,0 +1,63 @@
+"""One QM region in its charges, with whatever labels are known: what files hold and users make.
+
+NumPy only: programs that make or read labels need not load torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One QM region in the potential of MM point charges, with whatever labels are known.
+
+    Units: Å, e, eV, eV/Å, V, e·Å. A label that is not known is None.
+    """
+
+    atomic_numbers: NDArray[np.integer]  # (n_qm,)
+    qm_positions: FloatArray  # (n_qm, 3)
+    mm_positions: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))  # (n_mm, 3)
+    mm_charges: FloatArray = field(default_factory=lambda: np.zeros(0))  # (n_mm,)
+    total_charge: int = 0
+    spin_multiplicity: int = 1
+
+    energy: float | None = None
+    energy_vacuum: float | None = None
+    qm_forces: FloatArray | None = None  # (n_qm, 3)
+    mm_forces: FloatArray | None = None  # (n_mm, 3)
+    mm_potential: FloatArray | None = None  # (n_mm,)
+    charges: Mapping[str, FloatArray] = field(default_factory=dict)  # scheme -> (n_qm,)
+    dipole: FloatArray | None = None  # (3,)
+
+    cell: FloatArray | None = None  # (3, 3)
+    medium: str = ""
+    source: str = ""
+    frame_id: str = ""
+
+    @property
+    def n_qm(self) -> int:
+        """Number of QM atoms."""
+        return len(self.atomic_numbers)
+
+    @property
+    def n_mm(self) -> int:
+        """Number of MM point charges."""
+        return len(self.mm_charges)
+
+    def in_vacuum(self) -> Frame:
+        """The same QM region without charges and without labels."""
+        return Frame(
+            self.atomic_numbers,
+            self.qm_positions,
+            total_charge=self.total_charge,
+            spin_multiplicity=self.spin_multiplicity,
+            medium="gas",
+            source=self.source,
+        )
