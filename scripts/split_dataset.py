@@ -1,6 +1,6 @@
 """Split a dataset by trajectory: frames of one trajectory are too alike to test each other.
 
-python scripts/split_dataset.py labels.h5 --hold-out water-5    # writes train.h5 and test.h5
+python scripts/split_dataset.py labels.h5 --hold-out water-6    # writes train.h5 and test.h5
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Added to the end of a command, where they override what the README says.
 SMALLER = {
     "eqmm-datagen sample": (
-        "--frames 6 --trajectories 6 --interval 0.02 --radius 3 --equilibration 0.5 "
+        "--frames 7 --trajectories 7 --interval 0.02 --radius 3 --equilibration 0.5 "
         "--decorrelation 0"
     ),
     "eqmm-datagen label": "--functional hf --basis sto-3g --no-density-fit",
