@@ -130,7 +130,7 @@ def compare(model: Path, data: Path, folder: Path, fmax: float) -> dict[str, Any
 
 
 def plot(ml: Sequence[float], qm: Sequence[float], lowest: float, path: Path) -> None:
-    """Energy above PySCF's minimum over the steps of both."""
+    """Energy above the minimum that PySCF finds, over the steps of both."""
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(5.0, 3.6), layout="constrained")
         axes = figure.subplots()
@@ -140,12 +140,14 @@ def plot(ml: Sequence[float], qm: Sequence[float], lowest: float, path: Path) ->
 
 def draw(axes: Any, ml: Sequence[float], qm: Sequence[float], lowest: float) -> None:
     """Both curves into given axes."""
-    for energies, label, style in ((qm, "PySCF", "o-"), (ml, "EqMM", ".-")):
+    for energies, label, color, marker in (
+        (qm, "PySCF", "#d1701a", "o"),
+        (ml, "EqMM", "#1f5f99", "."),
+    ):
         above = (np.array(energies) - lowest) / KCAL_PER_MOL
-        color = "#1f5f99" if label == "EqMM" else "#d1701a"
-        axes.plot(above, style, label=label, color=color, markersize=5, linewidth=1.2)
-    axes.set(xlabel="optimiser step", ylabel="E − E(PySCF minimum) / kcal/mol")
-    axes.set_yscale("symlog", linthresh=1.0)
+        axes.plot(above, label=label, color=color, marker=marker, markersize=4, linewidth=1.2)
+    axes.set(xlabel="optimiser step", ylabel="energy above minimum / kcal/mol")
+    axes.axhline(0.0, color="#808080", linewidth=0.8, zorder=0)
     axes.legend(frameon=False)
 
 

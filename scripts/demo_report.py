@@ -109,13 +109,19 @@ def _overview(folder: Path, path: Path) -> None:
     model, card = load_model(folder / "model.eqmm")
     result = evaluate(model, read_frames(folder / "test.h5"), card.get("charge_scheme"))
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(11.0, 3.1), layout="constrained")
-        panels = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.25))
+        figure = Figure(figsize=(12.0, 3.3), layout="constrained")
+        panels = figure.subplots(1, 4)
         for axes, name in zip(panels, ("energy", "qm_forces", "mm_forces"), strict=False):
             _parity(axes, name, result.pairs[name].reference, result.pairs[name].predicted)
+            error = f"MAE {result.metrics[ALL][name]['mae']:.2g}"
+            if name == "mm_forces":
+                error = f"relative RMS error {result.metrics[ALL][name]['relative']:.1%}"
+            axes.text(0.05, 0.92, error, transform=axes.transAxes)
         ml, qm = (_energies(folder / "relaxation" / f"{n}.traj") for n in ("EqMM", "PySCF"))
         draw(panels[3], ml, qm, qm[-1])
         panels[3].set_title("relaxation in held charges")
+        for axes in panels:
+            axes.set_box_aspect(1)
         figure.savefig(path, dpi=130)
 
 
@@ -126,7 +132,7 @@ def _parity(axes: Any, name: str, reference: np.ndarray, predicted: np.ndarray) 
     limits = (both.min() - margin, both.max() + margin)
     axes.plot(limits, limits, color="#808080", linewidth=0.8)
     axes.scatter(reference, predicted, s=8, color="#1f5f99", edgecolors="none", rasterized=True)
-    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.set(xlim=limits, ylim=limits)
     axes.set(xlabel="PySCF", ylabel="EqMM", title=f"{quantity.title} / {quantity.unit}")
 
 
