@@ -85,7 +85,7 @@ class EqMM(Calculator):
         else:
             self._source, self.card = load_model(model)
         self._source.requires_grad_(False)
-        self._domain = Domain.from_dict(self.card.get("domain", {}))
+        self.domain = Domain.from_dict(self.card.get("domain", {}))
         self._warned: set[str] = set()
         self._known_region: tuple[Any, ...] | None = None
         self._charges = PointCharges([])
@@ -315,11 +315,11 @@ class EqMM(Calculator):
         # A formula takes longer to spell than everything else here: once per region is enough.
         if region != self._known_region:
             self._known_region = region
-            strange = self._domain.strangers(atoms.numbers, *setting[2:])
-        if self._domain.too_close(closest):
+            strange = self.domain.strangers(atoms.numbers, *setting[2:])
+        if self.domain.too_close(closest):
             strange["closest"] = (
                 f"an MM charge is {closest:.2f} Å from a nucleus, much closer than any in "
-                f"training ({self._domain.closest_mm:.2f} Å)"
+                f"training ({self.domain.closest_mm:.2f} Å)"
             )
         for key, sentence in strange.items():
             self._warn_once(key, f"{sentence}; results may be wrong", DomainWarning)

@@ -7,14 +7,15 @@ questions it has seen: compositions, sizes, charges, spins, and how close MM cha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from eqmm_ase.frame import Frame
-from eqmm_ase.validation import closest_charge, composition
+from eqmm_ase.validation import composition, squared_distances
 
 MUCH_CLOSER = 0.8
 """A charge nearer than this fraction of the closest one in training is far outside it."""
@@ -36,19 +37,25 @@ class Domain:
     """Smallest and largest number of QM atoms."""
     closest_mm: float | None = None
     """Å, the shortest distance between a nucleus and an MM charge; None: no charges seen."""
+    closest: dict[str, float] = field(default_factory=dict)
+    """Å, the same for each element and sign of the charge, as ``{"O+": 1.61, "O-": 2.55}``."""
 
     @classmethod
     def of(cls, frames: Iterable[Frame]) -> Domain:
         """The domain that training frames span."""
         frames = list(frames)
-        closest = min((_closest(frame) for frame in frames), default=np.inf)
+        closest: dict[str, float] = {}
+        for frame in frames:
+            for kind, distance in _closest(frame).items():
+                closest[kind] = min(distance, closest.get(kind, np.inf))
         sizes = [frame.n_qm for frame in frames]
         return cls(
             compositions=tuple(sorted({composition(f.atomic_numbers) for f in frames})),
             total_charges=tuple(sorted({int(f.total_charge) for f in frames})),
             spin_multiplicities=tuple(sorted({int(f.spin_multiplicity) for f in frames})),
             n_qm=(min(sizes), max(sizes)) if sizes else (),
-            closest_mm=float(closest) if np.isfinite(closest) else None,
+            closest_mm=min(closest.values(), default=None),
+            closest=dict(sorted(closest.items())),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,13 +103,23 @@ class Domain:
         return self.closest_mm is not None and distance < MUCH_CLOSER * self.closest_mm
 
 
-def _closest(frame: Frame) -> float:
-    return closest_charge(
-        np.asarray(frame.qm_positions, np.float64),
-        frame.atomic_numbers,
-        np.asarray(frame.mm_positions, np.float64),
-        np.asarray(frame.mm_charges, np.float64),
+def kind_of_pair(symbol: str, charge: float) -> str:
+    """How `Domain.closest` calls a QM element and a charge: ``"O-"``."""
+    return symbol + ("-" if charge < 0.0 else "+")
+
+
+def _closest(frame: Frame) -> dict[str, float]:
+    squared = squared_distances(
+        np.asarray(frame.qm_positions, np.float64), np.asarray(frame.mm_positions, np.float64)
     )
+    found: dict[str, float] = {}
+    for sign in (-1.0, 1.0):
+        near = squared[:, np.sign(frame.mm_charges) == sign]
+        for number in np.unique(frame.atomic_numbers) if near.size else ():
+            nearest = near[np.asarray(frame.atomic_numbers) == number].min()
+            kind = kind_of_pair(chemical_symbols[int(number)], sign)
+            found[kind] = round(float(np.sqrt(max(nearest, 0.0))), 4)
+    return found
 
 
 def _listed(values: Iterable[Any], form: str = "") -> str:

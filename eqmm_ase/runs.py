@@ -22,6 +22,10 @@ from numpy.typing import NDArray
 OPTIMIZERS = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
 
 
+MAX_GAIN_PER_ATOM = 10.0
+"""eV. No chemical relaxation gives more; falling onto a bare charge gives any amount."""
+
+
 class RunError(ValueError):
     """Settings that no run can have, or an output file in the way."""
 
@@ -102,8 +106,7 @@ def relax(
     writer = None if trajectory is None else Trajectory(os.fspath(trajectory), "w")
     try:
         search = OPTIMIZERS[optimizer](atoms, logfile=None, trajectory=writer)
-        if report is not None:
-            search.attach(lambda: report(row()))
+        search.attach(lambda: _watch(row(), len(atoms), report))
         converged = bool(search.run(fmax=fmax, steps=steps))
     # The start was fine: a structure without an energy is what the run has come to.
     except (ValueError, CalculationFailed) as error:
@@ -124,6 +127,18 @@ def relax(
         rmsd_superposed=rmsd(start, atoms.positions, superpose=True),
         seconds=last.seconds,
     )
+
+
+def _watch(
+    row: RelaxationStep, n_atoms: int, report: Callable[[RelaxationStep], None] | None
+) -> None:
+    if report is not None:
+        report(row)
+    if not row.change > -MAX_GAIN_PER_ATOM * n_atoms:
+        raise RunFailedError(
+            f"the relaxation has left everything the model knows: at step {row.step} the energy "
+            f"is {-row.change:.3g} eV below the start (bare charges do this to unprotected atoms)"
+        )
 
 
 def largest_force(atoms: Atoms) -> float:

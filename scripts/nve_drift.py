@@ -7,8 +7,8 @@ line fitted to block averages, with the error that their scatter gives. Shorter 
 start at half and twice the time step show how the fluctuation grows, as its square if forces are
 the exact gradient of a smooth energy. A killed run goes on when started again.
 
-Bare charges have no walls, so heavy QM atoms feel the Lennard-Jones repulsion of water oxygens at
-every negative charge; `--no-walls` leaves them out. It is analytical and conserves energy itself.
+Bare charges would draw the molecule onto them sooner or later, so walls keep it as far from them
+as atoms were in training; `--no-walls` leaves them out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms, units
-from ase.calculators.mixing import SumCalculator
+from ase import Atoms
 from ase.io import read
 from provenance import provenance
 from rich.console import Console
@@ -33,45 +32,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from eqmm_ase import EqMM
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.dynamics import MDSettings, MDState, run_md
-from eqmm_ase.lennard_jones import HeldLennardJones
 from eqmm_ase.structure_io import Structure, read_structure
-
-# σ in Å and ε in kcal/mol. UFF: Rappé et al., J. Am. Chem. Soc. 114, 10024 (1992).
-UFF = {
-    "C": (3.431, 0.105),
-    "N": (3.261, 0.069),
-    "O": (3.118, 0.060),
-    "F": (2.997, 0.050),
-    "P": (3.695, 0.305),
-    "S": (3.595, 0.274),
-    "Cl": (3.516, 0.227),
-    "Br": (3.732, 0.251),
-}
-# TIP3P oxygen: Jorgensen et al., J. Chem. Phys. 79, 926 (1983).
-WATER_OXYGEN = (3.15061, 0.1521)
+from eqmm_ase.walls import TrainingWalls
 
 Record = Callable[[MDState], None]
 
 
 def embedded(model: str, structure: Structure, walls: bool) -> Atoms:
-    """The QM atoms with the model in float64 and, behind it, the walls."""
+    """The QM atoms with the model in float64, behind walls."""
     atoms = structure.atoms
-    calculator = EqMM(model, dtype="float64")
-    calculator.embed(structure.mm_charges, structure.mm_positions)
-    atoms.calc = calculator
-    negative = structure.mm_charges < 0.0
-    if walls and negative.any():
-        kcal = units.kcal / units.mol
-        own = np.array([UFF.get(symbol, (0.0, 0.0)) for symbol in atoms.symbols])
-        n_sites = int(negative.sum())
-        repulsion = HeldLennardJones(
-            own[:, 0],
-            own[:, 1] * kcal,
-            structure.mm_positions[negative],
-            np.full(n_sites, WATER_OXYGEN[0]),
-            np.full(n_sites, WATER_OXYGEN[1] * kcal),
-        )
-        atoms.calc = SumCalculator([calculator, repulsion])
+    atoms.calc = EqMM(model, dtype="float64")
+    atoms.calc.embed(structure.mm_charges, structure.mm_positions)
+    if walls and len(structure.mm_charges):
+        around = structure.mm_charges, structure.mm_positions
+        atoms.set_constraint(TrainingWalls(atoms, *around, atoms.calc.domain))
     return atoms
 
 

@@ -79,6 +79,21 @@ def test_bad_relaxation_settings(settings, sentence):
         relax(bound(), **settings)
 
 
+def test_a_relaxation_that_falls_without_end_is_stopped():
+    class Abyss(Calculator):
+        implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            super().calculate(atoms, properties, system_changes)
+            slope = np.full((6, 3), 100.0)
+            self.results = {"energy": -100.0 * atoms.positions.sum(), "forces": slope}
+
+    atoms = methanol()
+    atoms.calc = Abyss()
+    with pytest.raises(RunFailedError, match=r"at step \d the energy is .* eV below the start"):
+        relax(atoms, steps=50)
+
+
 def test_rmsd_after_superposition_is_blind_to_motion_but_not_to_reflection():
     atoms = methanol()
     moved = atoms.copy()
@@ -309,6 +324,24 @@ def test_optimize_command(model_path, methanol_file, tmp_path, capsys):
     assert read(output).get_potential_energy() < read(output, 0).get_potential_energy()
 
 
+def test_walls_keep_atoms_off_bare_charges(methanol_file, tmp_path, capsys):
+    domain = {"closest_mm": 1.5, "closest": {"O+": 1.6}}
+    save_model(tmp_path / "model.eqmm", random_model(), {"domain": domain})
+    (tmp_path / "charges.txt").write_text("0.4 0 0 1.5\n-0.4 0 0 -5\n")
+    write(tmp_path / "molecule.xyz", methanol())
+    inputs = (tmp_path / "model.eqmm", tmp_path / "molecule.xyz")
+    options = ("--charges", tmp_path / "charges.txt", "--steps", 1, "-o", tmp_path / "relaxed.traj")
+    arguments = ("optimize", *inputs, *options)
+    run(*arguments)
+    log = capsys.readouterr().out
+    assert "2 MM charges (+0.00 e) behind walls; energy" in log
+    assert "walls hold " in log
+    run(*arguments, "--overwrite", "--no-walls")
+    log = capsys.readouterr().out
+    assert "2 MM charges (+0.00 e) without walls; energy" in log
+    assert "walls hold " not in log
+
+
 def test_optimize_exit_codes(model_path, methanol_file, tmp_path, capsys):
     frame, output = f"{methanol_file}:1", tmp_path / "relaxed.traj"
     assert run("optimize", model_path, frame, "--steps", 1, "-o", output) == 1
@@ -361,7 +394,7 @@ def test_md_of_a_structure_file_with_charges(model_path, tmp_path, capsys):
     arguments = ("md", model_path, tmp_path / "molecule.xyz", "--charges", tmp_path / "charges.txt",
                  "--steps", 2, "-o", tmp_path / "md.traj")  # fmt: skip
     assert run(*arguments) == 0
-    assert "2 MM charges (+0.00 e); energy" in capsys.readouterr().out
+    assert "2 MM charges (+0.00 e) without walls; energy" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

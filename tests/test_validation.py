@@ -166,7 +166,9 @@ def test_domain_is_what_the_frames_span():
     assert domain.total_charges == (-1, 0)
     assert domain.spin_multiplicities == (1, 2)
     assert domain.n_qm == (1, 6)
-    assert domain.closest_mm == pytest.approx(6.0 - WATER.positions[0, 2])
+    assert domain.closest_mm == pytest.approx(6.0 - WATER.positions[0, 2], abs=1e-4)
+    assert set(domain.closest) == {"H+", "O+"}
+    assert domain.closest["O+"] == domain.closest_mm < domain.closest["H+"]
     assert not domain.strangers(WATER.numbers, 0, 1)
     assert not domain.too_close(5.0)
     assert domain.too_close(4.0)

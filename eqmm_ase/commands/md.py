@@ -67,9 +67,8 @@ def md(
     """Run molecular dynamics of STRUCTURE with MODEL.
 
     STRUCTURE is a frame of a dataset (data.h5:12, its MM charges included) or any file ASE reads.
-    Without charges the molecule is in vacuum. Charges are held and are bare: nothing but the model
-    keeps atoms from falling onto them. Interrupted runs go on with --resume, exactly as if they had
-    never stopped.
+    Without charges the molecule is in vacuum. Charges are held and are bare; walls keep atoms from
+    falling onto them. Interrupted runs go on with --resume, exactly as if they had never stopped.
     """
     from eqmm_ase.commands.run_log import RunLog, duration
     from eqmm_ase.dynamics import MDSettings, MDState, run_md

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eqmm_ase.commands.structure_options import prepare, structure_options
+from eqmm_ase.commands.structure_options import prepare, structure_options, wall_energy
 
 _COLUMNS = (
     ("step", "d", 6),
@@ -50,8 +50,8 @@ def optimize(
     """Relax STRUCTURE with MODEL.
 
     STRUCTURE is a frame of a dataset (data.h5:12, its MM charges included) or any file ASE reads.
-    Without charges the molecule is in vacuum. Charges are held and are bare: nothing but the model
-    keeps atoms from falling onto them. Exit code 1: not converged.
+    Without charges the molecule is in vacuum. Charges are held and are bare; walls keep atoms from
+    falling onto them. Exit code 1: not converged.
     """
     from eqmm_ase.commands.run_log import RunLog
     from eqmm_ase.runs import RelaxationStep, refuse_existing, relax
@@ -78,5 +78,10 @@ def optimize(
             f"RMSD from the start {result.rmsd:.4f} Å ({result.rmsd_superposed:.4f} Å after "
             f"superposition); images in {output}"
         )
+        if energy := wall_energy(atoms):
+            log.line(
+                f"walls hold {energy:.6f} eV of the energy: where they touch, Lennard-Jones "
+                "repulsion would decide"
+            )
     if not result.converged:
         context.exit(1)

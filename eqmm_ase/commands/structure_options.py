@@ -18,6 +18,12 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         help="Text file of MM charges, rows 'q x y z' in e and Å.",
     ),
     click.option(
+        "--walls/--no-walls",
+        default=True,
+        show_default=True,
+        help="Keep atoms as far from charges as they were in training.",
+    ),
+    click.option(
         "--total-charge", type=int, help="Of the QM region; default: from STRUCTURE or 0."
     ),
     click.option("--spin-multiplicity", type=int, help="Default: from STRUCTURE, or 1."),
@@ -39,6 +45,7 @@ def prepare(
     model: Path,
     structure: str,
     charges: Path | None,
+    walls: bool,
     total_charge: int | None,
     spin_multiplicity: int | None,
     device: str,
@@ -59,6 +66,7 @@ def prepare(
     from eqmm_ase.calculator import EqMM
     from eqmm_ase.structure_io import read_structure
     from eqmm_ase.validation import composition
+    from eqmm_ase.walls import TrainingWalls
 
     read = read_structure(structure, charges)
     atoms = read.atoms
@@ -75,10 +83,19 @@ def prepare(
         energy = atoms.get_potential_energy()
     for warning in caught:
         click.echo(f"warning: {warning.message}", err=True)
-    medium = (
-        f"{len(read.mm_charges)} MM charges ({read.mm_charges.sum():+.2f} e)"
-        if len(read.mm_charges)
-        else "vacuum"
-    )
+    medium = "vacuum"
+    if len(read.mm_charges):
+        medium = f"{len(read.mm_charges)} MM charges ({read.mm_charges.sum():+.2f} e)"
+        domain = atoms.calc.domain
+        if walls and domain.closest_mm is not None:
+            atoms.set_constraint(TrainingWalls(atoms, read.mm_charges, read.mm_positions, domain))
+            medium += " behind walls"
+        else:
+            medium += " without walls"
     formula = composition(atoms.numbers)
     return atoms, f"{formula} from {read.name}, {medium}; energy {energy:.6f} eV"
+
+
+def wall_energy(atoms: Any) -> float | None:
+    """Energy of the walls in eV, or None where there are none."""
+    return atoms.constraints[0].energy(atoms) if atoms.constraints else None
