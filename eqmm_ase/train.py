@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -299,13 +298,9 @@ _ADVICE = (
 @contextmanager
 def _interrupts() -> Iterator[None]:
     """Ctrl-C stays a KeyboardInterrupt; Lightning would make it an exit with status 1."""
-    handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit as stopped:
         if isinstance(stopped.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stopped
         raise
-    finally:
-        if handler is not None and signal.getsignal(signal.SIGINT) is not handler:
-            signal.signal(signal.SIGINT, handler)

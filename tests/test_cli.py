@@ -101,6 +101,7 @@ def test_info_describes_a_model(eqmm, model):
 def test_show_config_prints_settings_that_can_be_read_back(eqmm, tmp_path):
     code, out, _ = eqmm("train", "-o", "m.eqmm", "--show-config", "model.channels=7")
     assert code == 0
+    assert "  channels: 7\n" in out
     (tmp_path / "settings.yaml").write_text(out)
     code, again, _ = eqmm(
         "train", "-o", "m", "--show-config", "--config", tmp_path / "settings.yaml", "x.h5"

@@ -8,6 +8,8 @@ import torch
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.config import load_config
 from eqmm_ase.learner import Learner, averaging_decay
+from eqmm_ase.loss import Loss
+from eqmm_ase.model import ModelConfig, MultiscaleModel
 from eqmm_ase.train import rounds_of
 
 
@@ -24,17 +26,32 @@ def test_rounds_are_equal_and_never_exceed_the_steps_asked_for():
     assert rounds(3, 250) == (1, 3)
 
 
+def learner(*overrides: str, total_steps: int = 1000) -> Learner:
+    model = MultiscaleModel(ModelConfig((1,), channels=2, l_hidden=1, l_expansion=1, n_layers=1))
+    return Learner(model, Loss(), load_config(None, overrides), total_steps, ["gas"], [])
+
+
 def test_the_learning_rate_warms_up_and_ends_at_zero():
-    learner = Learner.__new__(Learner)
-    torch.nn.Module.__init__(learner)
-    learner.config = load_config(None, ["optimizer.warmup_steps=10"])
-    learner.total_steps = 1000
-    rates = [learner.rate(step) for step in range(1001)]
+    rate = learner("optimizer.warmup_steps=10").rate
+    rates = [rate(step) for step in range(1001)]
     assert rates[0] == pytest.approx(1 / 11)
     assert max(rates) == pytest.approx(1.0, abs=1e-3)
     assert rates.index(max(rates)) == 10
     assert rates[-1] == 0.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_a_checkpoint_carries_best_weights_clock_and_random_numbers():
+    before, after = learner(), learner()
+    before._earlier_seconds = 1000.0
+    before.best = {"loss": 0.5, "step": 7, "metrics": {}, "weights": {}}
+    checkpoint: dict[str, object] = {}
+    before.on_save_checkpoint(checkpoint)
+    expected = torch.rand(3)
+    after.on_load_checkpoint(checkpoint)
+    assert after.best == before.best
+    assert 1000.0 <= after.seconds < 1010.0
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_the_average_of_the_weights_starts_as_the_weights_and_grows_longer():
