@@ -105,7 +105,6 @@ def train(
             _training_batches(config, data, steps_per_round, trainer),
             _validation_batches(config, data, trainer),
             ckpt_path=checkpoint,
-            weights_only=True,
         )
     if trainer.is_global_zero:
         if learner.best["weights"] is None:
