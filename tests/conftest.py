@@ -15,6 +15,7 @@ for _variable in (
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,10 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests of Ctrl-C
+# would then fail for where they were started from.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).parent / "data"
 

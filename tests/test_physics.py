@@ -30,7 +30,7 @@ CONFIGS = {
 @pytest.fixture(scope="module", params=[*CONFIGS, "trained"])
 def model(request: pytest.FixtureRequest) -> MultiscaleModel:
     if request.param == "trained":
-        return load_model(DATA / "models" / "methanol.eqmm")[0].double()
+        return load_model(DATA / "methanol.eqmm")[0].double()
     torch.manual_seed(7)
     random_model = MultiscaleModel(CONFIGS[request.param]).double()
     n_orders = CONFIGS[request.param].l_expansion + 1
