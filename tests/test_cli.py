@@ -171,7 +171,8 @@ def test_traceback_on_request(monkeypatch):
 
 def test_help_lists_every_command_without_importing_torch():
     script = (
-        "import sys; from eqmm_ase.cli import _run; code = _run(['--help']); "
+        "import sys; from eqmm_ase.cli import cli; from eqmm_ase.command_line import run; "
+        "code = run(cli, 'eqmm', ['--help']); "
         "sys.exit(code or 'torch' in sys.modules)"
     )
     run = subprocess.run(

@@ -21,13 +21,14 @@ from label_kit import water_in_charges
 
 from datagen import campaign as campaign_module
 from datagen.campaign import Campaign, label_frames
-from datagen.cli import _run
+from datagen.cli import cli
 from datagen.errors import CampaignError, DiskFullError
 from datagen.executors import LocalProcesses
 from datagen.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.method import Method
 from datagen.worker import Outcome, label_task
 from eqmm_ase import atomic_write
+from eqmm_ase.command_line import run
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 
@@ -224,7 +225,11 @@ def test_full_disk_ends_the_command_with_exit_code_1(tmp_path, monkeypatch, caps
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(campaign_module, "write_result", full)
-    code = _run(["label", str(tmp_path / "frames.h5"), "-o", str(tmp_path / "l.h5"), *OPTIONS])
+    code = run(
+        cli,
+        "eqmm-datagen",
+        ["label", str(tmp_path / "frames.h5"), "-o", str(tmp_path / "l.h5"), *OPTIONS],
+    )
     assert code == 1
     assert "is full; nothing is lost" in capsys.readouterr().err
     assert not (tmp_path / "l.h5").exists()
@@ -274,7 +279,9 @@ def test_failed_frames_keep_their_reason_and_are_left_out(tmp_path):
 def test_unconverged_frames_are_failed_in_the_table_and_exit_code_1(tmp_path, capsys):
     frames, output = tmp_path / "frames.h5", tmp_path / "labels.h5"
     write_frames(frames, _frames(1), {})
-    code = _run(["label", str(frames), "-o", str(output), *OPTIONS, "--max-cycle", "1"])
+    code = run(
+        cli, "eqmm-datagen", ["label", str(frames), "-o", str(output), *OPTIONS, "--max-cycle", "1"]
+    )
     assert code == 1
     assert "failed: SCFNotConvergedError" in capsys.readouterr().out
     assert not output.exists()
@@ -347,7 +354,7 @@ def test_bad_input_to_label_is_a_sentence_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     write_frames("frames.h5", _frames(1), {})
     Path("precious.h5").write_text("precious")
-    assert _run(["label", *arguments]) == 2
+    assert run(cli, "eqmm-datagen", ["label", *arguments]) == 2
     error = capsys.readouterr().err
     assert sentence in " ".join(error.split())
     assert "Traceback" not in error

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from datagen.cli import _run
+from datagen.cli import cli
 
 pytest.importorskip("openmm")
 pytest.importorskip("rdkit")
 
 from datagen.commands import sample as sample_command
+from eqmm_ase.command_line import run
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData
 
@@ -47,7 +48,7 @@ def _one_sentence(capsys: pytest.CaptureFixture[str]) -> str:
 )
 def test_bad_input_is_a_sentence_and_exit_code_2(arguments, sentence, tmp_path, capsys):
     output = tmp_path / "frames.h5"
-    assert _run(["sample", *arguments, "-o", str(output)]) == 2
+    assert run(cli, "eqmm-datagen", ["sample", *arguments, "-o", str(output)]) == 2
     assert sentence in _one_sentence(capsys)
     assert list(tmp_path.iterdir()) == []
 
@@ -55,33 +56,42 @@ def test_bad_input_is_a_sentence_and_exit_code_2(arguments, sentence, tmp_path, 
 def test_output_that_exists_is_left_alone_unless_told(tmp_path, capsys):
     output = tmp_path / "frames.h5"
     output.write_text("precious")
-    assert _run(["sample", "CO", "-o", str(output)]) == 2
+    assert run(cli, "eqmm-datagen", ["sample", "CO", "-o", str(output)]) == 2
     assert "exists already" in _one_sentence(capsys)
     assert output.read_text() == "precious"
 
 
 def test_output_in_no_folder_is_refused_before_the_work(tmp_path, capsys):
-    assert _run(["sample", "CO", "-o", str(tmp_path / "nowhere" / "frames.h5")]) == 2
+    assert (
+        run(cli, "eqmm-datagen", ["sample", "CO", "-o", str(tmp_path / "nowhere" / "frames.h5")])
+        == 2
+    )
     assert "nowhere does not exist" in _one_sentence(capsys)
 
 
 def test_a_molecule_without_parameters_is_a_failed_run(tmp_path, capsys):
     assert (
-        _run(["sample", "C[Si](C)(C)C", "-o", str(tmp_path / "frames.h5"), "--radius", "12"]) == 1
+        run(
+            cli,
+            "eqmm-datagen",
+            ["sample", "C[Si](C)(C)C", "-o", str(tmp_path / "frames.h5"), "--radius", "12"],
+        )
+        == 1
     )
     assert "no parameters for Si" in capsys.readouterr().err
 
 
 def test_unknown_command_and_option_are_usage_errors(capsys):
-    assert _run(["smaple"]) == 2
+    assert run(cli, "eqmm-datagen", ["smaple"]) == 2
     assert "No such command 'smaple'" in capsys.readouterr().err
-    assert _run(["sample", "CO", "--frame", "3"]) == 2
+    assert run(cli, "eqmm-datagen", ["sample", "CO", "--frame", "3"]) == 2
     assert "--frame" in capsys.readouterr().err
 
 
 def test_help_lists_the_commands_without_importing_them():
     program = (
-        "import sys; from datagen.cli import _run; assert _run(['--help']) == 0; "
+        "import sys; from datagen.cli import cli; from eqmm_ase.command_line import run; "
+        "assert run(cli, 'eqmm-datagen', ['--help']) == 0; "
         "heavy = {'openmm', 'rdkit', 'pyscf', 'torch'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )
@@ -96,7 +106,7 @@ def test_interrupt_is_exit_code_130(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sample_command, "sample_frames", interrupted)
-    assert _run(["sample", "CO", "-o", str(tmp_path / "frames.h5")]) == 130
+    assert run(cli, "eqmm-datagen", ["sample", "CO", "-o", str(tmp_path / "frames.h5")]) == 130
     assert "interrupted" in capsys.readouterr().err
 
 
@@ -104,7 +114,7 @@ def test_sample_writes_frames_and_leaves_nothing_else(tmp_path, capsys):
     output = tmp_path / "frames.h5"
     output.write_text("to be replaced")
     arguments = ["sample", "O", "-o", str(output), "--overwrite", *QUICK]
-    assert _run(arguments) == 0
+    assert run(cli, "eqmm-datagen", arguments) == 0
     captured = capsys.readouterr()
     assert "2 frames of O in water" in captured.out
     assert "12 Å or more are recommended" in captured.err
@@ -124,22 +134,22 @@ def test_a_killed_run_leaves_no_process_and_goes_on(how, tmp_path, capsys):
     arguments = ["sample", "O", "-o", str(output), *QUICK]
     arguments += ["--trajectories", "3", "--frames", "6", "--interval", "0.2", "--workers", "2"]
     program = f"from datagen.cli import main; main({arguments!r})"
-    run = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
     parts = tmp_path / "frames.h5.parts"
-    _wait_until(lambda: any(parts.glob("trajectory-*.npz")) or run.poll() is not None)
-    run.send_signal(how)
-    run.communicate(timeout=30)
-    assert run.returncode == (130 if how is signal.SIGINT else -how)
-    _wait_until(lambda: not _session_lives(run.pid))
+    _wait_until(lambda: any(parts.glob("trajectory-*.npz")) or process.poll() is not None)
+    process.send_signal(how)
+    process.communicate(timeout=30)
+    assert process.returncode == (130 if how is signal.SIGINT else -how)
+    _wait_until(lambda: not _session_lives(process.pid))
     assert not output.exists()
 
     kept = {path: path.stat().st_mtime_ns for path in parts.glob("*.npz")}
-    assert _run(arguments) == 0
+    assert run(cli, "eqmm-datagen", arguments) == 0
     assert "6 frames" in capsys.readouterr().out
     assert len(kept) >= 2
     assert list(tmp_path.iterdir()) == [output]
@@ -169,4 +179,4 @@ def test_a_bug_shows_its_traceback(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sample_command, "sample_frames", broken)
     with pytest.raises(ValueError, match="a bug"):
-        _run(["sample", "CO", "-o", str(tmp_path / "frames.h5")])
+        run(cli, "eqmm-datagen", ["sample", "CO", "-o", str(tmp_path / "frames.h5")])
