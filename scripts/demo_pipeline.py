@@ -31,17 +31,17 @@ class Settings:
 
     molecule: str = "CO"
     solvent: str = "water"
-    frames: int = 175
+    frames: int = 168
     trajectories: int = 7
     """The last one is held out from training."""
-    interval: float = 0.25
+    interval: float = 0.2
     equilibration: float = 4.0
     decorrelation: float = 1.0
     radius: float = 12.0
     functional: str = "b3lyp"
     basis: str = "6-31g*"
-    steps: int = 2000
-    validate_every: int = 250
+    steps: int = 1800
+    validate_every: int = 200
     fmax: float = 0.01
 
 
