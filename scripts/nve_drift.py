@@ -5,7 +5,8 @@
 After a short thermostatted run, total energy is followed for `--length` ps: its drift is a straight
 line fitted to block averages, with the error that their scatter gives. Shorter runs from the same
 start at half and twice the time step show how the fluctuation grows, as its square if forces are
-the exact gradient of a smooth energy. A killed run goes on when started again.
+the exact gradient of a smooth energy. The integrator's own conserved quantity (`shadow_energy.py`)
+tells a drift from heat that wanders between vibrations. A killed run goes on when started again.
 
 Bare charges would draw the molecule onto them sooner or later, so walls keep it as far from them
 as atoms were in training; `--no-walls` leaves them out.
@@ -23,17 +24,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from ase.io import read
 from provenance import provenance
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from shadow_energy import shadow_energies
 
 from eqmm_ase import EqMM
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.dynamics import MDSettings, MDState, run_md
 from eqmm_ase.structure_io import Structure, read_structure
 from eqmm_ase.walls import TrainingWalls
+
+_BLOCKS = 20
 
 Record = Callable[[MDState], None]
 
@@ -198,7 +202,10 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         rms = fluctuations(
             start, settings, options.fluctuation_length, follow("fluctuation", steps)
         )
-    return figures(table, rms, len(atoms), options.timestep)
+        images = read(base.with_suffix(".traj"), ":")
+        shadow = shadow_energies(images, start, options.timestep * units.fs)
+    found = figures(table, rms, len(atoms), options.timestep)
+    return found | shadow_figures(shadow, found["length_ps"])
 
 
 def figures(
@@ -224,6 +231,19 @@ def figures(
         "fluctuation_meV": float(1000 * energies.std()),
         "fluctuation_meV_by_timestep_fs": rms,
         "fluctuation_ratios": [once / half, twice / once],
+    }
+
+
+def shadow_figures(energies: np.ndarray, length: float) -> dict[str, float]:
+    """What the shadow energy came to, in meV and ps; nothing for a run of a few images."""
+    if len(energies) < _BLOCKS:
+        return {}
+    times = np.linspace(0.0, length, len(energies))
+    slope, error = drift(times, 1000 * energies, _BLOCKS)
+    return {
+        "shadow_fluctuation_meV": float(1000 * energies.std()),
+        "shadow_drift_meV_per_ps": slope,
+        "shadow_drift_error_meV_per_ps": error,
     }
 
 

@@ -69,3 +69,24 @@ def test_it_runs_and_goes_on_after_a_kill(nve_drift, methanol_file, tmp_path, mo
 def test_bad_input_is_one_line(nve_drift, tmp_path, capsys):
     assert nve_drift.main([str(tmp_path / "missing.eqmm"), "missing.h5:0"]) == 1
     assert capsys.readouterr().out.strip() == "error: there is no dataset file missing.h5"
+
+
+def test_the_shadow_energy_is_conserved_where_the_energy_swings(nve_drift):
+    from ase import Atoms, units
+    from ase.calculators.morse import MorsePotential
+    from ase.md.verlet import VelocityVerlet
+
+    atoms = Atoms("N2", [[0, 0, 0], [0, 0, 1.15]])
+    atoms.calc = MorsePotential(epsilon=9.9, r0=1.1, rho0=3.0)
+    images, energies = [], []
+
+    def keep() -> None:
+        images.append(atoms.copy())
+        energies.append(atoms.get_total_energy())
+
+    timestep = 0.5 * units.fs
+    dynamics = VelocityVerlet(atoms, timestep)
+    dynamics.attach(keep)
+    dynamics.run(200)
+    shadow = nve_drift.shadow_energies(images, atoms, timestep)
+    assert np.std(shadow) < 0.02 * np.std(energies)
