@@ -42,7 +42,7 @@ class Settings:
     basis: str = "6-31g*"
     steps: int = 1800
     validate_every: int = 200
-    fmax: float = 0.01
+    fmax: float = 0.02
 
 
 QUICK = Settings(
