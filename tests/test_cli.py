@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -198,3 +199,21 @@ def test_reading_a_dataset_or_a_model_does_not_import_the_trainer():
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_one_thread_unless_told_otherwise():
+    program = (
+        "from eqmm_ase.cli import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
+        "import torch\nprint(torch.get_num_threads())"
+    )
+    for told, threads in ({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2"):
+        inherited = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=inherited | told,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split()[-1] == threads
