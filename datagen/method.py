@@ -68,11 +68,6 @@ class Method:
         """Whether a functional is used at all."""
         return self.functional != "hf"
 
-    @property
-    def has_dispersion(self) -> bool:
-        """Whether a dispersion correction is added, by name or as part of the functional."""
-        return _parsed_dispersion(self) is not None
-
     def settings(self) -> dict[str, Any]:
         """Everything that the labels depend on, as plain JSON values."""
         return asdict(self)

@@ -28,11 +28,6 @@ def degree_of_component(l_max: int) -> torch.Tensor:
     return torch.cat([torch.full((2 * l + 1,), l) for l in range(l_max + 1)])
 
 
-def irreps(l_max: int, channels: int = 1) -> o3.Irreps:
-    """The e3nn irreps of a packed tensor: natural parity (−1)^l, so that inversion is exact."""
-    return o3.Irreps([(channels, (l, (-1) ** l)) for l in range(l_max + 1)])
-
-
 @cache
 def raising_matrix(l: int) -> torch.Tensor:
     """M with R_{l+1}(r)_c = Σ_ab R_l(r)_a r_b M_abc; (2l+1, 3, 2l+3), float64.

@@ -15,7 +15,7 @@ The Theory of Intermolecular Forces (2013), ch. 3, for the spherical one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -44,11 +44,7 @@ def expand(frames: Frames, l_max: int) -> torch.Tensor:
     -------
     (N, (l_max+1)²) in V/Å^l, differentiable twice in positions and charges. Without charges: zeros.
     """
-    n_qm, n_mm = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
-    atoms, sites = frames.qm_positions.split(n_qm), frames.mm_positions.split(n_mm)
-    charges = frames.mm_charges.split(n_mm)
-    tensors = [_Expansion.apply(*frame, l_max) for frame in zip(atoms, sites, charges, strict=True)]
-    return torch.cat(tensors, dim=1).T
+    return torch.cat([_Expansion.apply(*frame, l_max) for frame in _each(frames)], dim=1).T
 
 
 class Expansion:
@@ -61,18 +57,11 @@ class Expansion:
 
     def __init__(self, frames: Frames, l_max: int) -> None:
         self.l_max = l_max
-        self._parts = []
-        n_qm, n_mm = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
         with torch.no_grad():
-            for atoms, sites, charges in zip(
-                frames.qm_positions.detach().split(n_qm),
-                frames.mm_positions.detach().split(n_mm),
-                frames.mm_charges.detach().split(n_mm),
-                strict=True,
-            ):
-                harmonics = _pair_harmonics(atoms, sites, l_max + 1)
-                tensors = _sum_over_sites(harmonics, charges.unsqueeze(1), len(atoms))[..., 0]
-                self._parts.append((atoms, sites, charges, tensors, *harmonics))
+            self._parts = [
+                tuple(tensor.detach() for tensor in _expansion_parts(*frame, l_max))
+                for frame in _each(frames)
+            ]
             packed = torch.cat([part[3] for part in self._parts], dim=1)
         self.tensors = packed[: n_components(l_max)].T.clone().requires_grad_()  # (N, a)
 
@@ -94,12 +83,10 @@ class _Expansion(torch.autograd.Function):
     def forward(
         ctx: Any, atoms: torch.Tensor, sites: torch.Tensor, charges: torch.Tensor, l_max: int
     ) -> torch.Tensor:
-        # One order more than asked for: the gradient is made of it.
-        harmonics = _pair_harmonics(atoms, sites, l_max + 1)
-        tensors = _sum_over_sites(harmonics, charges.unsqueeze(1), len(atoms))[..., 0]
-        ctx.save_for_backward(atoms, sites, charges, tensors, *harmonics)
+        parts = _expansion_parts(atoms, sites, charges, l_max)
+        ctx.save_for_backward(*parts)
         ctx.l_max = l_max
-        return tensors[: n_components(l_max)].clone()
+        return parts[3][: n_components(l_max)].clone()
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -172,6 +159,23 @@ class _ExpansionGradient(torch.autograd.Function):
         pulled = _sum_over_atoms(harmonics, (drag * heads).sum(0, keepdim=True))
         grad_charges = (u_sites * per_site[:, :3]).sum(1) - pulled[:, 0]
         return None, grad_grad, grad_atoms, grad_sites, grad_charges, *unused
+
+
+def _each(frames: Frames) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Atoms, sites and charges of every frame."""
+    n_qm, n_mm = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
+    sites, charges = frames.mm_positions.split(n_mm), frames.mm_charges.split(n_mm)
+    return zip(frames.qm_positions.split(n_qm), sites, charges, strict=True)
+
+
+def _expansion_parts(
+    atoms: torch.Tensor, sites: torch.Tensor, charges: torch.Tensor, l_max: int
+) -> tuple[torch.Tensor, ...]:
+    """What the gradient is made from: the arguments, C to order L+1, and the harmonics."""
+    # One order more than asked for: the gradient is made of it.
+    harmonics = _pair_harmonics(atoms, sites, l_max + 1)
+    tensors = _sum_over_sites(harmonics, charges.unsqueeze(1), len(atoms))[..., 0]
+    return atoms, sites, charges, tensors, *harmonics
 
 
 def _pair_harmonics(atoms: torch.Tensor, sites: torch.Tensor, l_max: int) -> list[torch.Tensor]:

@@ -6,6 +6,7 @@ import torch
 
 from eqmm_ase.angular import degree_of_component
 from eqmm_ase.graph import EdgeGeometry, Edges
+from eqmm_ase.interaction import PackedLinear
 from eqmm_ase.system import Frames
 
 
@@ -55,19 +56,12 @@ def gauge_free(tensors: torch.Tensor, edges: Edges) -> torch.Tensor:
     return torch.cat([difference.unsqueeze(1), tensors[:, 1:]], dim=1)
 
 
-class EnvironmentMix(torch.nn.Module):
+class EnvironmentMix(PackedLinear):
     """Environment tensors to feature channels, a matrix per order l."""
 
-    degree: torch.Tensor
-
     def __init__(self, l_max: int, n_near: int, channels: int) -> None:
-        super().__init__()
-        weight = torch.randn(l_max + 1, 1 + n_near, channels)
+        n_columns = 1 + n_near
+        super().__init__(l_max, n_columns, channels, scale=n_columns**0.5)
         # Kernels vary over tenths of an Å: at full size they would rule the first forces on the MM.
-        weight[:, 1:] *= 0.1
-        self.weight = torch.nn.Parameter(weight)
-        self.register_buffer("degree", degree_of_component(l_max), persistent=False)
-
-    def forward(self, environment: torch.Tensor) -> torch.Tensor:
-        """(a, N, 1 + n_near) → (a, N, channels)."""
-        return torch.bmm(environment, self.weight.index_select(0, self.degree))
+        with torch.no_grad():
+            self.weight[:, 1:] *= 0.1

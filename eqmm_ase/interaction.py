@@ -97,7 +97,7 @@ class Density(torch.nn.Module):
         n, channels = scalars.shape
         weights = self.weights(scalars, edges).reshape(len(edges.sender), -1, channels)
         radial = weights * edges.from_sender(scalars).unsqueeze(1)  # (E, l, c)
-        harmonics = edges.harmonics[: len(self.degree)].T.unsqueeze(2)  # (E, a, 1)
+        harmonics = edges.harmonics.T.unsqueeze(2)  # (E, a, 1)
         messages = radial.index_select(1, self.degree) * harmonics
         return edges.sum_at_receiver(messages, n).transpose(0, 1)
 
@@ -124,7 +124,7 @@ class Message(ExactModule):
         """(a, n, c) → (a, n, c)."""
         n, channels = features.shape[1:]
         weights = self.weights(features[0], edges).reshape(len(edges.sender), -1, channels)
-        steering = edges.harmonics[: self.shape[1]].T @ self.steering  # (E, o·b)
+        steering = edges.harmonics.T @ self.steering  # (E, o·b)
         steering = steering.reshape(-1, *self.shape)
         sent = edges.from_sender(features.transpose(0, 1))  # (E, b, c)
         messages = torch.bmm(steering, sent) * weights.index_select(1, self.path)  # (E, o, c)
