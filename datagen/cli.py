@@ -10,6 +10,8 @@ import click
 from eqmm_ase.command_line import lazy_group, run
 
 _COMMANDS = {
+    "path": "Make geometries along a reaction coordinate.",
+    "solvate": "Put given geometries into solvent that relaxes around them.",
     "sample": "Put a molecule into solvent and cut frames out of molecular dynamics.",
     "label": "Compute the reference labels of frames with PySCF.",
 }

@@ -107,7 +107,7 @@ def charges_and_residues(prmtop: Path) -> tuple[FloatArray, NDArray[np.integer]]
     """MM charge (n,), e, and residue number (n,) of every site."""
     from openmm import NonbondedForce, unit
 
-    system, topology = _read_system(prmtop)
+    system, topology = read_system(prmtop)
     nonbonded = next(f for f in system.getForces() if isinstance(f, NonbondedForce))
     charges = [
         nonbonded.getParticleParameters(i)[0].value_in_unit(unit.elementary_charge)
@@ -150,25 +150,41 @@ def equilibrate(
     DynamicsError
         When the system cannot be run or blows up.
     """
+    system, _ = _build_system(box)
+    return equilibrate_system(
+        system, box, temperature, duration, seed, platform=platform, progress=progress
+    )
+
+
+def equilibrate_system(
+    system: Any,
+    box: Box,
+    temperature: float,
+    duration: float,
+    seed: int,
+    *,
+    platform: str | None = None,
+    progress: Progress = lambda _: None,
+) -> Box:
+    """What `equilibrate` does, for a system of the caller's own; a barostat is added to it."""
     from openmm import LocalEnergyMinimizer, MonteCarloBarostat, unit
 
-    system, _ = _build_system(box)
     barostat = MonteCarloBarostat(_PRESSURE * unit.bar, temperature, 0)  # 0: not yet
     barostat.setRandomNumberSeed(seed)
     system.addForce(barostat)
-    context = _context(system, box, temperature, seed, platform)
+    context = make_context(system, box, temperature, seed, platform)
     LocalEnergyMinimizer.minimize(context, maxIterations=_MINIMISATION_STEPS)
     context.setVelocitiesToTemperature(temperature, seed)
-    _advance(context, SETTLING, progress)
+    advance(context, SETTLING, progress)
 
     barostat.setFrequency(_BAROSTAT_INTERVAL)
     context.reinitialize(preserveState=True)
-    _advance(context, duration / 2, progress)
+    advance(context, duration / 2, progress)
     n_samples = max(1, round(duration / 2 / (_CHUNK * TIME_STEP)))
     states = []
     for _ in range(n_samples):
-        _advance(context, duration / 2 / n_samples, progress)
-        states.append(_snapshot(context))
+        advance(context, duration / 2 / n_samples, progress)
+        states.append(snapshot(context))
     volumes = np.array([abs(np.linalg.det(cell)) for _, cell in states])
     positions, cell = states[int(np.argmin(abs(volumes - volumes.mean())))]
     return Box(box.prmtop, box.n_solute, positions, cell)
@@ -188,13 +204,13 @@ def run_trajectory(box: Box, schedule: Schedule, progress: Progress = lambda _: 
         When the system cannot be run or blows up.
     """
     system, _ = _build_system(box)
-    context = _context(system, box, schedule.temperature, schedule.seed, schedule.platform)
+    context = make_context(system, box, schedule.temperature, schedule.seed, schedule.platform)
     context.setVelocitiesToTemperature(schedule.temperature, schedule.seed)
-    _advance(context, schedule.decorrelation, progress)
+    advance(context, schedule.decorrelation, progress)
     frames = []
     for _ in range(schedule.n_frames):
-        _advance(context, schedule.interval, progress)
-        frames.append(_snapshot(context))
+        advance(context, schedule.interval, progress)
+        frames.append(snapshot(context))
     n_atoms = len(box.positions)
     return Snapshots(
         np.array([positions for positions, _ in frames]).reshape(-1, n_atoms, 3),
@@ -210,8 +226,8 @@ def fastest_platform() -> str:
     return str(max(platforms, key=lambda platform: platform.getSpeed()).getName())
 
 
-def _read_system(prmtop: Path) -> tuple[Any, Any]:
-    """OpenMM System with rigid solvent and a topology."""
+def read_system(prmtop: Path) -> tuple[Any, Any]:
+    """OpenMM System with rigid solvent, and its topology."""
     from openmm import app, unit
 
     file = app.AmberPrmtopFile(str(prmtop))
@@ -227,7 +243,7 @@ def _read_system(prmtop: Path) -> tuple[Any, Any]:
 
 def _build_system(box: Box) -> tuple[Any, Any]:
     """Free the solute's bonds and weigh its hydrogens down."""
-    system, topology = _read_system(box.prmtop)
+    system, topology = read_system(box.prmtop)
     for index in reversed(range(system.getNumConstraints())):
         first, second, _ = system.getConstraintParameters(index)
         if first < box.n_solute and second < box.n_solute:
@@ -238,13 +254,18 @@ def _build_system(box: Box) -> tuple[Any, Any]:
     return system, topology
 
 
-def _context(
-    system: Any, box: Box, temperature: float, seed: int, platform_name: str | None
+def make_context(
+    system: Any,
+    box: Box,
+    temperature: float,
+    seed: int,
+    platform_name: str | None,
+    time_step: float = TIME_STEP,
 ) -> Any:
     """Everything ready to run."""
     import openmm
 
-    integrator = openmm.LangevinMiddleIntegrator(temperature, _FRICTION, TIME_STEP)
+    integrator = openmm.LangevinMiddleIntegrator(temperature, _FRICTION, time_step)
     integrator.setRandomNumberSeed(seed)
     name = platform_name or fastest_platform()
     # One thread: on two, equal seeds gave different trajectories even with deterministic forces,
@@ -260,11 +281,12 @@ def _context(
     return context
 
 
-def _advance(context: Any, duration: float, progress: Progress) -> None:
+def advance(context: Any, duration: float, progress: Progress) -> None:
     """Integrate in short runs, so that progress shows and an interrupt is heard."""
-    from openmm import OpenMMException
+    from openmm import OpenMMException, unit
 
-    waiting = round(duration / TIME_STEP)
+    time_step = context.getIntegrator().getStepSize().value_in_unit(unit.picosecond)
+    waiting = round(duration / time_step)
     while waiting:
         steps = min(waiting, _CHUNK)
         try:
@@ -272,10 +294,10 @@ def _advance(context: Any, duration: float, progress: Progress) -> None:
         except OpenMMException as error:
             raise DynamicsError(f"the molecular dynamics broke down: {error}") from error
         waiting -= steps
-        progress(steps * TIME_STEP)
+        progress(steps * time_step)
 
 
-def _snapshot(context: Any) -> tuple[FloatArray, FloatArray]:
+def snapshot(context: Any) -> tuple[FloatArray, FloatArray]:
     """Positions and lattice vectors, Å; refuses a state that is not a number."""
     from openmm import unit
 

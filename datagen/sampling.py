@@ -12,7 +12,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,17 @@ from datagen.dynamics import (
     SETTLING,
     Box,
     Schedule,
-    Snapshots,
-    charges_and_residues,
     equilibrate,
     fastest_platform,
     load_box,
+    run_trajectory,
 )
+from datagen.frame_cutter import FrameCutter, QMRegion
 from datagen.parameters import parameterise, solvate
-from datagen.partition import cut_cluster, required_repeat
+from datagen.partition import required_repeat
 from datagen.solute import Solute
 from datagen.solvents import find_solvent
-from datagen.trajectories import run_trajectories
+from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
 from eqmm_ase.frame import Frame
 
@@ -117,7 +118,7 @@ class SamplingSettings:
                 decorrelation=self.decorrelation,
                 interval=self.interval,
                 n_frames=each + (i < more),
-                seed=_openmm_seed(self.seed, 1 + i),
+                seed=openmm_seed(self.seed, 1 + i),
                 platform=platform,
             )
             for i in range(self.trajectories)
@@ -167,25 +168,25 @@ def sample(
     settings = settings or SamplingSettings()
     progress = progress or SamplingProgress()
     name = platform or fastest_platform()
-    with _kept_or_temporary(folder) as place:
+    with kept_or_temporary(folder) as place:
         unfinished = Unfinished(place, describe(solute, settings))
         box = unfinished.load_box(len(solute.atomic_numbers))
         if box is None:
             box = _prepare(solute, settings, unfinished, name, progress)
         else:
             progress.advance(SETTLING + settings.equilibration)
-        cut = _Cutter(solute, settings, box)
-        missing = {}
+        region = QMRegion(solute.atomic_numbers, solute.total_charge, solute.spin_multiplicity)
+        cut = FrameCutter(region, box, settings.radius, settings.solvent)
+        missing: dict[int, Trajectory] = {}
         for number, schedule in settings.schedules(name).items():
             if unfinished.load_trajectory(number) is None:
-                missing[number] = schedule
+                missing[number] = partial(run_trajectory, box, schedule)
             else:
                 progress.advance(schedule.duration)
         progress.stage(f"{len(missing)} trajectories")
         run_trajectories(
-            box,
             missing,
-            workers or _default_workers(name),
+            workers or default_workers(name),
             done=unfinished.save_trajectory,
             progress=progress.advance,
         )
@@ -210,21 +211,6 @@ def describe(solute: Solute, settings: SamplingSettings) -> dict[str, Any]:
     }
 
 
-def frame_hash(frame: Frame) -> str:
-    """SHA-256 of everything that a label of the frame depends on besides the method."""
-    digest = hashlib.sha256()
-    for array, kind in (
-        (frame.atomic_numbers, "<i8"),
-        (frame.qm_positions, "<f8"),
-        (frame.mm_positions, "<f8"),
-        (frame.mm_charges, "<f8"),
-        ([frame.total_charge, frame.spin_multiplicity], "<i8"),
-    ):
-        block = np.ascontiguousarray(array, dtype=kind)
-        digest.update(str(block.shape).encode() + block.tobytes())
-    return digest.hexdigest()
-
-
 def _prepare(
     solute: Solute,
     settings: SamplingSettings,
@@ -244,7 +230,7 @@ def _prepare(
         load_box(prmtop, inpcrd, len(solute.atomic_numbers)),
         settings.temperatures[0],
         settings.equilibration,
-        _openmm_seed(settings.seed, 0),
+        openmm_seed(settings.seed, 0),
         platform=platform,
         progress=progress.advance,
     )
@@ -252,45 +238,9 @@ def _prepare(
     return box
 
 
-class _Cutter:
-    """Turns snapshots into frames, tried on the start so that a small box shows early."""
-
-    def __init__(self, solute: Solute, settings: SamplingSettings, box: Box) -> None:
-        self._solute, self._settings = solute, settings
-        self._charges, self._residues = charges_and_residues(box.prmtop)
-        self(Snapshots(box.positions[None], box.cell[None]), "")
-
-    def __call__(self, snapshots: Snapshots, source: str) -> list[Frame]:
-        return [
-            self._frame(positions, cell, source)
-            for positions, cell in zip(snapshots.positions, snapshots.cells, strict=True)
-        ]
-
-    def _frame(self, positions: np.ndarray, cell: np.ndarray, source: str) -> Frame:
-        cluster = cut_cluster(
-            positions,
-            self._charges,
-            self._residues,
-            np.arange(len(self._solute.atomic_numbers)),
-            cell,
-            self._settings.radius,
-        )
-        frame = Frame(
-            atomic_numbers=self._solute.atomic_numbers,
-            qm_positions=cluster.qm_positions,
-            mm_positions=cluster.mm_positions,
-            mm_charges=cluster.mm_charges,
-            total_charge=self._solute.total_charge,
-            spin_multiplicity=self._solute.spin_multiplicity,
-            cell=cell,
-            medium=self._settings.solvent,
-            source=source,
-        )
-        return replace(frame, frame_id=frame_hash(frame))
-
-
 @contextmanager
-def _kept_or_temporary(folder: Path | None) -> Iterator[Path]:
+def kept_or_temporary(folder: Path | None) -> Iterator[Path]:
+    """The folder, or one that is gone afterwards."""
     if folder is not None:
         yield folder
         return
@@ -298,14 +248,15 @@ def _kept_or_temporary(folder: Path | None) -> Iterator[Path]:
         yield Path(name)
 
 
-def _default_workers(platform: str) -> int:
+def default_workers(platform: str) -> int:
+    """Processes for trajectories: the cores of a CPU, one on a GPU."""
     if platform != "CPU":
         return 1
     # The cores this process may use, not those of the machine, where the system tells.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _openmm_seed(seed: int, stream: int) -> int:
+def openmm_seed(seed: int, stream: int) -> int:
     """Independent seeds for OpenMM, which takes positive 32-bit integers and reads 0 as random."""
     return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0] >> 1) | 1
 

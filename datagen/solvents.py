@@ -26,6 +26,9 @@ class Solvent:
     extent: float
     """Largest distance of an atom from the molecule's centroid, Å."""
 
+    is_rigid: bool = False
+    """Whether all internal distances are constrained, which allows a longer time step."""
+
 
 _SOLVENTS = {
     solvent.name: solvent
@@ -37,6 +40,7 @@ _SOLVENTS = {
             density=0.98,
             molar_mass=18.015,
             extent=0.83,
+            is_rigid=True,
         ),
         Solvent(
             name="methanol",

@@ -12,7 +12,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import Queue
 
-from datagen.dynamics import Box, DynamicsError, Progress, Schedule, Snapshots, run_trajectory
+from datagen.dynamics import DynamicsError, Progress, Snapshots
+
+Trajectory = Callable[[Progress], Snapshots]
+"""Runs a trajectory, telling its progress; it can be pickled, as a `functools.partial` can."""
 
 _POLL = 0.2  # s between looks at the progress
 
@@ -20,21 +23,18 @@ _reports: Queue[float] | None = None  # in a worker: where it reports picosecond
 
 
 def run_trajectories(
-    box: Box,
-    schedules: Mapping[int, Schedule],
+    trajectories: Mapping[int, Trajectory],
     workers: int,
     *,
     done: Callable[[int, Snapshots], None],
     progress: Progress = lambda _: None,
 ) -> None:
-    """Run every schedule from the same box.
+    """Run trajectories.
 
     Parameters
     ----------
-    box
-        Common start.
-    schedules
-        By number of the trajectory.
+    trajectories
+        By number.
     workers
         Processes; 1 runs in this one.
     done
@@ -47,21 +47,21 @@ def run_trajectories(
     DynamicsError
         When a trajectory breaks down or its process dies; the others are stopped.
     """
-    if min(workers, len(schedules)) <= 1:
-        for number, schedule in schedules.items():
-            done(number, run_trajectory(box, schedule, progress))
+    if min(workers, len(trajectories)) <= 1:
+        for number, trajectory in trajectories.items():
+            done(number, trajectory(progress))
         return
     # Not fork: OpenMM's threads would not survive it.
     context = multiprocessing.get_context("spawn")
     reports: Queue[float] = context.Queue()
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        min(workers, len(schedules)), context, initializer=_start_worker, initargs=(reports,)
+        min(workers, len(trajectories)), context, initializer=_start_worker, initargs=(reports,)
     )
     try:
         pending = {
-            pool.submit(_run_in_worker, box, schedule): number
-            for number, schedule in schedules.items()
+            pool.submit(_run_in_worker, trajectory): number
+            for number, trajectory in trajectories.items()
         }
         _collect(pending, reports, done, progress)
         pool.shutdown()
@@ -115,6 +115,6 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _run_in_worker(box: Box, schedule: Schedule) -> Snapshots:
+def _run_in_worker(trajectory: Trajectory) -> Snapshots:
     assert _reports is not None
-    return run_trajectory(box, schedule, _reports.put)
+    return trajectory(_reports.put)

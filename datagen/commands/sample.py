@@ -119,7 +119,7 @@ def sample(
         decorrelation=decorrelation,
         seed=seed,
     )
-    _check_output(output, overwrite)
+    check_output(output, overwrite)
     solute = read_solute(molecule, total_charge=charge, spin_multiplicity=multiplicity, seed=seed)
     if radius < RECOMMENDED_RADIUS:
         click.echo(
@@ -128,7 +128,7 @@ def sample(
             err=True,
         )
     parts = output.with_name(output.name + ".parts")
-    with _ShownProgress(settings.duration) as progress:
+    with ShownProgress(settings.duration) as progress:
         result = sample_frames(
             solute, settings, folder=parts, workers=workers, platform=platform, progress=progress
         )
@@ -141,7 +141,7 @@ def sample(
     )
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool) -> None:
     """Say at once what would go wrong at the end."""
     if not output.parent.is_dir():
         raise SamplingError(f"the folder {output.parent} does not exist")
@@ -149,7 +149,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise SamplingError(f"{output} exists already; --overwrite replaces it")
 
 
-class _ShownProgress(SamplingProgress):
+class ShownProgress(SamplingProgress):
     """Bar in picoseconds, with rate and time left."""
 
     def __init__(self, duration: float) -> None:
@@ -165,12 +165,14 @@ class _ShownProgress(SamplingProgress):
         self._task = self._bar.add_task("", total=duration)
 
     def stage(self, name: str) -> None:
+        """Show what is being done."""
         self._bar.update(self._task, description=name)
 
     def advance(self, picoseconds: float) -> None:
+        """Move the bar."""
         self._bar.advance(self._task, picoseconds)
 
-    def __enter__(self) -> _ShownProgress:
+    def __enter__(self) -> ShownProgress:
         self._bar.start()
         return self
 

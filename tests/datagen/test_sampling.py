@@ -23,6 +23,7 @@ from datagen.dynamics import (
     load_box,
     run_trajectory,
 )
+from datagen.frame_cutter import frame_hash
 from datagen.parameters import (
     ParameterError,
     _complaint,
@@ -34,9 +35,8 @@ from datagen.sampling import (
     SamplingError,
     SamplingProgress,
     SamplingSettings,
-    _openmm_seed,
     describe,
-    frame_hash,
+    openmm_seed,
     sample,
 )
 from datagen.solute import read_solute
@@ -141,7 +141,7 @@ def test_pressure_closes_the_gaps_that_tleap_leaves(first_run):
 def test_equal_seeds_give_equal_boxes(first_run):
     _, folder, _ = first_run
     start = load_box(folder / "system.prmtop", folder / "system.inpcrd", 6)
-    seed = _openmm_seed(QUICK.seed, 0)
+    seed = openmm_seed(QUICK.seed, 0)
     again = equilibrate(start, 300.0, QUICK.equilibration, seed, platform="CPU")
     with np.load(folder / "equilibrated.npz") as first:
         np.testing.assert_array_equal(again.positions, first["positions"])

@@ -1,0 +1,109 @@
+"""``eqmm-datagen path``: from one geometry to many along a reaction coordinate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from ase.io import write
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from datagen.coordinate import Coordinate
+from datagen.reaction_path import PathError, PathSettings, sweep_path
+from eqmm_ase.structure_io import read_structure
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("structure")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Extended XYZ file to write.",
+)
+@click.option(
+    "--coordinate",
+    required=True,
+    help="Signed sum of distances between atoms counted from 0, as 'd(0,1)-d(0,2)'.",
+)
+@click.option("--range", "ends", type=float, nargs=2, required=True, help="Its two ends, Å.")
+@click.option("--sweeps", default=8, help="Trajectories; every second one runs backwards.")
+@click.option("--frames", default=50, help="Geometries in each sweep.")
+@click.option("--interval", default=0.1, help="Between geometries, ps.")
+@click.option(
+    "--temperature",
+    "temperatures",
+    multiple=True,
+    default=(300.0,),
+    help="K. Given several times, the sweeps take them in turn.",
+)
+@click.option(
+    "--solvation",
+    help="Solvent of the implicit ALPB model (water, methanol …).  [default: vacuum]",
+)
+@click.option("--charge", default=0, help="Total charge, e.")
+@click.option("--multiplicity", default=1, help="Spin multiplicity 2S+1.")
+@click.option("--seed", default=1, help="Equal seeds give equal geometries.")
+def path(
+    structure: str,
+    output: Path,
+    coordinate: str,
+    ends: tuple[float, float],
+    sweeps: int,
+    frames: int,
+    interval: float,
+    temperatures: tuple[float, ...],
+    solvation: str | None,
+    charge: int,
+    multiplicity: int,
+    seed: int,
+) -> None:
+    """Sweep a reaction coordinate of STRUCTURE in biased GFN2-xTB dynamics and keep geometries.
+
+    STRUCTURE is any file that ASE reads. The output holds geometries with their GFN2-xTB charges
+    and the name of their sweep; `eqmm-datagen solvate` puts them into solvent.
+    """
+    settings = PathSettings(
+        start=ends[0],
+        stop=ends[1],
+        sweeps=sweeps,
+        frames=frames,
+        interval=interval,
+        temperatures=tuple(temperatures),
+        solvation=solvation,
+        seed=seed,
+    )
+    if not output.parent.is_dir():
+        raise PathError(f"the folder {output.parent} does not exist")
+    bar = Progress(
+        TextColumn("sweeping"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task("", total=sweeps * frames)
+        geometries = sweep_path(
+            read_structure(structure).atoms,
+            Coordinate.parse(coordinate),
+            settings,
+            total_charge=charge,
+            spin_multiplicity=multiplicity,
+            on_geometry=lambda: bar.advance(task),
+        )
+    write(output, geometries, format="extxyz")
+    reached = [geometry.info["coordinate"] for geometry in geometries]
+    click.echo(
+        f"{output}: {len(geometries)} geometries in {sweeps} sweeps, "
+        f"{coordinate} from {min(reached):.2f} to {max(reached):.2f} Å"
+    )

@@ -1,0 +1,118 @@
+"""``eqmm-datagen solvate``: from given geometries to frames."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+from ase import Atoms
+from ase.io import read
+from ase.io.formats import UnknownFileTypeError
+
+from datagen.commands.sample import ShownProgress, check_output
+from datagen.sampling import SamplingError
+from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
+from datagen.solvents import solvent_names
+from eqmm_ase.reference_data import write_frames
+
+_DEFAULT = SolvationSettings()
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("geometries")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Dataset file to write.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@click.option(
+    "--solvent",
+    default=_DEFAULT.solvent,
+    help=f"One of {', '.join(solvent_names())}; or {GAS} for no surroundings at all.",
+)
+@click.option("--relaxation", default=_DEFAULT.relaxation, help="Around each geometry, ps.")
+@click.option(
+    "--settling", default=_DEFAULT.settling, help="More around the first of each chain, ps."
+)
+@click.option("--equilibration", default=_DEFAULT.equilibration, help="At 1 bar, once, ps.")
+@click.option("--temperature", default=_DEFAULT.temperature, help="Of the solvent, K.")
+@click.option(
+    "--radius",
+    default=_DEFAULT.radius,
+    help="Whole residues with an atom this near to a QM atom are kept, Å.",
+)
+@click.option(
+    "--spheres",
+    type=click.Choice(["charge", "element"]),
+    default=_DEFAULT.spheres,
+    help="Lennard-Jones of the solute: by element, or growing into ions with negative charge.",
+)
+@click.option("--charge", type=int, help="Total charge, e.  [default: from the file, else 0]")
+@click.option("--multiplicity", type=int, help="2S+1.  [default: from the file, else 1]")
+@click.option("--seed", default=_DEFAULT.seed, help="Equal seeds give equal frames on the CPU.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: all cores]")
+@click.option("--platform", help="OpenMM platform.  [default: the fastest]")
+def solvate(
+    geometries: str,
+    output: Path,
+    overwrite: bool,
+    solvent: str,
+    relaxation: float,
+    settling: float,
+    equilibration: float,
+    temperature: float,
+    radius: float,
+    spheres: str,
+    charge: int | None,
+    multiplicity: int | None,
+    seed: int,
+    workers: int | None,
+    platform: str | None,
+) -> None:
+    """Hold each of GEOMETRIES while solvent relaxes around it, and cut a frame out.
+
+    GEOMETRIES is any file that ASE reads, all its images: a path, a scan, a trajectory. Initial
+    charges in it are what the solvent feels; without them GFN2-xTB gives charges. Images with the
+    same `source` in their info form a chain that the solvent follows in order.
+
+    Finished chains are kept in OUTPUT.parts until the output is written: an interrupted run goes
+    on when the same command is given again.
+    """
+    settings = SolvationSettings(
+        solvent=solvent,
+        relaxation=relaxation,
+        settling=settling,
+        equilibration=equilibration,
+        temperature=temperature,
+        radius=radius,
+        spheres=spheres,
+        seed=seed,
+    )
+    check_output(output, overwrite)
+    images = _read(geometries, charge, multiplicity)
+    parts = output.with_name(output.name + ".parts")
+    with ShownProgress(duration(images, settings)) as progress:
+        frames = solvate_geometries(
+            images, settings, folder=parts, workers=workers, platform=platform, progress=progress
+        )
+    write_frames(output, frames, {"sampling": describe(images, settings)})
+    shutil.rmtree(parts, ignore_errors=True)
+    sizes = [frame.n_mm for frame in frames]
+    click.echo(f"{output}: {len(frames)} frames in {solvent}, {min(sizes)} to {max(sizes)} charges")
+
+
+def _read(path: str, charge: int | None, multiplicity: int | None) -> list[Atoms]:
+    try:
+        images = list(read(path, index=":"))
+    except (UnknownFileTypeError, ValueError, IndexError, KeyError) as error:
+        raise SamplingError(f"ASE cannot read geometries from {path} ({error})") from error
+    for atoms in images:
+        if charge is not None:
+            atoms.info["total_charge"] = charge
+        if multiplicity is not None:
+            atoms.info["spin_multiplicity"] = multiplicity
+    return images

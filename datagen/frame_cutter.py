@@ -1,0 +1,88 @@
+"""From snapshots of whole boxes to frames: the QM region and its charges, each with a hash."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datagen.dynamics import Box, Snapshots, charges_and_residues
+from datagen.partition import cut_cluster
+from eqmm_ase.frame import Frame
+
+
+@dataclass(frozen=True, eq=False)
+class QMRegion:
+    """What all frames of a sampling share; the first atoms of the box, in this order."""
+
+    atomic_numbers: NDArray[np.integer]  # (n_qm,)
+    total_charge: int
+    spin_multiplicity: int
+
+
+class FrameCutter:
+    """Turns snapshots into frames, tried on the start so that a small box shows early.
+
+    Parameters
+    ----------
+    region
+        The QM region.
+    box
+        Where charges and residues come from.
+    radius
+        Å; residues with an atom this near to a QM atom are in the frame.
+    medium
+        Name of the surroundings.
+    """
+
+    def __init__(self, region: QMRegion, box: Box, radius: float, medium: str) -> None:
+        self._region, self._radius, self._medium = region, radius, medium
+        self._charges, self._residues = charges_and_residues(box.prmtop)
+        self(Snapshots(box.positions[None], box.cell[None]), "")
+
+    def __call__(self, snapshots: Snapshots, source: str) -> list[Frame]:
+        """Frames of one trajectory, in its order."""
+        return [
+            self._frame(positions, cell, source)
+            for positions, cell in zip(snapshots.positions, snapshots.cells, strict=True)
+        ]
+
+    def _frame(self, positions: np.ndarray, cell: np.ndarray, source: str) -> Frame:
+        region = self._region
+        cluster = cut_cluster(
+            positions,
+            self._charges,
+            self._residues,
+            np.arange(len(region.atomic_numbers)),
+            cell,
+            self._radius,
+        )
+        frame = Frame(
+            atomic_numbers=region.atomic_numbers,
+            qm_positions=cluster.qm_positions,
+            mm_positions=cluster.mm_positions,
+            mm_charges=cluster.mm_charges,
+            total_charge=region.total_charge,
+            spin_multiplicity=region.spin_multiplicity,
+            cell=cell,
+            medium=self._medium,
+            source=source,
+        )
+        return replace(frame, frame_id=frame_hash(frame))
+
+
+def frame_hash(frame: Frame) -> str:
+    """SHA-256 of everything that a label of the frame depends on besides the method."""
+    digest = hashlib.sha256()
+    for array, kind in (
+        (frame.atomic_numbers, "<i8"),
+        (frame.qm_positions, "<f8"),
+        (frame.mm_positions, "<f8"),
+        (frame.mm_charges, "<f8"),
+        ([frame.total_charge, frame.spin_multiplicity], "<i8"),
+    ):
+        block = np.ascontiguousarray(array, dtype=kind)
+        digest.update(str(block.shape).encode() + block.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,246 @@
+"""Geometries along a reaction coordinate, from biased molecular dynamics with GFN2-xTB.
+
+A harmonic bias k/2 (ζ − ζ₀)² follows a centre ζ₀ that sweeps its range at constant speed, there
+and back by turns. What comes out are hot, connected geometries from one end to the other: not a
+free-energy calculation, but molecules as they look on the way. Each sweep starts from fresh
+velocities and is a trajectory of its own.
+
+Source of GFN2-xTB: Bannwarth, Ehlert, Grimme, J. Chem. Theory Comput. 15, 1652 (2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.mixing import SumCalculator
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+from datagen.coordinate import Coordinate
+
+STIFFNESS = 6.0
+"""eV/Å², of the bias: ζ stays within 0.07 Å of its centre at 300 K."""
+
+TIME_STEP = 1.0
+"""fs."""
+
+_FRICTION = 0.01  # 1/fs; each sweep forgets its start within a picosecond
+_SETTLING = 500  # steps at the first centre before the first geometry
+
+
+class PathError(ValueError):
+    """A setting of the path makes no sense, or GFN2-xTB failed on the way; one sentence."""
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    """How a coordinate is swept."""
+
+    start: float
+    """Å, one end of the range of ζ₀."""
+
+    stop: float
+    """Å, the other end."""
+
+    sweeps: int = 8
+    frames: int = 50
+    """Geometries in each sweep."""
+
+    interval: float = 0.1
+    """ps between geometries."""
+
+    temperatures: tuple[float, ...] = (300.0,)
+    """K; the sweeps take them in turn."""
+
+    solvation: str | None = None
+    """A solvent of the implicit ALPB model, which widens the range of angles; None is vacuum."""
+
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.start == self.stop:
+            raise PathError(f"the range of the coordinate begins and ends at {self.start:g} Å")
+        for name in ("sweeps", "frames"):
+            if getattr(self, name) < 1:
+                raise PathError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.interval * 1000 < TIME_STEP:
+            raise PathError(
+                f"interval is {self.interval:g} ps; expected {TIME_STEP / 1000} or more"
+            )
+        if not self.temperatures or min(self.temperatures) <= 0:
+            raise PathError(f"temperatures are {self.temperatures}; expected positive numbers")
+
+
+class CoordinateBias(Calculator):
+    """The bias k/2 (ζ − ζ₀)² as an ASE calculator; ``centre`` may be moved between steps.
+
+    Parameters
+    ----------
+    coordinate
+        ζ.
+    centre
+        ζ₀, Å.
+    stiffness
+        k, eV/Å².
+    """
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, coordinate: Coordinate, centre: float, stiffness: float = STIFFNESS) -> None:
+        super().__init__()
+        self.coordinate, self.stiffness = coordinate, stiffness
+        self._centre = centre
+
+    @property
+    def centre(self) -> float:
+        """ζ₀, Å."""
+        return self._centre
+
+    @centre.setter
+    def centre(self, value: float) -> None:
+        self._centre = value
+        self.reset()  # or ASE would answer from its cache
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Called by ASE."""
+        super().calculate(atoms, properties or ["energy"], system_changes)
+        positions = self.atoms.positions
+        away = self.coordinate.value(positions) - self.centre
+        self.results = {
+            "energy": 0.5 * self.stiffness * away**2,
+            "forces": -self.stiffness * away * self.coordinate.gradient(positions),
+        }
+
+
+def sweep_path(
+    atoms: Atoms,
+    coordinate: Coordinate,
+    settings: PathSettings,
+    *,
+    total_charge: int = 0,
+    spin_multiplicity: int = 1,
+    on_geometry: Callable[[], None] = lambda: None,
+) -> list[Atoms]:
+    """Geometries along a coordinate.
+
+    Parameters
+    ----------
+    atoms
+        Where the first sweep starts; it is pulled to the end of the range that is nearer.
+    coordinate
+        What is swept.
+    settings
+        How.
+    total_charge, spin_multiplicity
+        Of the molecule.
+    on_geometry
+        Called after each geometry.
+
+    Returns
+    -------
+    list of ase.Atoms
+        Centred, with GFN2-xTB charges as initial charges and in ``info``: ``total_charge``,
+        ``spin_multiplicity``, ``source`` (the sweep, ``sweep-3``), ``coordinate`` (ζ, Å).
+
+    Raises
+    ------
+    PathError, CoordinateError
+    """
+    coordinate.check_atoms(len(atoms))
+    engine = xtb_calculator(total_charge, spin_multiplicity, settings.solvation)
+    current = atoms.copy()
+    ends = sorted(
+        (settings.start, settings.stop),
+        key=lambda end: abs(end - coordinate.value(atoms.positions)),
+    )
+    geometries = []
+    for sweep in range(settings.sweeps):
+        begin, end = ends if sweep % 2 == 0 else ends[::-1]
+        temperature = settings.temperatures[sweep % len(settings.temperatures)]
+        random = np.random.default_rng([settings.seed, sweep])
+        for geometry in _sweep(
+            current, coordinate, (begin, end), temperature, settings, engine, random
+        ):
+            geometry.info = {
+                "total_charge": total_charge,
+                "spin_multiplicity": spin_multiplicity,
+                "source": f"sweep-{sweep}",
+                "coordinate": coordinate.value(geometry.positions),
+            }
+            geometries.append(geometry)
+            on_geometry()
+        current = geometries[-1].copy()
+    return geometries
+
+
+def xtb_calculator(
+    total_charge: int, spin_multiplicity: int, solvation: str | None = None
+) -> Calculator:
+    """GFN2-xTB of the package tblite as an ASE calculator."""
+    try:
+        from tblite.ase import TBLite
+    except ImportError as error:
+        raise PathError(
+            "GFN2-xTB needs the package tblite: pip install 'eqmm[sampling]' brings it"
+        ) from error
+    return TBLite(
+        method="GFN2-xTB",
+        charge=total_charge,
+        multiplicity=spin_multiplicity,
+        solvation=("alpb", solvation) if solvation else None,
+        verbosity=0,
+    )
+
+
+def _sweep(
+    start: Atoms,
+    coordinate: Coordinate,
+    ends: tuple[float, float],
+    temperature: float,
+    settings: PathSettings,
+    engine: Calculator,
+    random: np.random.Generator,
+) -> Iterator[Atoms]:
+    atoms = Atoms(start.numbers, start.positions)
+    bias = CoordinateBias(coordinate, coordinate.value(atoms.positions))
+    atoms.calc = SumCalculator([engine, bias])
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=random)
+    dynamics = Langevin(
+        atoms,
+        TIME_STEP * units.fs,
+        temperature_K=temperature,
+        friction=_FRICTION / units.fs,
+        fixcm=False,
+        rng=random,
+    )
+    _pull(dynamics, bias, ends[0], _SETTLING)
+    steps = max(1, round(1000 * settings.interval / TIME_STEP))
+    for centre in np.linspace(*ends, settings.frames):
+        _pull(dynamics, bias, float(centre), steps)
+        yield _with_charges(atoms, engine)
+
+
+def _pull(dynamics: Any, bias: CoordinateBias, centre: float, steps: int) -> None:
+    """Move the centre of the bias evenly while the molecule moves."""
+    for value in np.linspace(bias.centre, centre, steps + 1)[1:]:
+        bias.centre = float(value)
+        try:
+            dynamics.run(1)
+        except RuntimeError as error:
+            raise PathError(f"GFN2-xTB failed at ζ = {value:.2f} Å: {error}") from error
+
+
+def _with_charges(atoms: Atoms, engine: Calculator) -> Atoms:
+    copy = Atoms(atoms.numbers, atoms.positions - atoms.positions.mean(axis=0))
+    copy.set_initial_charges(engine.get_property("charges", atoms))
+    return copy

