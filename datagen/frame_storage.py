@@ -17,9 +17,9 @@ import numpy as np
 
 from datagen.method import Method
 from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.dataset_format import GROUPS
 from eqmm_ase.frame import Frame
 
-_CHARGES = "charges/"
 _ID_LENGTH = 32  # hexadecimal digits: 128 bits, no collisions in any conceivable campaign
 
 
@@ -43,9 +43,10 @@ def to_bytes(frame: Frame) -> bytes:
     known: dict[str, Any] = {
         f.name: getattr(frame, f.name)
         for f in fields(frame)
-        if f.name != "charges" and getattr(frame, f.name) is not None
+        if f.name not in GROUPS and getattr(frame, f.name) is not None
     }
-    known |= {_CHARGES + scheme: values for scheme, values in frame.charges.items()}
+    for group in GROUPS:
+        known |= {f"{group}/{scheme}": v for scheme, v in getattr(frame, group).items()}
     buffer = io.BytesIO()
     np.savez(buffer, **known)
     return buffer.getvalue()
@@ -54,14 +55,15 @@ def to_bytes(frame: Frame) -> bytes:
 def from_bytes(content: bytes) -> Frame:
     """The frame that `to_bytes` stored."""
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        values = {name: archive[name] for name in archive.files}
-    charges = {
-        name.removeprefix(_CHARGES): values.pop(name)
-        for name in list(values)
-        if name.startswith(_CHARGES)
-    }
-    plain = {name: value.item() if value.ndim == 0 else value for name, value in values.items()}
-    return Frame(**plain, charges=charges)
+        stored = {name: archive[name] for name in archive.files}
+    values: dict[str, Any] = {group: {} for group in GROUPS}
+    for name, value in stored.items():
+        group, _, scheme = name.rpartition("/")
+        if group:
+            values[group][scheme] = value
+        else:
+            values[name] = value.item() if value.ndim == 0 else value
+    return Frame(**values)
 
 
 def checksum(content: bytes) -> str:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from datagen.charges import SCHEMES
 from datagen.errors import MethodError
 
 _PROGRAMS = ("pyscf", "pyscf-dispersion")
 _PROBE_ELEMENTS = ("H", "C", "O", "He", "Fe", "I", "Au", "U")
 _MAX_GRID_LEVEL = 9
+
+_ADDED_LATER = ("charges",)
+"""Fields that older methods do not have. At their default they stay out of the settings, so that
+the content hashes of frames, and with them the campaigns of older versions, stay valid."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,15 @@ class Method:
     max_cycle: int = 60
     """SCF cycles on each rung of the rescue ladder."""
 
+    charges: tuple[str, ...] = ("mulliken", "lowdin")
+    """Charge schemes that a label holds, in any order: names in `datagen.charges.SCHEMES`."""
+
     def __post_init__(self) -> None:
         for name in ("functional", "basis"):
             object.__setattr__(self, name, str(getattr(self, name)).strip().lower())
         dispersion = (self.dispersion or "").strip().lower()
         object.__setattr__(self, "dispersion", dispersion or None)
+        object.__setattr__(self, "charges", _known_schemes(self.charges))
         _check_numbers(self)
         _check_functional(self.functional)
         _check_basis(self.basis)
@@ -70,7 +79,12 @@ class Method:
 
     def settings(self) -> dict[str, Any]:
         """Everything that the labels depend on, as plain JSON values."""
-        return asdict(self)
+        settings = {**asdict(self), "charges": list(self.charges)}
+        default = {field.name: getattr(type(self), field.name) for field in fields(self)}
+        for name in _ADDED_LATER:
+            if getattr(self, name) == default[name]:
+                del settings[name]
+        return settings
 
     def as_dict(self) -> dict[str, Any]:
         """The settings with program and versions: the `method` attribute of a dataset file."""
@@ -86,6 +100,15 @@ def program_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _known_schemes(names: Iterable[str]) -> tuple[str, ...]:
+    """The schemes once each, in one order whatever order they were given in."""
+    chosen = {name.strip().lower() for name in names}
+    for name in sorted(chosen - set(SCHEMES)):
+        hint = _did_you_mean(name, SCHEMES) or f"; known are {', '.join(SCHEMES)}"
+        raise MethodError(f"there is no charge scheme {name!r}{hint}")
+    return tuple(scheme for scheme in SCHEMES if scheme in chosen)
 
 
 def _check_numbers(method: Method) -> None:

@@ -34,10 +34,12 @@ class ReferenceCalculator(Calculator):
     total_charge, spin_multiplicity
         Of the QM region.
     charge_scheme
-        Which of the labels' charges ASE gets: ``mulliken`` or ``lowdin``.
+        Which of the method's charges ASE gets.
 
     Raises
     ------
+    ValueError
+        When the method has no such charges.
     InvalidFrameError, SCFNotConvergedError, LabelCheckError
         From a calculation, as in `label_frame`.
     """
@@ -55,6 +57,10 @@ class ReferenceCalculator(Calculator):
         charge_scheme: str = "mulliken",
     ) -> None:
         super().__init__()
+        if charge_scheme not in method.charges:
+            raise ValueError(
+                f"charge_scheme is {charge_scheme!r}; the method has {', '.join(method.charges)}"
+            )
         self.method = method
         self._mm_charges = np.array(mm_charges, dtype=np.float64)
         self._mm_positions = np.array(mm_positions, dtype=np.float64).reshape(-1, 3)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen.charges import atomic_charges, dipole
+from datagen.charges import ElectronDensity, atomic_charges, check_schemes, dipole
 from datagen.errors import LabelCheckError
 from datagen.gradients import mm_forces, mm_potential, qm_forces
 from datagen.method import Method
@@ -30,7 +30,8 @@ _FORCE_TOLERANCE = 1e-6 * HARTREE_PER_BOHR
 grid response breaks it by 1e-5."""
 
 _CHARGE_TOLERANCE = 1e-6
-"""e. Electrons are counted analytically, so that only rounding is left."""
+"""e. Electrons are counted analytically, or scaled to their number, so that only rounding is
+left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,8 @@ def label_frame(frame: Frame, method: Method, *, density: WarmDensity | None = N
     -------
     LabelResult
         Its frame has ``energy`` (eV), ``qm_forces`` and ``mm_forces`` (eV/Å), ``mm_potential``
-        (V), ``charges`` (Mulliken and Löwdin, e) and ``dipole`` (e·Å).
+        (V), ``charges`` (e) of the method's schemes, ``atomic_dipoles`` (e·Å) of those that have
+        them, and ``dipole`` (e·Å).
 
     Raises
     ------
@@ -82,9 +84,10 @@ def label_frame(frame: Frame, method: Method, *, density: WarmDensity | None = N
     start = time.perf_counter()
     check_frame(frame)
     molecule = build_molecule(frame, method)
+    check_schemes(molecule, method.charges)
     field = mean_field(molecule, frame, method)
     solution = converge(field, density.on(field) if density is not None else None)
-    labelled = _labelled(frame, solution.mean_field)
+    labelled = _labelled(frame, solution.mean_field, method)
     _check_labels(labelled, solution.mean_field)
     return LabelResult(
         frame=labelled,
@@ -95,8 +98,9 @@ def label_frame(frame: Frame, method: Method, *, density: WarmDensity | None = N
     )
 
 
-def _labelled(frame: Frame, field: Any) -> Frame:
+def _labelled(frame: Frame, field: Any, method: Method) -> Frame:
     molecule, density = field.mol, total_density(field)
+    atoms = atomic_charges(ElectronDensity(field, density), method.charges)
     sites = np.asarray(frame.mm_positions, dtype=np.float64).reshape(-1, 3) / BOHR
     charges = np.asarray(frame.mm_charges, dtype=np.float64)
     return replace(
@@ -106,7 +110,8 @@ def _labelled(frame: Frame, field: Any) -> Frame:
         qm_forces=qm_forces(field),
         mm_forces=mm_forces(molecule, density, sites, charges),
         mm_potential=mm_potential(molecule, density, sites),
-        charges=atomic_charges(molecule, density),
+        charges={scheme: its.charges for scheme, its in atoms.items()},
+        atomic_dipoles={s: its.dipoles for s, its in atoms.items() if its.dipoles is not None},
         dipole=dipole(molecule, density),
     )
 
@@ -131,7 +136,8 @@ def interaction_energy(field: Any) -> float:
 
 
 def _check_labels(frame: Frame, field: Any) -> None:
-    labels = (frame.energy, frame.qm_forces, frame.mm_forces, frame.mm_potential, frame.dipole)
+    labels = [frame.energy, frame.qm_forces, frame.mm_forces, frame.mm_potential, frame.dipole]
+    labels += [*frame.charges.values(), *frame.atomic_dipoles.values()]
     if not all(np.isfinite(label).all() for label in labels if label is not None):
         raise LabelCheckError("PySCF returned NaN or infinite labels")
     _compare_interaction(frame, field)

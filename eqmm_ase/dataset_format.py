@@ -63,20 +63,25 @@ FIELDS: Mapping[str, Field] = {
     "source": Field("frame", kind="text"),
     "frame_id": Field("frame", kind="text"),
 }
-CHARGES = Field("qm", label=True)
-"""Every `charges/<scheme>`."""
+GROUPS: Mapping[str, Field] = {
+    "charges": Field("qm", label=True),
+    "atomic_dipoles": Field("qm", (3,), label=True),
+}
+"""Labels by charge scheme: every `charges/<scheme>` (e) and `atomic_dipoles/<scheme>` (e·Å)."""
 
 
 def field_of(name: str) -> Field:
     """Describe one array by its name in the file."""
-    return CHARGES if name.startswith("charges/") else FIELDS[name]
+    group = name.partition("/")[0]
+    return GROUPS[group] if "/" in name else FIELDS[name]
 
 
 def present_fields(file: h5py.File) -> list[str]:
     """Names of the arrays of the format that this file holds, in a fixed order."""
     names = [name for name in FIELDS if name in file]
-    if isinstance(file.get("charges"), h5py.Group):
-        names += [f"charges/{scheme}" for scheme in sorted(file["charges"])]
+    for group in GROUPS:
+        if isinstance(file.get(group), h5py.Group):
+            names += [f"{group}/{scheme}" for scheme in sorted(file[group])]
     return names
 
 

@@ -34,6 +34,7 @@ class Frame:
     mm_forces: FloatArray | None = None  # (n_mm, 3)
     mm_potential: FloatArray | None = None  # (n_mm,)
     charges: Mapping[str, FloatArray] = field(default_factory=dict)  # scheme -> (n_qm,)
+    atomic_dipoles: Mapping[str, FloatArray] = field(default_factory=dict)  # scheme -> (n_qm, 3)
     dipole: FloatArray | None = None  # (3,)
 
     cell: FloatArray | None = None  # (3, 3)

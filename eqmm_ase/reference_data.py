@@ -23,6 +23,7 @@ from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.dataset_format import (
     FIELDS,
     FORMAT,
+    GROUPS,
     UNITS,
     VERSION,
     DatasetError,
@@ -142,7 +143,9 @@ class ReferenceData(Sequence[Frame]):
     @cached_property
     def charge_schemes(self) -> tuple[str, ...]:
         """Names of the charge schemes that the file holds."""
-        return tuple(key.removeprefix("charges/") for key in self._arrays if "/" in key)
+        return tuple(
+            key.removeprefix("charges/") for key in self._arrays if key.startswith("charges/")
+        )
 
     @cached_property
     def content_hash(self) -> str:
@@ -178,14 +181,14 @@ class ReferenceData(Sequence[Frame]):
             values[key] = (
                 self._checked(value, key, f) if field.kind in ("real", "double") else value
             )
-        charges = {
-            key.removeprefix("charges/"): values.pop(key)
-            for key in list(values)
-            if key.startswith("charges/")
-        }
+        values |= {group: {} for group in GROUPS}
+        for key in [key for key in values if "/" in key]:
+            group, _, scheme = key.partition("/")
+            if (value := values.pop(key)) is not None:
+                values[group][scheme] = value
         for name in ("total_charge", "spin_multiplicity"):
             values[name] = int(values[name])
-        return Frame(**values, charges={k: v for k, v in charges.items() if v is not None})
+        return Frame(**values)
 
     def _checked(self, value: Any, key: str, f: int) -> Any:
         """NaN means a missing label; a partly known label or a NaN position is an error."""
@@ -282,9 +285,10 @@ def _write_arrays(file: h5py.File, frames: Sequence[Frame]) -> None:
             file[name] = numbers.astype(np.int64)
         elif field.required or any(value is not None for value in values):
             _write_real(file, name, values, frames)
-    for scheme in sorted({scheme for frame in frames for scheme in frame.charges}):
-        values = [frame.charges.get(scheme) for frame in frames]
-        _write_real(file, f"charges/{scheme}", values, frames)
+    for group in GROUPS:
+        labels = [getattr(frame, group) for frame in frames]
+        for scheme in sorted({scheme for label in labels for scheme in label}):
+            _write_real(file, f"{group}/{scheme}", [label.get(scheme) for label in labels], frames)
 
 
 def _write_real(file: h5py.File, name: str, values: Sequence[Any], frames: Sequence[Frame]) -> None:
@@ -312,7 +316,8 @@ def _write_real(file: h5py.File, name: str, values: Sequence[Any], frames: Seque
 def _check_frame(frame: Frame, number: int, path: str) -> None:
     rows = {"qm": frame.n_qm, "mm": frame.n_mm}
     arrays = {name: getattr(frame, name) for name in FIELDS}
-    arrays |= {f"charges/{scheme}": value for scheme, value in frame.charges.items()}
+    for group in GROUPS:
+        arrays |= {f"{group}/{scheme}": v for scheme, v in getattr(frame, group).items()}
     for name, value in arrays.items():
         field = field_of(name)
         if value is None or field.kind == "text":

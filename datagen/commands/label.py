@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from datagen.campaign import label_frames
+from datagen.charges import SCHEMES
 from datagen.errors import CampaignError
 from datagen.method import Method
 from datagen.progress import Progress, Summary
@@ -50,6 +51,11 @@ _SPEED_WINDOW = 1800.0  # s; labels take from half a second to minutes
 @click.option("--conv-tol-grad", default=_DEFAULT.conv_tol_grad, help="Gradient threshold.")
 @click.option("--max-cycle", default=_DEFAULT.max_cycle, help="SCF cycles on each rung.")
 @click.option(
+    "--charges",
+    default=",".join(_DEFAULT.charges),
+    help=f"Charge schemes, separated by commas, of {', '.join(SCHEMES)}.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     help="Processes, one thread each.  [default: all cores]",
@@ -72,14 +78,15 @@ def label(
     conv_tol: float,
     conv_tol_grad: float,
     max_cycle: int,
+    charges: str,
     workers: int | None,
     campaign: Path | None,
     retry_failed: bool,
 ) -> int:
     """Compute the labels of FRAMES, an eqmm-dataset file, with PySCF in electrostatic embedding.
 
-    Energy, forces on QM atoms and MM sites, the QM potential at the MM sites, Mulliken and Löwdin
-    charges, and the dipole. Finished frames are kept in the campaign folder: an interrupted run
+    Energy, forces on QM atoms and MM sites, the QM potential at the MM sites, atomic charges, and
+    the dipole. Finished frames are kept in the campaign folder: an interrupted run
     goes on when the same command is given again. A frame that fails is left out of the output,
     with its reason in the table; exit code 1 says that there was one.
     """
@@ -92,6 +99,7 @@ def label(
         conv_tol=conv_tol,
         conv_tol_grad=conv_tol_grad,
         max_cycle=max_cycle,
+        charges=tuple(charges.split(",")),
     )
     folder = campaign or output.with_name(output.name + ".campaign")
     _check_output(output, frames, folder, overwrite)

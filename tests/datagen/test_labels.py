@@ -311,7 +311,7 @@ def test_label_that_contradicts_itself_is_thrown_away(name, sentence, monkeypatc
     def wrong(*arguments):
         value = right(*arguments)
         if isinstance(value, dict):
-            return {scheme: charges + 1e-3 for scheme, charges in value.items()}
+            return {s: replace(atoms, charges=atoms.charges + 1e-3) for s, atoms in value.items()}
         return value * np.nan if name == "dipole" else value * 1.001
 
     monkeypatch.setattr(single_point, name, wrong)

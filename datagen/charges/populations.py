@@ -1,4 +1,4 @@
-"""Atomic charges and the dipole moment of a converged density.
+"""Charges from populations of basis functions, and the dipole moment.
 
 Mulliken:  q_A = Z_A − Σ_{μ∈A} (D S)_μμ
 Löwdin:    q_A = Z_A − Σ_{μ∈A} (S^½ D S^½)_μμ
@@ -13,11 +13,28 @@ from typing import Any
 
 import numpy as np
 
+from datagen.charges.density import ElectronDensity
+from datagen.charges.partition import AtomicCharges
 from eqmm_ase.units import BOHR
 
 
-def atomic_charges(molecule: Any, density: np.ndarray) -> dict[str, np.ndarray]:
-    """Charges of the QM atoms by scheme.
+def mulliken(density: ElectronDensity) -> AtomicCharges:
+    """Mulliken charges: overlap populations are halved between the two atoms."""
+    populations = np.einsum("ij,ji->i", density.matrix, density.overlap)
+    return AtomicCharges(_by_atom(density.molecule, populations))
+
+
+def lowdin(density: ElectronDensity) -> AtomicCharges:
+    """Löwdin charges: populations of the symmetrically orthogonalised basis functions."""
+    root = _square_root(density.overlap)
+    populations = np.einsum("ij,jk,ki->i", root, density.matrix, root, optimize=True)
+    return AtomicCharges(_by_atom(density.molecule, populations))
+
+
+def dipole(molecule: Any, density: np.ndarray) -> np.ndarray:
+    """Dipole moment about the coordinate origin.
+
+    For a charged QM region it depends on the origin, which is why the origin is fixed and stated.
 
     Parameters
     ----------
@@ -25,25 +42,6 @@ def atomic_charges(molecule: Any, density: np.ndarray) -> dict[str, np.ndarray]:
         PySCF molecule.
     density : (nao, nao)
         Total (spin-summed) density matrix.
-
-    Returns
-    -------
-    dict
-        ``mulliken`` and ``lowdin``, each (n_qm,) in e, each adding up to the total charge.
-    """
-    overlap = molecule.intor("int1e_ovlp")
-    root = _square_root(overlap)
-    populations = {
-        "mulliken": np.einsum("ij,ji->i", density, overlap),
-        "lowdin": np.einsum("ij,jk,ki->i", root, density, root, optimize=True),
-    }
-    return {scheme: _by_atom(molecule, p) for scheme, p in populations.items()}
-
-
-def dipole(molecule: Any, density: np.ndarray) -> np.ndarray:
-    """Dipole moment about the coordinate origin.
-
-    For a charged QM region it depends on the origin, which is why the origin is fixed and stated.
 
     Returns
     -------

@@ -1,0 +1,56 @@
+"""Atomic charges of a converged density, by scheme; one family of schemes a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from datagen.charges.density import ElectronDensity
+from datagen.charges.mbis import check_all_electron, mbis
+from datagen.charges.partition import AtomicCharges
+from datagen.charges.populations import dipole, lowdin, mulliken
+
+__all__ = [
+    "SCHEMES",
+    "AtomicCharges",
+    "ElectronDensity",
+    "atomic_charges",
+    "check_schemes",
+    "dipole",
+]
+
+SCHEMES: Mapping[str, Callable[[ElectronDensity], AtomicCharges]] = MappingProxyType(
+    {"mulliken": mulliken, "lowdin": lowdin, "mbis": mbis}
+)
+
+
+def check_schemes(molecule: Any, schemes: Sequence[str]) -> None:
+    """Refuse, before anything is computed, a molecule that one of the schemes cannot treat.
+
+    Raises
+    ------
+    InvalidFrameError
+        Naming the scheme and the element.
+    """
+    if "mbis" in schemes:
+        check_all_electron(molecule)
+
+
+def atomic_charges(density: ElectronDensity, schemes: Sequence[str]) -> dict[str, AtomicCharges]:
+    """Charges of the QM atoms.
+
+    Parameters
+    ----------
+    density
+        A converged density.
+    schemes
+        Names in `SCHEMES`.
+
+    Returns
+    -------
+    dict
+        Scheme → charges (n_qm,) in e, that add up to the total charge, and atomic dipoles where
+        the scheme has them.
+    """
+    return {scheme: SCHEMES[scheme](density) for scheme in schemes}
