@@ -19,9 +19,9 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import SumCalculator
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from datagen.coordinate import Coordinate
+from eqmm_ase.momenta import draw_momenta
 
 STIFFNESS = 6.0
 """eV/Å², of the bias: ζ stays within 0.07 Å of its centre at 300 K."""
@@ -214,7 +214,7 @@ def _sweep(
     atoms = Atoms(start.numbers, start.positions)
     bias = CoordinateBias(coordinate, coordinate.value(atoms.positions))
     atoms.calc = SumCalculator([engine, bias])
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=random)
+    draw_momenta(atoms, temperature, random)
     dynamics = Langevin(
         atoms,
         TIME_STEP * units.fs,

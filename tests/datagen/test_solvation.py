@@ -1,0 +1,146 @@
+"""Given geometries in solvent: the solute is held exactly, the solvent adapts, runs go on."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openmm")
+
+from ase import Atoms
+from ase.geometry import get_distances
+
+from datagen import solvation
+from datagen.frame_cutter import frame_hash
+from datagen.held_dynamics import turned_onto
+from datagen.held_force_field import charged_sphere, element_sphere
+from datagen.sampling import SamplingError
+from datagen.solvation import SolvationSettings, solvate_geometries
+
+QUICK = SolvationSettings(
+    relaxation=0.1, settling=0.1, equilibration=0.5, radius=4.0, seed=3, spheres="element"
+)
+
+
+def _iron_hydride(stretch: float, source: str) -> Atoms:
+    """A made-up cation with an element that GAFF2 does not cover."""
+    atoms = Atoms("FeH2", [[0.0, 0.0, 0.0], [stretch, 0.0, 0.0], [0.0, stretch, 0.0]])
+    atoms.set_initial_charges([1.4, -0.2, -0.2])
+    atoms.info = {"total_charge": 1, "spin_multiplicity": 2, "source": source}
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def geometries() -> list[Atoms]:
+    return [_iron_hydride(1.5, "a"), _iron_hydride(1.6, "a"), _iron_hydride(1.7, "b")]
+
+
+@pytest.fixture(scope="module")
+def frames(geometries, tmp_path_factory):
+    if shutil.which("tleap") is None:
+        pytest.skip("AmberTools is not installed")
+    folder = tmp_path_factory.mktemp("solvation") / "parts"
+    return solvate_geometries(geometries, QUICK, folder=folder, workers=1), folder
+
+
+def _internal(positions: np.ndarray) -> np.ndarray:
+    return get_distances(positions)[1]
+
+
+def test_every_geometry_is_kept_exactly(geometries, frames):
+    found = frames[0]
+    assert len(found) == len(geometries)
+    for frame, atoms in zip(found, geometries, strict=True):
+        # OpenMM's positions are single precision, 1e-6 Å at 10 Å.
+        np.testing.assert_allclose(
+            _internal(frame.qm_positions), _internal(atoms.positions), atol=1e-5
+        )
+
+
+def test_frames_say_what_they_are(frames):
+    assert [frame.source for frame in frames[0]] == ["water-a", "water-a", "water-b"]
+    for frame in frames[0]:
+        assert (frame.total_charge, frame.spin_multiplicity, frame.medium) == (1, 2, "water")
+        assert frame.frame_id == frame_hash(frame)
+        assert frame.mm_charges.sum() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_oxygen_turns_to_a_cation(frames):
+    for frame in frames[0]:
+        distances = np.linalg.norm(frame.mm_positions - frame.qm_positions[0], axis=1)
+        assert frame.mm_charges[np.argmin(distances)] < 0
+
+
+def test_the_solvent_moves_from_one_geometry_to_the_next(frames):
+    first, second = frames[0][:2]
+    n = min(first.n_mm, second.n_mm)
+    assert not np.allclose(first.mm_positions[:n], second.mm_positions[:n], atol=0.05)
+
+
+def test_a_run_goes_on_where_it_was_killed_and_gives_the_same(geometries, frames, monkeypatch):
+    found, folder = frames
+    (folder / "trajectory-1.npz").unlink()
+    monkeypatch.setattr(solvation, "equilibrate_held", None)  # would fail if it were needed
+    again = solvate_geometries(geometries, QUICK, folder=folder, workers=1)
+    assert [frame.frame_id for frame in again] == [frame.frame_id for frame in found]
+
+
+def test_gas_is_the_geometry_alone(geometries):
+    found = solvate_geometries(geometries, SolvationSettings(solvent="gas"))
+    assert (found[0].medium, found[0].source, found[0].n_mm) == ("gas", "gas-a", 0)
+    np.testing.assert_allclose(found[2].qm_positions.mean(axis=0), 0.0, atol=1e-12)
+
+
+def test_charges_come_from_xtb_where_there_are_none(monkeypatch):
+    pytest.importorskip("tblite")
+    atoms = Atoms("OH", [[0.0, 0.0, 0.0], [0.0, 0.0, 0.97]], info={"total_charge": -1})
+    region = solvation._common_region([atoms])
+    charges = solvation._charges(atoms, region)
+    assert charges.sum() == pytest.approx(-1.0, abs=1e-9)
+    assert charges[0] < -0.8
+
+
+def test_halogens_grow_into_their_ions():
+    assert charged_sphere("Cl", 0.1) == element_sphere("Cl")
+    assert charged_sphere("Cl", -1.0).radius == pytest.approx(2.513)
+    half = charged_sphere("Cl", -0.5).radius
+    assert half == pytest.approx(0.5 * (2.513 + element_sphere("Cl").radius))
+    assert charged_sphere("O", -1.0) == element_sphere("O")
+
+
+def test_a_geometry_is_turned_onto_the_one_before():
+    random = np.random.default_rng(1)
+    target = random.normal(size=(5, 3))
+    turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
+    turn *= np.sign(np.linalg.det(turn))
+    moved = target @ turn.T + [3.0, -1.0, 2.0]
+    np.testing.assert_allclose(turned_onto(moved, target), target, atol=1e-12)
+    mirrored = target * [1.0, 1.0, -1.0]
+    assert not np.allclose(turned_onto(mirrored, target), target, atol=0.1)  # no reflection
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda g: g[1].set_initial_charges([1.0, 1.0, 1.0]), "charges of a geometry sum to"),
+        (lambda g: g.pop() and g.append(Atoms("H")), "expected one molecule"),
+        (lambda g: g[1].info.update(total_charge=0), "differ in total charge"),
+        (lambda g: g.clear(), "no geometries"),
+    ],
+)
+def test_geometries_without_sense_are_refused(change, sentence, tmp_path):
+    geometries = [_iron_hydride(1.5, "a"), _iron_hydride(1.6, "a")]
+    change(geometries)
+    with pytest.raises(SamplingError, match=sentence):
+        solvate_geometries(geometries, QUICK, folder=tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [({"relaxation": 0.0}, "relaxation is 0"), ({"spheres": "big"}, "spheres is 'big'")],
+)
+def test_settings_without_sense_are_refused(settings, sentence):
+    with pytest.raises(SamplingError, match=sentence):
+        SolvationSettings(**settings)
