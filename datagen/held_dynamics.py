@@ -1,8 +1,9 @@
 """Solvent that relaxes around a solute which is held, one geometry of it after the other.
 
-The solute's atoms have no mass: OpenMM leaves them where they are put. From one geometry to the
-next it is turned onto the one before, so that the solvent has to follow only what changed inside
-the molecule, its charges with it.
+The solute's atoms have no mass: OpenMM leaves them where they are put. Each geometry is turned
+onto the one before, so that the solvent has to follow only what changed inside the molecule, and
+the change is made in small steps while the solvent moves. A jump would put an ion onto a hydrogen,
+which in water and alcohols has no repulsion of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from datagen.dynamics import (
     TIME_STEP,
     Box,
+    DynamicsError,
     Progress,
     Snapshots,
     advance,
@@ -34,7 +36,9 @@ FloatArray = NDArray[np.floating]
 RIGID_TIME_STEP = 0.004
 """ps, where the solvent is rigid and the solute held: nothing vibrates."""
 
-_MINIMISATION_STEPS = 10  # takes the overlap out that a step of the solute makes
+_MORPH_STEP = 0.05  # Å that an atom of the solute moves at most between two pushes
+_PUSH = 4  # time steps between
+_LEAST_PUSHES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +126,7 @@ def follow(
     context.setVelocitiesToTemperature(schedule.temperature, schedule.seed)
     frames = []
     for number, geometry in enumerate(geometries):
-        _put(context, system, box.n_solute, geometry)
+        _morph(context, system, geometry)
         advance(context, schedule.relaxation + (schedule.settling if not number else 0.0), progress)
         frames.append(snapshot(context))
     return Snapshots(
@@ -166,15 +170,29 @@ def _describe(nonbonded: Any, geometry: HeldGeometry) -> None:
         )
 
 
-def _put(context: Any, system: Any, n_solute: int, geometry: HeldGeometry) -> None:
-    from openmm import LocalEnergyMinimizer, NonbondedForce, unit
+def _morph(context: Any, system: Any, geometry: HeldGeometry) -> None:
+    """Bring the solute from where it is to a geometry, charges and spheres at once at the end."""
+    from openmm import NonbondedForce, OpenMMException, unit
 
     nonbonded = next(f for f in system.getForces() if isinstance(f, NonbondedForce))
+    n_solute = len(geometry.positions)
+    start = _positions(context, unit)[:n_solute]
+    end = turned_onto(geometry.positions, start)
+    farthest = np.linalg.norm(end - start, axis=1).max()
+    pushes = max(_LEAST_PUSHES, int(np.ceil(farthest / _MORPH_STEP)))
+    for push in range(1, pushes + 1):
+        positions = _positions(context, unit)
+        positions[:n_solute] = start + (end - start) * (push / pushes)
+        context.setPositions(positions / NANOMETRE)
+        if push < pushes:
+            try:
+                context.getIntegrator().step(_PUSH)
+            except OpenMMException as error:
+                raise DynamicsError(f"the molecular dynamics broke down: {error}") from error
     _describe(nonbonded, geometry)
     nonbonded.updateParametersInContext(context)
-    state = context.getState(getPositions=True, getVelocities=True)
-    positions = np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
-    positions[:n_solute] = turned_onto(geometry.positions, positions[:n_solute])
-    context.setPositions(positions / NANOMETRE)
-    LocalEnergyMinimizer.minimize(context, maxIterations=_MINIMISATION_STEPS)
-    context.setVelocities(state.getVelocities())
+
+
+def _positions(context: Any, unit: Any) -> FloatArray:
+    state = context.getState(getPositions=True)
+    return np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))

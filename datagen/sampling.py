@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from datagen.boxes import make_box
 from datagen.dynamics import (
     MINIMAL_REPEAT,
     SETTLING,
@@ -31,10 +32,10 @@ from datagen.dynamics import (
     run_trajectory,
 )
 from datagen.frame_cutter import FrameCutter, QMRegion
-from datagen.parameters import parameterise, solvate
+from datagen.parameters import parameterise
 from datagen.partition import required_repeat
 from datagen.solute import Solute
-from datagen.solvents import find_solvent
+from datagen.solvents import Medium, find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
 from eqmm_ase.frame import Frame
@@ -66,6 +67,11 @@ class SamplingSettings:
     """What is sampled, and how much of it."""
 
     solvent: str = "water"
+    """A name, or a mixture by mole fractions: ``water:0.7,methanol:0.3``."""
+
+    salt: str = ""
+    """Ions beside the solvent: ``NaCl:0.15`` for 0.15 mol/L."""
+
     n_frames: int = 100
     trajectories: int = 4
     interval: float = 0.5
@@ -86,7 +92,7 @@ class SamplingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        find_solvent(self.solvent)
+        find_medium(self.solvent, self.salt)
         _check("n_frames", self.n_frames, 1, None, "")
         _check("trajectories", self.trajectories, 1, self.n_frames, " (the number of frames)")
         _check("interval", self.interval, 0.01, None, " ps")
@@ -105,9 +111,14 @@ class SamplingSettings:
         trajectories = self.decorrelation * self.trajectories + self.interval * self.n_frames
         return SETTLING + self.equilibration + trajectories
 
+    @property
+    def medium(self) -> Medium:
+        """What surrounds the molecule."""
+        return find_medium(self.solvent, self.salt)
+
     def source(self, number: int) -> str:
         """Name of a trajectory."""
-        return f"{self.solvent}-{number}"
+        return f"{self.medium.name}-{number}"
 
     def schedules(self, platform: str | None = None) -> dict[int, Schedule]:
         """What each trajectory does; the first ones take the frames that do not divide."""
@@ -176,7 +187,7 @@ def sample(
         else:
             progress.advance(SETTLING + settings.equilibration)
         region = QMRegion(solute.atomic_numbers, solute.total_charge, solute.spin_multiplicity)
-        cut = FrameCutter(region, box, settings.radius, settings.solvent)
+        cut = FrameCutter(region, box, settings.radius, settings.medium.name)
         missing: dict[int, Trajectory] = {}
         for number, schedule in settings.schedules(name).items():
             if unfinished.load_trajectory(number) is None:
@@ -219,11 +230,16 @@ def _prepare(
     progress: SamplingProgress,
 ) -> Box:
     progress.stage("force field")
-    solvent = find_solvent(settings.solvent)
     extent = _STRETCH * solute.extent + _MARGIN
-    repeat = max(required_repeat(settings.radius, extent, solvent.extent), MINIMAL_REPEAT)
-    prmtop, inpcrd = solvate(
-        parameterise(solute), solvent, repeat, solute.extent, unfinished.folder
+    repeat = max(required_repeat(settings.radius, extent, settings.medium.extent), MINIMAL_REPEAT)
+    prmtop, inpcrd = make_box(
+        parameterise(solute),
+        settings.medium,
+        repeat,
+        solute.extent,
+        unfinished.folder,
+        solute_charge=solute.total_charge,
+        seed=settings.seed,
     )
     progress.stage("equilibration")
     box = equilibrate(

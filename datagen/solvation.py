@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from datagen.boxes import make_box
 from datagen.dynamics import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
 from datagen.frame_cutter import FrameCutter, QMRegion, frame_hash
 from datagen.held_dynamics import (
@@ -29,7 +30,6 @@ from datagen.held_dynamics import (
     follow,
 )
 from datagen.held_force_field import charged_sphere, element_sphere, held_force_field
-from datagen.parameters import solvate
 from datagen.partition import required_repeat
 from datagen.reaction_path import PathError, xtb_calculator
 from datagen.sampling import (
@@ -40,7 +40,7 @@ from datagen.sampling import (
     kept_or_temporary,
     openmm_seed,
 )
-from datagen.solvents import find_solvent
+from datagen.solvents import find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
 from eqmm_ase.frame import Frame
@@ -56,7 +56,10 @@ class SolvationSettings:
     """What the geometries are put into, and for how long."""
 
     solvent: str = "water"
-    """Name of a solvent, or `gas`."""
+    """A name, a mixture by mole fractions (``water:0.7,methanol:0.3``), or `gas`."""
+
+    salt: str = ""
+    """Ions beside the solvent: ``NaCl:0.15`` for 0.15 mol/L."""
 
     relaxation: float = 1.0
     """ps of solvent around each geometry."""
@@ -83,7 +86,7 @@ class SolvationSettings:
         if self.spheres not in ("charge", "element"):
             raise SamplingError(f"spheres is {self.spheres!r}; expected 'charge' or 'element'")
         if self.solvent != GAS:
-            find_solvent(self.solvent)
+            find_medium(self.solvent, self.salt)
         for name, least in (
             ("relaxation", 0.01),
             ("settling", 0.0),
@@ -149,13 +152,13 @@ def solvate_geometries(
             for name, chain in chains.items()
             for atoms in chain
         ]
-    platform = platform or fastest_platform()
+    platform, medium = platform or fastest_platform(), find_medium(settings.solvent, settings.salt)
     with kept_or_temporary(folder) as place:
         unfinished = Unfinished(place, describe(geometries, settings))
         progress.stage("charges")
         held = {name: _held(chain, region, settings) for name, chain in chains.items()}
         box = _box(held, region, settings, unfinished, platform, progress)
-        cut = FrameCutter(region, box, settings.radius, settings.solvent)
+        cut = FrameCutter(region, box, settings.radius, medium.name)
         missing: dict[int, Trajectory] = {}
         for number, chain in enumerate(held.values()):
             schedule = HeldSchedule(
@@ -164,7 +167,7 @@ def solvate_geometries(
                 settings.relaxation,
                 openmm_seed(settings.seed, 1 + number),
                 platform,
-                RIGID_TIME_STEP if find_solvent(settings.solvent).is_rigid else TIME_STEP,
+                RIGID_TIME_STEP if medium.is_rigid else TIME_STEP,
             )
             if unfinished.load_trajectory(number) is None:
                 missing[number] = partial(follow, box, chain, schedule)
@@ -181,7 +184,7 @@ def solvate_geometries(
         for number, name in enumerate(held):
             snapshots = unfinished.load_trajectory(number)
             assert snapshots is not None
-            frames += cut(snapshots, f"{settings.solvent}-{name}")
+            frames += cut(snapshots, f"{medium.name}-{name}")
         return frames
 
 
@@ -281,16 +284,18 @@ def _box(
         progress.advance(SETTLING + settings.equilibration)
         return found
     progress.stage("equilibration")
-    solvent = find_solvent(settings.solvent)
+    medium = find_medium(settings.solvent, settings.salt)
     extent = max(_extent(geometry.positions) for chain in held.values() for geometry in chain)
-    needed = required_repeat(settings.radius, extent + _MARGIN, solvent.extent)
+    needed = required_repeat(settings.radius, extent + _MARGIN, medium.extent)
     first = next(iter(held.values()))[0]
-    prmtop, inpcrd = solvate(
+    prmtop, inpcrd = make_box(
         held_force_field(region.atomic_numbers, first.positions, first.charges),
-        solvent,
+        medium,
         max(needed, MINIMAL_REPEAT),
         _extent(first.positions),
         unfinished.folder,
+        solute_charge=region.total_charge,
+        seed=settings.seed,
     )
     box = equilibrate_held(
         load_box(prmtop, inpcrd, len(region.atomic_numbers)),

@@ -42,7 +42,13 @@ _DEFAULT = SamplingSettings()
     help="Dataset file to write.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-@click.option("--solvent", default=_DEFAULT.solvent, help=f"One of {', '.join(solvent_names())}.")
+@click.option(
+    "--solvent",
+    default=_DEFAULT.solvent,
+    help=f"One of {', '.join(solvent_names())}; or a mixture by mole fractions, as "
+    "water:0.7,methanol:0.3.",
+)
+@click.option("--salt", default="", help="Ions, as NaCl:0.15 for 0.15 mol/L.")
 @click.option("--frames", default=_DEFAULT.n_frames, help="Frames in all.")
 @click.option(
     "--trajectories",
@@ -85,6 +91,7 @@ def sample(
     output: Path,
     overwrite: bool,
     solvent: str,
+    salt: str,
     frames: int,
     trajectories: int,
     interval: float,
@@ -110,6 +117,7 @@ def sample(
     """
     settings = SamplingSettings(
         solvent=solvent,
+        salt=salt,
         n_frames=frames,
         trajectories=trajectories,
         interval=interval,
@@ -136,7 +144,7 @@ def sample(
     shutil.rmtree(parts)
     sizes = [frame.n_mm for frame in result]
     click.echo(
-        f"{output}: {len(result)} frames of {solute.name} in {solvent}, "
+        f"{output}: {len(result)} frames of {solute.name} in {settings.medium.name}, "
         f"{min(sizes)} to {max(sizes)} charges"
     )
 

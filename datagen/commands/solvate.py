@@ -32,8 +32,10 @@ _DEFAULT = SolvationSettings()
 @click.option(
     "--solvent",
     default=_DEFAULT.solvent,
-    help=f"One of {', '.join(solvent_names())}; or {GAS} for no surroundings at all.",
+    help=f"One of {', '.join(solvent_names())}; a mixture by mole fractions, as "
+    f"water:0.7,methanol:0.3; or {GAS} for no surroundings at all.",
 )
+@click.option("--salt", default="", help="Ions, as NaCl:0.15 for 0.15 mol/L.")
 @click.option("--relaxation", default=_DEFAULT.relaxation, help="Around each geometry, ps.")
 @click.option(
     "--settling", default=_DEFAULT.settling, help="More around the first of each chain, ps."
@@ -61,6 +63,7 @@ def solvate(
     output: Path,
     overwrite: bool,
     solvent: str,
+    salt: str,
     relaxation: float,
     settling: float,
     equilibration: float,
@@ -84,6 +87,7 @@ def solvate(
     """
     settings = SolvationSettings(
         solvent=solvent,
+        salt=salt,
         relaxation=relaxation,
         settling=settling,
         equilibration=equilibration,

@@ -16,6 +16,7 @@ import shutil
 from ase.data import covalent_radii
 
 from datagen import trajectories
+from datagen.boxes import make_box
 from datagen.dynamics import (
     DynamicsError,
     charges_and_residues,
@@ -23,14 +24,9 @@ from datagen.dynamics import (
     load_box,
     run_trajectory,
 )
+from datagen.external_programs import ParameterError, first_complaint
 from datagen.frame_cutter import frame_hash
-from datagen.parameters import (
-    ParameterError,
-    _complaint,
-    _with_exact_charge,
-    parameterise,
-    solvate,
-)
+from datagen.parameters import _with_exact_charge, parameterise
 from datagen.sampling import (
     SamplingError,
     SamplingProgress,
@@ -40,7 +36,7 @@ from datagen.sampling import (
     sample,
 )
 from datagen.solute import read_solute
-from datagen.solvents import SolventError, find_solvent
+from datagen.solvents import SolventError, find_medium
 from datagen.unfinished import Unfinished, UnfinishedError
 
 if shutil.which("antechamber") is None:
@@ -163,8 +159,8 @@ def test_the_box_holds_what_fills_it_at_the_density_of_the_liquid(
     solvent, atoms, methanol, tmp_path
 ):
     """A truncated octahedron of 24 Å repeat has 10 642 Å³; a water takes 30.5, a methanol 69."""
-    prmtop, _ = solvate(
-        parameterise(methanol), find_solvent(solvent), 24.0, methanol.extent, tmp_path
+    prmtop, _ = make_box(
+        parameterise(methanol), find_medium(solvent), 24.0, methanol.extent, tmp_path
     )
     _, residues = charges_and_residues(prmtop)
     sizes = np.bincount(residues)
@@ -271,9 +267,9 @@ def test_a_program_that_fails_is_quoted():
 
 def test_the_complaint_of_a_program_is_its_first_that_means_something():
     output = "Warning: not nice\n ** No torsion terms for H-O\n  error for atom H\nExiting LEaP\n"
-    assert _complaint(output) == "** No torsion terms for H-O"
-    assert _complaint("working\nstopped\n\n") == "stopped"
-    assert _complaint("") == "it printed nothing"
+    assert first_complaint(output) == "** No torsion terms for H-O"
+    assert first_complaint("working\nstopped\n\n") == "stopped"
+    assert first_complaint("") == "it printed nothing"
 
 
 def test_a_program_that_is_missing_is_a_sentence(methanol, monkeypatch):
