@@ -1,0 +1,215 @@
+"""Exchange-correlation energy, potential and forces on an atom-centred grid, in small blocks.
+
+PySCF evaluates basis functions and functional; what is added here is the order of the work. The
+points of each atom are sorted into boxes, so that a block of neighbouring points is met by few
+basis functions and fits the processor's cache: the matrices are small and dense. Points and
+weights are those of `pyscf.dft.Grids`.
+
+With X = D φ, Y = D Σ_c v_c ∂_c φ, and v the derivatives of the energy density by ρ and ∇ρ, a
+function φ_μ that its atom carries along changes the energy by
+−2 Σ_g (∂φ_μ Y_μ + Σ_k ∂∂_kφ_μ v_k X_μ); a point that its atom carries along by the opposite,
+summed over all functions. The weights change as well: `datagen.becke_weights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datagen.becke_weights import BeckeWeights
+
+_BLOCK = 1792  # points, a multiple of the 56 that PySCF screens at once
+_BOX = 3.0  # Bohr, edge of the boxes that points are sorted into
+_SECOND = ((4, 5, 6), (5, 7, 8), (6, 8, 9))  # where PySCF keeps xx xy xz / yx yy yz / zx zy zz
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Neighbouring points of one atom and the basis functions that reach them."""
+
+    atom: int
+    points: np.ndarray  # (n, 3) Bohr
+    weights: np.ndarray  # (n,)
+    unshared: np.ndarray  # (n,) weights before they were shared among the atoms
+    screen: np.ndarray  # PySCF's index of negligible shells
+    functions: np.ndarray  # indices of the basis functions
+    shells: Any  # PySCF molecule that has the shells of these functions only
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluated:
+    """A density and its functional on a block; s counts spins, c the components 1, ∂x, ∂y, ∂z."""
+
+    functions: np.ndarray  # φ and derivatives, (components, n_functions, n)
+    contracted: np.ndarray  # X = D φ, (s, n_functions, n)
+    density: np.ndarray  # (s, n)
+    energy: np.ndarray  # per volume, (n,)
+    slopes: np.ndarray  # derivatives of the energy per volume by ρ and ∇ρ, (s, c, n)
+
+
+class XCGrid:
+    """The grid of one molecule; evaluates LDA and GGA functionals, alone or as parts of hybrids.
+
+    Parameters
+    ----------
+    grids
+        PySCF's grid, built or not; in the order of the atoms.
+    functional
+        As PySCF spells it.
+    """
+
+    def __init__(self, grids: Any, functional: str) -> None:
+        from pyscf.dft.numint import NumInt
+
+        self.molecule, self.functional = grids.mol, functional
+        self._evaluator = NumInt()
+        self._kind = self._evaluator._xc_type(functional)
+        if grids.coords is None:
+            grids.build(sort_grids=False)
+        self._blocks = list(_blocks(grids))
+
+    def energy_and_potential(self, densities: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        """Number of electrons, energy, and derivative of the energy by the density matrix.
+
+        Parameters
+        ----------
+        densities : (n_spin, nao, nao)
+            The total density matrix (n_spin = 1), or one for each spin.
+
+        Returns
+        -------
+        (n_spin,), Hartree, (n_spin, nao, nao)
+        """
+        electrons, energy = np.zeros(len(densities)), 0.0
+        potential = np.zeros_like(densities)
+        for block, here in self._evaluate(densities, derivatives=0):
+            electrons += here.density @ block.weights
+            energy += float(block.weights @ here.energy)
+            where = np.ix_(block.functions, block.functions)
+            for matrix, slopes in zip(potential, here.slopes * block.weights, strict=True):
+                slopes[0] *= 0.5  # the other half comes with the transpose
+                matrix[where] += _combine(here.functions, slopes) @ here.functions[0].T
+        return electrons, energy, potential + potential.transpose(0, 2, 1)
+
+    def gradient(self, densities: np.ndarray) -> np.ndarray:
+        """Derivative of the energy by the nuclei at a fixed density matrix.
+
+        Functions, points and weights all move with their atoms.
+
+        Parameters
+        ----------
+        densities : (n_spin, nao, nao)
+
+        Returns
+        -------
+        (n_atoms, 3), Hartree/Bohr
+        """
+        by_function = np.zeros((3, self.molecule.nao))
+        total = np.zeros((self.molecule.natm, 3))
+        weights = BeckeWeights(self.molecule)
+        for block, here in self._evaluate(densities, derivatives=1):
+            where = np.ix_(block.functions, block.functions)
+            carried = np.zeros((3, len(block.functions)))
+            for matrix, contracted, slopes in zip(
+                densities, here.contracted, here.slopes * block.weights, strict=True
+            ):
+                combined = matrix[where] @ _combine(here.functions, slopes)
+                carried -= 2.0 * _carried(here.functions, combined, contracted, slopes)
+            by_function[:, block.functions] += carried
+            total[block.atom] -= carried.sum(1)
+            total += weights.gradient(block.atom, block.points, block.unshared * here.energy)
+        for atom, (_, _, start, stop) in enumerate(self.molecule.aoslice_by_atom()):
+            total[atom] += by_function[:, start:stop].sum(1)
+        return total
+
+    def _evaluate(
+        self, densities: np.ndarray, derivatives: int
+    ) -> Iterator[tuple[_Block, _Evaluated]]:
+        """Go through the blocks; what one step yields is overwritten by the next."""
+        from pyscf.dft.numint import eval_ao
+
+        order = derivatives + (self._kind != "LDA")
+        components = (order + 1) * (order + 2) * (order + 3) // 6
+        buffer = np.empty(components * self.molecule.nao * _BLOCK)
+        for block in self._blocks:
+            functions = eval_ao(
+                block.shells, block.points, deriv=order, non0tab=block.screen, out=buffer
+            )
+            functions = functions.reshape(-1, *functions.shape[-2:]).transpose(0, 2, 1)
+            yield block, self._density_and_functional(block, functions, densities)
+
+    def _density_and_functional(
+        self, block: _Block, functions: np.ndarray, densities: np.ndarray
+    ) -> _Evaluated:
+        where = np.ix_(block.functions, block.functions)
+        contracted = np.stack([matrix[where] @ functions[0] for matrix in densities])
+        components = 1 if self._kind == "LDA" else 4
+        rho = np.stack([[_dot(f, x) for f in functions[:components]] for x in contracted])
+        rho[:, 1:] *= 2.0
+        per_electron, slopes = self._evaluator.eval_xc_eff(
+            self.functional,
+            rho if len(rho) == 2 else rho[0],
+            deriv=1,
+            xctype=self._kind,
+            spin=len(rho) - 1,
+        )[:2]
+        return _Evaluated(
+            functions,
+            contracted,
+            rho[:, 0],
+            per_electron * rho[:, 0].sum(0),
+            np.reshape(slopes, rho.shape),
+        )
+
+
+def _blocks(grids: Any) -> Iterator[_Block]:
+    from pyscf.dft.gen_grid import make_mask
+
+    molecule = grids.mol
+    starts = molecule.ao_loc_nr()
+    boxes = np.floor(grids.coords / _BOX).astype(int)
+    for atom in range(molecule.natm):
+        own = np.flatnonzero(grids.atm_idx == atom)
+        own = own[np.lexsort(boxes[own].T)]
+        for start in range(0, len(own), _BLOCK):
+            chosen = own[start : start + _BLOCK]
+            points = np.asfortranarray(grids.coords[chosen])
+            screen = make_mask(molecule, points)
+            kept = np.flatnonzero(screen.any(0))
+            if not len(kept):
+                continue
+            shells = molecule.copy(deep=False)
+            shells._bas = molecule._bas[kept]
+            yield _Block(
+                atom,
+                points,
+                grids.weights[chosen],
+                grids.quadrature_weights[chosen],
+                np.ascontiguousarray(screen[:, kept]),
+                np.concatenate([np.arange(starts[s], starts[s + 1]) for s in kept]),
+                shells,
+            )
+
+
+def _combine(functions: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Σ_c v_c ∂_c φ, (n_functions, n)."""
+    return np.einsum("cug,cg->ug", functions[: len(slopes)], slopes)
+
+
+def _carried(
+    functions: np.ndarray, combined: np.ndarray, contracted: np.ndarray, slopes: np.ndarray
+) -> np.ndarray:
+    """Σ_g (∂φ_μ Y_μ + Σ_k ∂∂_kφ_μ v_k X_μ), (3, n_functions)."""
+    carried = np.einsum("xug,ug->xu", functions[1:4], combined)
+    for k, slope in enumerate(slopes[1:]):
+        scaled = contracted * slope
+        for x in range(3):
+            carried[x] += np.einsum("ug,ug->u", functions[_SECOND[x][k]], scaled)
+    return carried
+
+
+def _dot(functions: np.ndarray, contracted: np.ndarray) -> np.ndarray:
+    return np.einsum("ug,ug->g", functions, contracted)
