@@ -64,7 +64,8 @@ def mean_field(molecule: Any, frame: Frame, method: Method) -> Any:
     pyscf.scf.hf.SCF
         Restricted for spin multiplicity 1, else unrestricted.
     """
-    from pyscf import lib, qmmm
+    from pyscf import lib
+    from pyscf.qmmm.mm_mole import Mole
 
     field = _bare_mean_field(molecule, method)
     field.disp = method.dispersion
@@ -76,8 +77,9 @@ def mean_field(molecule: Any, frame: Frame, method: Method) -> Any:
     if frame.n_mm:
         sites = np.asarray(frame.mm_positions, dtype=np.float64) / BOHR
         charges = np.asarray(frame.mm_charges, dtype=np.float64)
-        field = qmmm.mm_charge(field, sites, charges, unit="Bohr")
-        field = lib.set_class(field, (HeldCharges, *type(field).__bases__[1:]))
+        # What qmmm.mm_charge does, without its loop over the sites, one text at a time.
+        held = HeldCharges(field, Mole([("GHOST", site) for site in sites], charges=charges))
+        field = lib.set_class(held, (HeldCharges, type(field)))
     return field
 
 

@@ -23,6 +23,7 @@ from datagen.becke_weights import BeckeWeights
 
 _BLOCK = 1792  # points, a multiple of the 56 that PySCF screens at once
 _BOX = 3.0  # Bohr, edge of the boxes that points are sorted into
+_ROUNDING = 1e-12  # largest difference of density matrices that are one and the same
 _SECOND = ((4, 5, 6), (5, 7, 8), (6, 8, 9))  # where PySCF keeps xx xy xz / yx yy yz / zx zy zz
 
 
@@ -40,14 +41,21 @@ class _Block:
 
 
 @dataclass(frozen=True, eq=False)
-class _Evaluated:
+class _Functional:
     """A density and its functional on a block; s counts spins, c the components 1, ∂x, ∂y, ∂z."""
 
-    functions: np.ndarray  # φ and derivatives, (components, n_functions, n)
-    contracted: np.ndarray  # X = D φ, (s, n_functions, n)
     density: np.ndarray  # (s, n)
     energy: np.ndarray  # per volume, (n,)
     slopes: np.ndarray  # derivatives of the energy per volume by ρ and ∇ρ, (s, c, n)
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluated:
+    """What a density makes of a block."""
+
+    functions: np.ndarray  # φ and derivatives, (components, n_functions, n)
+    contracted: np.ndarray  # X = D φ, (s, n_functions, n)
+    functional: _Functional
 
 
 class XCGrid:
@@ -59,9 +67,11 @@ class XCGrid:
         PySCF's grid, built or not; in the order of the atoms.
     functional
         As PySCF spells it.
+    hold
+        Whether the basis functions stay in memory: for a small grid that is used often.
     """
 
-    def __init__(self, grids: Any, functional: str) -> None:
+    def __init__(self, grids: Any, functional: str, *, hold: bool = False) -> None:
         from pyscf.dft.numint import NumInt
 
         self.molecule, self.functional = grids.mol, functional
@@ -70,6 +80,9 @@ class XCGrid:
         if grids.coords is None:
             grids.build(sort_grids=False)
         self._blocks = list(_blocks(grids))
+        self._hold = hold
+        self._held: dict[tuple[int, int], np.ndarray] = {}
+        self._last: tuple[np.ndarray, list[_Functional]] | None = None
 
     def energy_and_potential(self, densities: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         """Number of electrons, energy, and derivative of the energy by the density matrix.
@@ -86,10 +99,11 @@ class XCGrid:
         electrons, energy = np.zeros(len(densities)), 0.0
         potential = np.zeros_like(densities)
         for block, here in self._evaluate(densities, derivatives=0):
-            electrons += here.density @ block.weights
-            energy += float(block.weights @ here.energy)
+            electrons += here.functional.density @ block.weights
+            energy += float(block.weights @ here.functional.energy)
             where = np.ix_(block.functions, block.functions)
-            for matrix, slopes in zip(potential, here.slopes * block.weights, strict=True):
+            weighted = here.functional.slopes * block.weights
+            for matrix, slopes in zip(potential, weighted, strict=True):
                 slopes[0] *= 0.5  # the other half comes with the transpose
                 matrix[where] += _combine(here.functions, slopes) @ here.functions[0].T
         return electrons, energy, potential + potential.transpose(0, 2, 1)
@@ -113,14 +127,16 @@ class XCGrid:
         for block, here in self._evaluate(densities, derivatives=1):
             where = np.ix_(block.functions, block.functions)
             carried = np.zeros((3, len(block.functions)))
+            weighted = here.functional.slopes * block.weights
             for matrix, contracted, slopes in zip(
-                densities, here.contracted, here.slopes * block.weights, strict=True
+                densities, here.contracted, weighted, strict=True
             ):
                 combined = matrix[where] @ _combine(here.functions, slopes)
                 carried -= 2.0 * _carried(here.functions, combined, contracted, slopes)
             by_function[:, block.functions] += carried
             total[block.atom] -= carried.sum(1)
-            total += weights.gradient(block.atom, block.points, block.unshared * here.energy)
+            factors = block.unshared * here.functional.energy
+            total += weights.gradient(block.atom, block.points, factors)
         for atom, (_, _, start, stop) in enumerate(self.molecule.aoslice_by_atom()):
             total[atom] += by_function[:, start:stop].sum(1)
         return total
@@ -129,23 +145,44 @@ class XCGrid:
         self, densities: np.ndarray, derivatives: int
     ) -> Iterator[tuple[_Block, _Evaluated]]:
         """Go through the blocks; what one step yields is overwritten by the next."""
-        from pyscf.dft.numint import eval_ao
-
+        known = self._of_last(densities)
+        functionals = []
         order = derivatives + (self._kind != "LDA")
         components = (order + 1) * (order + 2) * (order + 3) // 6
         buffer = np.empty(components * self.molecule.nao * _BLOCK)
-        for block in self._blocks:
-            functions = eval_ao(
-                block.shells, block.points, deriv=order, non0tab=block.screen, out=buffer
-            )
-            functions = functions.reshape(-1, *functions.shape[-2:]).transpose(0, 2, 1)
-            yield block, self._density_and_functional(block, functions, densities)
+        for number, block in enumerate(self._blocks):
+            functions = self._functions(number, order, buffer)
+            where = np.ix_(block.functions, block.functions)
+            contracted = np.stack([matrix[where] @ functions[0] for matrix in densities])
+            if known is None:
+                functionals.append(self._functional(functions, contracted))
+            else:
+                functionals.append(known[number])
+            yield block, _Evaluated(functions, contracted, functionals[-1])
+        self._last = densities.copy(), functionals
 
-    def _density_and_functional(
-        self, block: _Block, functions: np.ndarray, densities: np.ndarray
-    ) -> _Evaluated:
-        where = np.ix_(block.functions, block.functions)
-        contracted = np.stack([matrix[where] @ functions[0] for matrix in densities])
+    def _of_last(self, densities: np.ndarray) -> list[_Functional] | None:
+        """The functional of the density met last, where this is the same but for rounding."""
+        if self._last is None or self._last[0].shape != densities.shape:
+            return None
+        same = np.abs(self._last[0] - densities).max() < _ROUNDING
+        return self._last[1] if same else None
+
+    def _functions(self, number: int, order: int, buffer: np.ndarray) -> np.ndarray:
+        """Basis functions and derivatives on a block, (components, n_functions, n)."""
+        from pyscf.dft.numint import eval_ao
+
+        if (number, order) in self._held:
+            return self._held[number, order]
+        block = self._blocks[number]
+        out = None if self._hold else buffer
+        functions = eval_ao(block.shells, block.points, deriv=order, non0tab=block.screen, out=out)
+        functions = functions.reshape(-1, *functions.shape[-2:]).transpose(0, 2, 1)
+        if self._hold:
+            self._held[number, order] = functions
+        return functions
+
+    def _functional(self, functions: np.ndarray, contracted: np.ndarray) -> _Functional:
         components = 1 if self._kind == "LDA" else 4
         rho = np.stack([[_dot(f, x) for f in functions[:components]] for x in contracted])
         rho[:, 1:] *= 2.0
@@ -156,13 +193,8 @@ class XCGrid:
             xctype=self._kind,
             spin=len(rho) - 1,
         )[:2]
-        return _Evaluated(
-            functions,
-            contracted,
-            rho[:, 0],
-            per_electron * rho[:, 0].sum(0),
-            np.reshape(slopes, rho.shape),
-        )
+        density = rho[:, 0].copy()
+        return _Functional(density, per_electron * density.sum(0), np.reshape(slopes, rho.shape))
 
 
 def _blocks(grids: Any) -> Iterator[_Block]:
