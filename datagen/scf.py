@@ -141,6 +141,11 @@ def _guess(field: Any, key: str) -> np.ndarray:
 def _run(field: Any, density: np.ndarray) -> bool:
     if isinstance(getattr(field, "_numint", None), TwoGridIntegrator):
         return converge_on_two_grids(field, density)
+    return _run_plainly(field, density)
+
+
+def _run_plainly(field: Any, density: np.ndarray) -> bool:
+    """On the fine grid from the first cycle: the end of the rungs that rescue."""
     field.kernel(dm0=density)
     return bool(field.converged) and bool(np.isfinite(field.e_tot))
 
@@ -153,10 +158,10 @@ def _run_damped(field: Any) -> bool:
         field.kernel(dm0=_guess(field, "minao"))
     finally:
         field.level_shift, field.damp, field.diis_space = ordinary
-    return _run(field, field.make_rdm1())
+    return _run_plainly(field, field.make_rdm1())
 
 
 def _run_second_order(field: Any) -> bool:
     solver = field.newton()
     solver.kernel(_guess(field, "minao"))
-    return _run(field, solver.make_rdm1())
+    return _run_plainly(field, solver.make_rdm1())

@@ -64,7 +64,7 @@ class XCGrid:
     Parameters
     ----------
     grids
-        PySCF's grid, built or not; in the order of the atoms.
+        PySCF's grid; it need not be built.
     functional
         As PySCF spells it.
     hold
@@ -77,8 +77,6 @@ class XCGrid:
         self.molecule, self.functional = grids.mol, functional
         self._evaluator = NumInt()
         self._kind = self._evaluator._xc_type(functional)
-        if grids.coords is None:
-            grids.build(sort_grids=False)
         self._blocks = list(_blocks(grids))
         self._hold = hold
         self._held: dict[tuple[int, int], np.ndarray] = {}
@@ -202,14 +200,12 @@ def _blocks(grids: Any) -> Iterator[_Block]:
 
     molecule = grids.mol
     starts = molecule.ao_loc_nr()
-    boxes = np.floor(grids.coords / _BOX).astype(int)
-    for atom in range(molecule.natm):
-        own = np.flatnonzero(grids.atm_idx == atom)
-        own = own[np.lexsort(boxes[own].T)]
-        for start in range(0, len(own), _BLOCK):
-            chosen = own[start : start + _BLOCK]
-            points = np.asfortranarray(grids.coords[chosen])
-            screen = make_mask(molecule, points)
+    for atom, points, weights, unshared in _points_by_atom(grids):
+        order = np.lexsort(np.floor(points / _BOX).astype(int).T)
+        for start in range(0, len(order), _BLOCK):
+            chosen = order[start : start + _BLOCK]
+            here = np.asfortranarray(points[chosen])
+            screen = make_mask(molecule, here)
             kept = np.flatnonzero(screen.any(0))
             if not len(kept):
                 continue
@@ -217,13 +213,31 @@ def _blocks(grids: Any) -> Iterator[_Block]:
             shells._bas = molecule._bas[kept]
             yield _Block(
                 atom,
-                points,
-                grids.weights[chosen],
-                grids.quadrature_weights[chosen],
+                here,
+                weights[chosen],
+                unshared[chosen],
                 np.ascontiguousarray(screen[:, kept]),
                 np.concatenate([np.arange(starts[s], starts[s + 1]) for s in kept]),
                 shells,
             )
+
+
+def _points_by_atom(grids: Any) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Atom, points, weights, and weights before they were shared."""
+    molecule = grids.mol
+    table = grids.gen_atomic_grids(
+        molecule, grids.atom_grid, grids.radi_method, grids.level, grids.prune
+    )
+    points, weights = grids.get_partition(
+        molecule,
+        table,
+        grids.radii_adjust,
+        grids.atomic_radii,
+        grids.becke_scheme,
+        concat=False,
+    )
+    for atom in range(molecule.natm):
+        yield atom, points[atom], weights[atom], table[molecule.atom_symbol(atom)][1]
 
 
 def _combine(functions: np.ndarray, slopes: np.ndarray) -> np.ndarray:
