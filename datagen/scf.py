@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from pyscf.qmmm.itrf import QMMMSCF
 
 from datagen.errors import SCFNotConvergedError
 from datagen.method import Method
+from datagen.point_charges import potential_matrix
+from datagen.two_grids import TwoGridIntegrator, converge_on_two_grids
 from eqmm_ase.frame import Frame
 from eqmm_ase.units import BOHR
 
@@ -27,6 +30,21 @@ class Converged:
 
     mean_field: Any  # the PySCF object
     rung: str  # warm, minao, atom, level_shift or newton
+
+
+class HeldCharges(QMMMSCF):
+    """PySCF's QM/MM object, which goes through its charges once instead of in every run."""
+
+    _keys: ClassVar[set[str]] = {"_held_hcore"}
+    _held_hcore = None
+
+    def get_hcore(self, mol: Any = None) -> np.ndarray:
+        """One-electron energies, those in the field of the charges included, (nao, nao)."""
+        if self._held_hcore is None:
+            sites, charges = self.mm_mol.atom_coords(), self.mm_mol.atom_charges()
+            in_charges = potential_matrix(self.mol, sites, charges)
+            self._held_hcore = self.undo_qmmm().get_hcore() + in_charges
+        return self._held_hcore.copy()
 
 
 def mean_field(molecule: Any, frame: Frame, method: Method) -> Any:
@@ -46,7 +64,8 @@ def mean_field(molecule: Any, frame: Frame, method: Method) -> Any:
     pyscf.scf.hf.SCF
         Restricted for spin multiplicity 1, else unrestricted.
     """
-    from pyscf import qmmm
+    from pyscf import lib
+    from pyscf.qmmm.mm_mole import Mole
 
     field = _bare_mean_field(molecule, method)
     field.disp = method.dispersion
@@ -58,7 +77,9 @@ def mean_field(molecule: Any, frame: Frame, method: Method) -> Any:
     if frame.n_mm:
         sites = np.asarray(frame.mm_positions, dtype=np.float64) / BOHR
         charges = np.asarray(frame.mm_charges, dtype=np.float64)
-        field = qmmm.mm_charge(field, sites, charges, unit="Bohr")
+        # What qmmm.mm_charge does, without its loop over the sites, one text at a time.
+        held = HeldCharges(field, Mole([("GHOST", site) for site in sites], charges=charges))
+        field = lib.set_class(held, (HeldCharges, type(field)))
     return field
 
 
@@ -104,6 +125,9 @@ def _bare_mean_field(molecule: Any, method: Method) -> Any:
         return (scf.RHF if restricted else scf.UHF)(molecule)
     field = (dft.RKS if restricted else dft.UKS)(molecule, xc=method.functional)
     field.grids.level = method.grid_level
+    if TwoGridIntegrator.supports(field):
+        field.grids.build(with_non0tab=True, sort_grids=False)
+        field._numint = TwoGridIntegrator(field.grids, field.xc)
     return field
 
 
@@ -115,6 +139,13 @@ def _guess(field: Any, key: str) -> np.ndarray:
 
 
 def _run(field: Any, density: np.ndarray) -> bool:
+    if isinstance(getattr(field, "_numint", None), TwoGridIntegrator):
+        return converge_on_two_grids(field, density)
+    return _run_plainly(field, density)
+
+
+def _run_plainly(field: Any, density: np.ndarray) -> bool:
+    """On the fine grid from the first cycle: the end of the rungs that rescue."""
     field.kernel(dm0=density)
     return bool(field.converged) and bool(np.isfinite(field.e_tot))
 
@@ -127,10 +158,10 @@ def _run_damped(field: Any) -> bool:
         field.kernel(dm0=_guess(field, "minao"))
     finally:
         field.level_shift, field.damp, field.diis_space = ordinary
-    return _run(field, field.make_rdm1())
+    return _run_plainly(field, field.make_rdm1())
 
 
 def _run_second_order(field: Any) -> bool:
     solver = field.newton()
     solver.kernel(_guess(field, "minao"))
-    return _run(field, solver.make_rdm1())
+    return _run_plainly(field, solver.make_rdm1())

@@ -17,6 +17,7 @@ from datagen.errors import LabelCheckError
 from datagen.gradients import mm_forces, mm_potential, qm_forces
 from datagen.method import Method
 from datagen.molecule import build_molecule, check_frame, contact_warnings
+from datagen.point_charges import sharp_gaussian_sites, site_gradients
 from datagen.scf import converge, mean_field
 from datagen.warm_start import WarmDensity
 from eqmm_ase.frame import Frame
@@ -32,6 +33,13 @@ grid response breaks it by 1e-5."""
 _CHARGE_TOLERANCE = 1e-6
 """e. Electrons are counted analytically, or scaled to their number, so that only rounding is
 left."""
+
+
+_SITE_TOLERANCE = 1e-8
+"""Hartree/e and Hartree/(e·Bohr). Two kinds of integrals agree to 1e-14."""
+
+_CHECKED_SITES = 8
+"""As many of the nearest sites, and of all sites at even distances in their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +111,13 @@ def _labelled(frame: Frame, field: Any, method: Method) -> Frame:
     atoms = atomic_charges(ElectronDensity(field, density), method.charges)
     sites = np.asarray(frame.mm_positions, dtype=np.float64).reshape(-1, 3) / BOHR
     charges = np.asarray(frame.mm_charges, dtype=np.float64)
+    in_charges = site_gradients(molecule, density, sites, charges)
     return replace(
         frame,
         energy=float(field.e_tot) * HARTREE,
         energy_vacuum=None,  # not computed here; one of another method must not stay
-        qm_forces=qm_forces(field),
-        mm_forces=mm_forces(molecule, density, sites, charges),
+        qm_forces=qm_forces(field, in_charges),
+        mm_forces=mm_forces(in_charges, charges),
         mm_potential=mm_potential(molecule, density, sites),
         charges={scheme: its.charges for scheme, its in atoms.items()},
         atomic_dipoles={s: its.dipoles for s, its in atoms.items() if its.dipoles is not None},
@@ -142,6 +151,7 @@ def _check_labels(frame: Frame, field: Any) -> None:
         raise LabelCheckError("PySCF returned NaN or infinite labels")
     _compare_interaction(frame, field)
     _compare_net_force(frame)
+    _compare_sites(frame, field)
     for scheme, charges in frame.charges.items():
         if abs(charges.sum() - frame.total_charge) > _CHARGE_TOLERANCE:
             raise LabelCheckError(
@@ -169,4 +179,35 @@ def _compare_net_force(frame: Frame) -> None:
         raise LabelCheckError(
             f"the forces on QM and MM sites add up to {net:.2e} eV/Å; expected zero within "
             f"{_FORCE_TOLERANCE:.0e}"
+        )
+
+
+def _compare_sites(frame: Frame, field: Any) -> None:
+    """A few sites again, with integrals of another kind.
+
+    The forces on the atoms and on the sites come from one pass and cancel whether it is right or
+    not; here both its values and its derivatives are met by a calculation that shares nothing
+    with it.
+    """
+    if not frame.n_mm:
+        return
+    assert frame.mm_potential is not None
+    assert frame.mm_forces is not None
+    molecule = field.mol
+    sites = np.asarray(frame.mm_positions, dtype=np.float64) / BOHR
+    distance = np.linalg.norm(sites[:, None] - molecule.atom_coords(), axis=2).min(1)
+    some = np.concatenate(
+        [
+            distance.argsort()[:_CHECKED_SITES],
+            np.linspace(0, frame.n_mm - 1, _CHECKED_SITES, dtype=int),
+        ]
+    )
+    potential, slopes = sharp_gaussian_sites(molecule, total_density(field), sites[some])
+    forces = np.asarray(frame.mm_charges, dtype=np.float64)[some, None] * slopes
+    wrong_potential = np.abs(frame.mm_potential[some] / HARTREE - potential).max()
+    wrong_forces = np.abs(frame.mm_forces[some] / HARTREE_PER_BOHR - forces).max()
+    if max(wrong_potential, wrong_forces) > _SITE_TOLERANCE:
+        raise LabelCheckError(
+            f"other integrals give another potential or force at an MM site (by "
+            f"{wrong_potential:.1e} and {wrong_forces:.1e} atomic units)"
         )
