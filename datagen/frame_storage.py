@@ -60,10 +60,14 @@ def from_bytes(content: bytes) -> Frame:
     for name, value in stored.items():
         group, _, scheme = name.rpartition("/")
         if group:
-            values[group][scheme] = value
+            values[group][scheme] = _plain(value)
         else:
-            values[name] = value.item() if value.ndim == 0 else value
+            values[name] = _plain(value)
     return Frame(**values)
+
+
+def _plain(value: np.ndarray) -> Any:
+    return value.item() if value.ndim == 0 else value
 
 
 def checksum(content: bytes) -> str:

@@ -20,7 +20,7 @@ _PROGRAMS = ("pyscf", "pyscf-dispersion")
 _PROBE_ELEMENTS = ("H", "C", "O", "He", "Fe", "I", "Au", "U")
 _MAX_GRID_LEVEL = 9
 
-_ADDED_LATER = ("charges",)
+_ADDED_LATER = ("charges", "vacuum_energy")
 """Fields that older methods do not have. At their default they stay out of the settings, so that
 the content hashes of frames, and with them the campaigns of older versions, stay valid."""
 
@@ -60,6 +60,9 @@ class Method:
 
     charges: tuple[str, ...] = ("mulliken", "lowdin")
     """Charge schemes that a label holds, in any order: names in `datagen.charges.SCHEMES`."""
+
+    vacuum_energy: bool = False
+    """Whether a label also holds the energy at the same geometry without the charges."""
 
     def __post_init__(self) -> None:
         for name in ("functional", "basis"):

@@ -19,12 +19,16 @@ from datagen.method import Method
 from datagen.molecule import build_molecule, check_frame, contact_warnings
 from datagen.point_charges import sharp_gaussian_sites, site_gradients
 from datagen.scf import converge, mean_field
+from datagen.vacuum import vacuum_energy
 from datagen.warm_start import WarmDensity
 from eqmm_ase.frame import Frame
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 _ENERGY_TOLERANCE = 1e-8 * HARTREE
 """eV. The two sides differ by rounding only: 1e-12 Hartree in a sum of thousands of terms."""
+
+_VACUUM_TOLERANCE = 1e-6 * HARTREE
+"""eV. The energy of a converged density is off by the square of what is left of the gradient."""
 
 _FORCE_TOLERANCE = 1e-6 * HARTREE_PER_BOHR
 """eV/Å. With every response on the sum vanishes to rounding (1e-13 measured); leaving out the
@@ -76,9 +80,9 @@ def label_frame(frame: Frame, method: Method, *, density: WarmDensity | None = N
     Returns
     -------
     LabelResult
-        Its frame has ``energy`` (eV), ``qm_forces`` and ``mm_forces`` (eV/Å), ``mm_potential``
-        (V), ``charges`` (e) of the method's schemes, ``atomic_dipoles`` (e·Å) of those that have
-        them, and ``dipole`` (e·Å).
+        Its frame has ``energy`` and, where the method asks for it, ``energy_vacuum`` (eV),
+        ``qm_forces`` and ``mm_forces`` (eV/Å), ``mm_potential`` (V), ``dipole`` (e·Å), and by
+        scheme ``charges`` (e), ``atomic_dipoles`` (e·Å) and ``potential_rms`` (V).
 
     Raises
     ------
@@ -115,12 +119,16 @@ def _labelled(frame: Frame, field: Any, method: Method) -> Frame:
     return replace(
         frame,
         energy=float(field.e_tot) * HARTREE,
-        energy_vacuum=None,  # not computed here; one of another method must not stay
+        # One of another method must not stay.
+        energy_vacuum=vacuum_energy(frame, field, method) if method.vacuum_energy else None,
         qm_forces=qm_forces(field, in_charges),
         mm_forces=mm_forces(in_charges, charges),
         mm_potential=mm_potential(molecule, density, sites),
         charges={scheme: its.charges for scheme, its in atoms.items()},
         atomic_dipoles={s: its.dipoles for s, its in atoms.items() if its.dipoles is not None},
+        potential_rms={
+            s: its.potential_rms for s, its in atoms.items() if its.potential_rms is not None
+        },
         dipole=dipole(molecule, density),
     )
 
@@ -146,10 +154,12 @@ def interaction_energy(field: Any) -> float:
 
 def _check_labels(frame: Frame, field: Any) -> None:
     labels = [frame.energy, frame.qm_forces, frame.mm_forces, frame.mm_potential, frame.dipole]
+    labels += [frame.energy_vacuum, *frame.potential_rms.values()]
     labels += [*frame.charges.values(), *frame.atomic_dipoles.values()]
     if not all(np.isfinite(label).all() for label in labels if label is not None):
         raise LabelCheckError("PySCF returned NaN or infinite labels")
     _compare_interaction(frame, field)
+    _compare_vacuum(frame)
     _compare_net_force(frame)
     _compare_sites(frame, field)
     for scheme, charges in frame.charges.items():
@@ -168,6 +178,20 @@ def _compare_interaction(frame: Frame, field: Any) -> None:
         raise LabelCheckError(
             f"the charges change the energy by {found:.9f} eV; the potential at their sites says "
             f"{expected:.9f} eV"
+        )
+
+
+def _compare_vacuum(frame: Frame) -> None:
+    """Without the charges, the embedded density lies above the one that was found there."""
+    if frame.energy_vacuum is None:
+        return
+    assert frame.energy is not None
+    assert frame.mm_potential is not None
+    undone = frame.energy - float(np.asarray(frame.mm_charges, np.float64) @ frame.mm_potential)
+    if frame.energy_vacuum > undone + _VACUUM_TOLERANCE:
+        raise LabelCheckError(
+            f"the energy in vacuum is {frame.energy_vacuum - undone:.2e} eV above that of the "
+            "embedded density without its charges: it belongs to another electronic state"
         )
 
 

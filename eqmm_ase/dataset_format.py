@@ -66,8 +66,11 @@ FIELDS: Mapping[str, Field] = {
 GROUPS: Mapping[str, Field] = {
     "charges": Field("qm", label=True),
     "atomic_dipoles": Field("qm", (3,), label=True),
+    "potential_rms": Field("frame", label=True),
 }
-"""Labels by charge scheme: every `charges/<scheme>` (e) and `atomic_dipoles/<scheme>` (e·Å)."""
+"""Labels by charge scheme, as `charges/<scheme>`: charges in e, the dipoles in e·Å of atoms that
+divide space among them, and in V the RMS error that charges fitted to the potential left at the
+points of the fit."""
 
 
 def field_of(name: str) -> Field:

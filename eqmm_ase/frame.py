@@ -35,6 +35,7 @@ class Frame:
     mm_potential: FloatArray | None = None  # (n_mm,)
     charges: Mapping[str, FloatArray] = field(default_factory=dict)  # scheme -> (n_qm,)
     atomic_dipoles: Mapping[str, FloatArray] = field(default_factory=dict)  # scheme -> (n_qm, 3)
+    potential_rms: Mapping[str, float] = field(default_factory=dict)  # scheme -> V
     dipole: FloatArray | None = None  # (3,)
 
     cell: FloatArray | None = None  # (3, 3)

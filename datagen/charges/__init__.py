@@ -7,9 +7,12 @@ from types import MappingProxyType
 from typing import Any
 
 from datagen.charges.density import ElectronDensity
+from datagen.charges.hirshfeld import hirshfeld
+from datagen.charges.iao import check_reference_basis, iao
 from datagen.charges.mbis import check_all_electron, mbis
 from datagen.charges.partition import AtomicCharges
 from datagen.charges.populations import dipole, lowdin, mulliken
+from datagen.charges.potential_fit import chelpg, resp
 
 __all__ = [
     "SCHEMES",
@@ -21,8 +24,18 @@ __all__ = [
 ]
 
 SCHEMES: Mapping[str, Callable[[ElectronDensity], AtomicCharges]] = MappingProxyType(
-    {"mulliken": mulliken, "lowdin": lowdin, "mbis": mbis}
+    {
+        "mulliken": mulliken,
+        "lowdin": lowdin,
+        "mbis": mbis,
+        "hirshfeld": hirshfeld,
+        "iao": iao,
+        "chelpg": chelpg,
+        "resp": resp,
+    }
 )
+
+_REQUIREMENTS = MappingProxyType({"mbis": check_all_electron, "iao": check_reference_basis})
 
 
 def check_schemes(molecule: Any, schemes: Sequence[str]) -> None:
@@ -33,8 +46,9 @@ def check_schemes(molecule: Any, schemes: Sequence[str]) -> None:
     InvalidFrameError
         Naming the scheme and the element.
     """
-    if "mbis" in schemes:
-        check_all_electron(molecule)
+    for scheme in schemes:
+        if scheme in _REQUIREMENTS:
+            _REQUIREMENTS[scheme](molecule)
 
 
 def atomic_charges(density: ElectronDensity, schemes: Sequence[str]) -> dict[str, AtomicCharges]:

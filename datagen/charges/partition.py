@@ -15,13 +15,16 @@ _BLOCK = 4096  # grid points at a time
 
 @dataclass(frozen=True, eq=False)
 class AtomicCharges:
-    """Charges of one scheme and, where it divides the density in space, the atoms' dipoles."""
+    """Charges of one scheme and what else it has to say."""
 
     charges: np.ndarray
     """(n_qm,), e."""
 
     dipoles: np.ndarray | None = None
-    """(n_qm, 3), e·Å, each about its own nucleus."""
+    """(n_qm, 3), e·Å, each about its own nucleus, where the scheme divides space."""
+
+    potential_rms: float | None = None
+    """V, of a scheme that fits the potential: the RMS error of the charges at those points."""
 
 
 def from_shares(

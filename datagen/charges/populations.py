@@ -21,14 +21,14 @@ from eqmm_ase.units import BOHR
 def mulliken(density: ElectronDensity) -> AtomicCharges:
     """Mulliken charges: overlap populations are halved between the two atoms."""
     populations = np.einsum("ij,ji->i", density.matrix, density.overlap)
-    return AtomicCharges(_by_atom(density.molecule, populations))
+    return AtomicCharges(density.molecule.atom_charges() - by_atom(density.molecule, populations))
 
 
 def lowdin(density: ElectronDensity) -> AtomicCharges:
     """Löwdin charges: populations of the symmetrically orthogonalised basis functions."""
     root = _square_root(density.overlap)
     populations = np.einsum("ij,jk,ki->i", root, density.matrix, root, optimize=True)
-    return AtomicCharges(_by_atom(density.molecule, populations))
+    return AtomicCharges(density.molecule.atom_charges() - by_atom(density.molecule, populations))
 
 
 def dipole(molecule: Any, density: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def _square_root(overlap: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T
 
 
-def _by_atom(molecule: Any, populations: np.ndarray) -> np.ndarray:
+def by_atom(molecule: Any, populations: np.ndarray) -> np.ndarray:
+    """Electrons of each atom (n_qm,) from those of its basis functions (nao,)."""
     slices = molecule.aoslice_by_atom()[:, 2:]
-    electrons = np.array([populations[start:stop].sum() for start, stop in slices])
-    return molecule.atom_charges() - electrons
+    return np.array([populations[start:stop].sum() for start, stop in slices])

@@ -56,6 +56,9 @@ _SPEED_WINDOW = 1800.0  # s; labels take from half a second to minutes
     help=f"Charge schemes, separated by commas, of {', '.join(SCHEMES)}.",
 )
 @click.option(
+    "--vacuum-energy", is_flag=True, help="Also the energy of the same geometry without charges."
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     help="Processes, one thread each.  [default: all cores]",
@@ -79,6 +82,7 @@ def label(
     conv_tol_grad: float,
     max_cycle: int,
     charges: str,
+    vacuum_energy: bool,
     workers: int | None,
     campaign: Path | None,
     retry_failed: bool,
@@ -100,6 +104,7 @@ def label(
         conv_tol_grad=conv_tol_grad,
         max_cycle=max_cycle,
         charges=tuple(charges.split(",")),
+        vacuum_energy=vacuum_energy,
     )
     folder = campaign or output.with_name(output.name + ".campaign")
     _check_output(output, frames, folder, overwrite)

@@ -124,22 +124,24 @@ def test_grid_that_misses_electrons_makes_no_charges():
 
 
 def test_label_holds_the_schemes_that_were_asked_for(tmp_path):
-    method = Method(functional="hf", basis="sto-3g", charges=("mbis", "mulliken"))
+    method = Method(functional="hf", basis="sto-3g", charges=("resp", "mbis", "mulliken"))
     label = label_frame(replace(water_in_charges(), total_charge=1, spin_multiplicity=2), method)
     frame = replace(label.frame, frame_id="a")
-    assert list(frame.charges) == ["mulliken", "mbis"]
+    assert list(frame.charges) == ["mulliken", "mbis", "resp"]
     assert list(frame.atomic_dipoles) == ["mbis"]
     assert frame.charges["mbis"].sum() == pytest.approx(1.0, abs=1e-9)
     gas = replace(frame.in_vacuum(), charges={"mulliken": np.zeros(3)})
     write_frames(tmp_path / "labels.h5", [frame, gas], method.as_dict())
     with ReferenceData(tmp_path / "labels.h5") as data:
-        assert data.charge_schemes == ("mbis", "mulliken")
-        assert data[1].atomic_dipoles == {}
+        assert data.charge_schemes == ("mbis", "mulliken", "resp")
+        assert data[1].atomic_dipoles == data[1].potential_rms == {}
         for back in (data[0], data.load()[0], from_bytes(to_bytes(frame))):
             for group in ("charges", "atomic_dipoles"):
                 np.testing.assert_array_equal(
                     getattr(back, group)["mbis"], getattr(frame, group)["mbis"]
                 )
+            assert back.potential_rms == frame.potential_rms
+            assert 0.0 < back.potential_rms["resp"] < 0.3  # V
 
 
 def test_mbis_refuses_core_potentials_before_the_calculation():

@@ -1,0 +1,76 @@
+"""The energy without charges: the same method, the same state, and only when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyscf")
+
+from label_kit import water_in_charges
+
+from datagen import single_point, vacuum
+from datagen.errors import LabelCheckError, SCFNotConvergedError
+from datagen.frame_storage import frame_id, from_bytes, to_bytes
+from datagen.method import Method
+from datagen.single_point import label_frame
+
+QUICK = Method(functional="hf", basis="sto-3g", vacuum_energy=True)
+CATION = {"total_charge": 1, "spin_multiplicity": 2}
+
+
+@pytest.mark.parametrize("state", [{}, CATION], ids=["rks", "uks"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        Method(basis="6-31g", grid_level=0, dispersion="d3bj", vacuum_energy=True),
+        replace(QUICK, density_fit=False),
+    ],
+    ids=["dft-df-d3", "hf"],
+)
+def test_vacuum_energy_is_that_of_the_same_molecule_labelled_alone(method, state):
+    frame = replace(water_in_charges(), **state)
+    label = label_frame(frame, method).frame
+    alone = label_frame(frame.in_vacuum(), method).frame
+    assert label.energy_vacuum == pytest.approx(alone.energy, abs=1e-7)
+    assert alone.energy_vacuum == alone.energy
+    assert from_bytes(to_bytes(label)).energy_vacuum == label.energy_vacuum
+    # Taking the charges away from the embedded density leaves the energy of polarising it.
+    undone = label.energy - frame.mm_charges @ label.mm_potential
+    assert 0.0 < undone - label.energy_vacuum < 0.3
+
+
+def test_embedded_labels_do_not_change_when_the_vacuum_energy_is_asked_for():
+    plain, both = (
+        label_frame(water_in_charges(), replace(QUICK, vacuum_energy=asked)).frame
+        for asked in (False, True)
+    )
+    assert plain.energy_vacuum is None
+    assert plain.energy == both.energy
+    np.testing.assert_array_equal(plain.qm_forces, both.qm_forces)
+    np.testing.assert_array_equal(plain.mm_forces, both.mm_forces)
+
+
+def test_vacuum_energy_of_another_state_is_no_label(monkeypatch):
+    monkeypatch.setattr(
+        single_point, "vacuum_energy", lambda *given: vacuum.vacuum_energy(*given) + 5.0
+    )
+    with pytest.raises(LabelCheckError, match="belongs to another electronic state"):
+        label_frame(water_in_charges(), QUICK)
+
+
+def test_failure_without_the_charges_says_so(monkeypatch):
+    def never(*_):
+        raise SCFNotConvergedError("the SCF did not converge")
+
+    monkeypatch.setattr(vacuum, "converge", never)
+    with pytest.raises(SCFNotConvergedError, match="without the charges, the SCF"):
+        label_frame(water_in_charges(), QUICK)
+
+
+def test_asking_for_the_vacuum_energy_is_another_label_and_not_asking_is_the_old_one():
+    frame, without = water_in_charges(), replace(QUICK, vacuum_energy=False)
+    assert frame_id(frame, QUICK) != frame_id(frame, without)
+    assert "vacuum_energy" not in without.settings()
