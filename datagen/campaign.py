@@ -162,6 +162,7 @@ class Campaign:
         queue = deque(row.frame_id for row in rows if row.state == "waiting")
         deaths: Counter[str] = Counter()
         running: dict[Future[Outcome], str] = {}
+        ended: list[tuple[str, Future[Outcome]]] = []
 
         def tell() -> None:
             if on_progress is not None:
@@ -169,20 +170,24 @@ class Campaign:
 
         self._ledger.set_fact("run", {"started": time.time(), "slots": executor.slots})
         tell()
-        while queue or running:
-            while queue and len(running) < executor.slots:
-                name = queue.popleft()
-                running[self._submit(name, executor)] = name
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                name = running.pop(future)
-                died = isinstance(future.exception(), WorkerDiedError)
-                deaths[name] += died
-                if died and deaths[name] < _MAX_DEATHS:
-                    self._ledger.wait_again(name)
-                    queue.append(name)
-                    continue
-                states[self._settle(name, future)] += 1
-                tell()
+        while queue or running or ended:
+            free = min(len(queue), executor.slots - len(running))
+            begin, now = [queue.popleft() for _ in range(free)], time.time()
+            if executor.concurrent:  # no worker waits for the disk
+                running |= self._submit(begin, executor)
+            with self._ledger.at_once():
+                for name, future in ended:
+                    if self._worth_another_try(name, future, deaths):
+                        queue.append(name)
+                        continue
+                    states[self._settle(name, future)] += 1
+                    tell()
+                for name in begin:
+                    self._ledger.started(name, now)
+            if not executor.concurrent:
+                running |= self._submit(begin, executor)
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            ended = [(running.pop(future), future) for future in done]
 
     def collect(
         self, output: str | os.PathLike[str], frame_ids: Sequence[str] | None = None
@@ -224,9 +229,20 @@ class Campaign:
                 f"{wanted.get(key)!r}: give another folder, or the same method"
             )
 
-    def _submit(self, name: str, executor: FrameExecutor) -> Future[Outcome]:
-        self._ledger.started(name)
-        return executor.submit(label_task, from_bytes(self._ledger.inputs(name)), self.method)
+    def _submit(self, names: Sequence[str], executor: FrameExecutor) -> dict[Future[Outcome], str]:
+        frames = (from_bytes(self._ledger.inputs(name)) for name in names)
+        futures = (executor.submit(label_task, frame, self.method) for frame in frames)
+        return dict(zip(futures, names, strict=True))
+
+    def _worth_another_try(self, name: str, future: Future[Outcome], deaths: Counter[str]) -> bool:
+        """Whether the worker died and the frame may not be to blame; it then waits again."""
+        if not isinstance(future.exception(), WorkerDiedError):
+            return False
+        deaths[name] += 1
+        if deaths[name] >= _MAX_DEATHS:
+            return False
+        self._ledger.wait_again(name)
+        return True
 
     def _settle(self, name: str, future: Future[Outcome]) -> str:
         """Record what became of a frame; return its new state."""

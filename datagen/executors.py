@@ -23,12 +23,15 @@ class FrameExecutor(Executor):
     """An executor that says how many frames it can work on."""
 
     slots: int
+    concurrent = True
+    """Whether `submit` returns before the frame is computed."""
 
 
 class InThisProcess(FrameExecutor):
     """Computes on submission, without any other process: for debugging and small jobs."""
 
     slots = 1
+    concurrent = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Call the function now; its result or error is in the future."""

@@ -158,6 +158,12 @@ class Ledger(LedgerReader):
             if version < ledger_schema.VERSION:
                 ledger_schema.upgrade(self._db, version)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Make the changes of a block one transaction: all of them stay, or none."""
+        with self._transaction():
+            yield
+
     def fact(self, key: str, default: Any) -> Any:
         """A fact about the whole campaign; the first value given to it stays."""
         with self._transaction():
@@ -182,12 +188,12 @@ class Ledger(LedgerReader):
                 "INSERT OR IGNORE INTO frames (frame_id, inputs) VALUES (?, ?)", frames
             )
 
-    def started(self, frame_id: str) -> None:
-        """Count an attempt that begins now."""
+    def started(self, frame_id: str, when: float) -> None:
+        """Count an attempt that began at this time, s since 1970."""
         self._update(
             frame_id,
             "state='running', attempts = attempts + 1, started=?, finished=NULL",
-            time.time(),
+            when,
         )
 
     def done(
@@ -246,6 +252,9 @@ class Ledger(LedgerReader):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._db.in_transaction:
+            yield
+            return
         with readable_errors(self._path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             yield

@@ -137,5 +137,6 @@ def test_workers_end_with_a_maker_that_is_killed():
         workers = children(maker.pid)
     finally:
         maker.kill()
-        maker.communicate()
+        maker.wait()
+        maker.stdout.close()
     wait_for(lambda: not any(alive(pid) for pid in workers), patience=10)

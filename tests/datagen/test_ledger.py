@@ -106,7 +106,7 @@ def test_frame_that_ran_when_its_driver_was_killed_waits_again(tmp_path):
         (name,) = campaign.add(waters(1))
     # What a kill leaves behind: nobody holds the campaign, and the row says that the frame runs.
     killed = Ledger(tmp_path / "ledger.sqlite")
-    killed.started(name)
+    killed.started(name, 0.0)
     killed.close()
     assert ledger(tmp_path) == [(name, "running", 1)]
     with Campaign(tmp_path) as campaign:
