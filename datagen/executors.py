@@ -6,6 +6,7 @@ of `datagen.errors`: `WorkerDiedError` is worth another try, the others are abou
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from queue import SimpleQueue
@@ -90,3 +91,11 @@ class LocalProcesses(FrameExecutor):
             return worker.call(fn, *args, **kwargs)
         finally:
             self._idle.put(worker)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1

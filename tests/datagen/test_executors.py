@@ -108,11 +108,11 @@ def test_frame_over_its_time_fails_with_that_reason_and_the_others_are_done(tmp_
     frames = waters(3)
     frames[1] = replace(frames[1], energy=1.0)
     monkeypatch.setattr(campaign_module, "label_task", _hangs_on_the_second)
-    summary = label_frames(frames, QUICK, tmp_path, workers=1, limits=Limits(timeout=0.5))
+    summary = label_frames(frames, QUICK, tmp_path, workers=1, limits=Limits(timeout=4))
     assert (summary.done, summary.failed) == (2, 1)
     assert summary.failures[0][:2] == ("FrameTimeoutError", 1)
     (wall_time,) = ledger(tmp_path, "wall_time")[1]
-    assert 0.4 < wall_time < 5
+    assert 3.9 < wall_time < 15
 
 
 _MAKER = """
