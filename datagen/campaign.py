@@ -1,36 +1,40 @@
 """A labelling campaign: a folder that survives kills, full disks and impatience.
 
-    folder/ledger.sqlite        one row a frame: waiting, done or failed, and why
+    folder/ledger.sqlite        one row a frame: waiting, running, done or failed, and why
     folder/results/ab/ab….npz   one labelled frame a file, written in one step
     folder/lock                 held while a process works on the campaign
+    folder/campaign.yaml        settings of `eqmm-datagen run`, if the user wrote some
 
-Order of events: the result file, then its row in the ledger. Whatever happens in between, the row
-says `waiting` and the frame is computed again; nothing else is.
+Order of events: the result file, then its row in the ledger. A kill in between leaves a whole
+file that the next run takes over; a kill before it, a frame that is computed again, and no other.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from pathlib import Path
 
-from datagen.errors import CampaignError, DiskFullError, WorkerDiedError
-from datagen.executors import InThisProcess, LocalProcesses
-from datagen.frame_storage import frame_id, from_bytes, read_result, to_bytes, write_result
+from datagen.campaign_lock import hold
+from datagen.collecting import method_of, write_dataset
+from datagen.errors import CampaignError, DamagedResultsError, DiskFullError, WorkerDiedError
+from datagen.executors import FrameExecutor, InThisProcess, LocalProcesses
+from datagen.frame_storage import frame_id, from_bytes, to_bytes
+from datagen.full_disk import full_disk_is_a_sentence, is_full_disk
 from datagen.ledger import Ledger, Row
+from datagen.limits import Limits
 from datagen.method import Method
 from datagen.progress import Progress, Summary
+from datagen.result_files import read_result, result_path, whole_result, write_result
 from datagen.worker import Outcome, label_task
 from eqmm_ase.frame import Frame
-from eqmm_ase.reference_data import write_frames
 
 _MAX_DEATHS = 3  # a frame that ends its process this often is given up
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_LIMITS = Limits()
 
 
 class Campaign:
@@ -41,7 +45,8 @@ class Campaign:
     folder
         Made when it does not exist.
     method
-        The level of theory, the same for all frames of a campaign.
+        The level of theory, the same for all frames of a campaign; by default that of the
+        campaign, which must then exist.
 
     Raises
     ------
@@ -49,13 +54,21 @@ class Campaign:
         When another process holds the campaign, or its labels are made by another method.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], method: Method) -> None:
-        self.folder, self.method = Path(folder), method
+    def __init__(self, folder: str | os.PathLike[str], method: Method | None = None) -> None:
+        self.folder = Path(folder)
+        if method is None and not (self.folder / "ledger.sqlite").is_file():
+            raise CampaignError(f"there is no campaign in {folder}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _hold(self.folder / "lock")
+        self._lock = hold(self.folder)
         try:
             self._ledger = Ledger(self.folder / "ledger.sqlite")
-            self._check_method()
+            try:
+                self.method = method or method_of(self._ledger)
+                self._check_method()
+                self._ledger.nothing_runs()
+            except BaseException:
+                self._ledger.close()
+                raise
         except BaseException:
             os.close(self._lock)
             raise
@@ -68,6 +81,8 @@ class Campaign:
 
     def close(self) -> None:
         """Let others work on the campaign."""
+        with suppress(DiskFullError):  # opening does it again
+            self._ledger.nothing_runs()
         self._ledger.close()
         os.close(self._lock)
 
@@ -82,19 +97,37 @@ class Campaign:
         self._ledger.add((name, to_bytes(frame)) for name, frame in named)
         return [name for name, _ in named]
 
-    def redo_damaged(self) -> int:
-        """Send frames whose result file is missing or altered back to waiting; return how many."""
-        rows = [row for row in self._ledger.rows() if row.state == "done"]
-        damaged = [row.frame_id for row in rows if self._read(row) is None]
-        for name in damaged:
-            self._ledger.wait_again(name)
-        return len(damaged)
+    def check_results(self) -> None:
+        """Make the ledger say what the result files say.
 
-    def retry_failed(self, frame_ids: Sequence[str] | None = None) -> None:
-        """Send failed frames back to waiting; all of the campaign by default."""
-        for row in self._rows(frame_ids):
-            if row.state == "failed":
+        Frames whose file is missing or altered wait again; frames that wait though their file is
+        there and whole are done. Parts of files that a kill left behind are removed.
+        """
+        for part in self.folder.glob("results/*/.*.part"):
+            part.unlink()
+        for row in self._ledger.rows():
+            if row.state == "done" and self._read(row) is None:
                 self._ledger.wait_again(row.frame_id)
+            elif row.state == "waiting":
+                self._take_over(row.frame_id)
+
+    def retry_failed(
+        self, frame_ids: Sequence[str] | None = None, reason: str | None = None
+    ) -> int:
+        """Send failed frames back to waiting; all of the campaign, for any reason, by default.
+
+        Returns
+        -------
+        How many they are.
+        """
+        rows = [
+            row
+            for row in self._rows(frame_ids)
+            if row.state == "failed" and reason in (None, row.reason)
+        ]
+        for row in rows:
+            self._ledger.wait_again(row.frame_id)
+        return len(rows)
 
     def summary(self, frame_ids: Sequence[str] | None = None) -> Summary:
         """Where frames stand; all of the campaign by default."""
@@ -102,7 +135,7 @@ class Campaign:
 
     def run(
         self,
-        executor: InThisProcess | LocalProcesses,
+        executor: FrameExecutor,
         frame_ids: Sequence[str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -119,6 +152,8 @@ class Campaign:
 
         Raises
         ------
+        CampaignError
+            When workers cannot start.
         DiskFullError
             When there is no room for a result; run again once there is.
         """
@@ -127,25 +162,32 @@ class Campaign:
         queue = deque(row.frame_id for row in rows if row.state == "waiting")
         deaths: Counter[str] = Counter()
         running: dict[Future[Outcome], str] = {}
+        ended: list[tuple[str, Future[Outcome]]] = []
 
         def tell() -> None:
             if on_progress is not None:
                 on_progress(Progress(len(rows), states["done"], states["failed"]))
 
+        self._ledger.set_fact("run", {"started": time.time(), "slots": executor.slots})
         tell()
-        while queue or running:
-            while queue and len(running) < executor.slots:
-                name = queue.popleft()
-                running[self._submit(name, executor)] = name
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                name = running.pop(future)
-                died = isinstance(future.exception(), BrokenExecutor)
-                deaths[name] += died
-                if died and deaths[name] < _MAX_DEATHS:
-                    queue.append(name)
-                    continue
-                states[self._settle(name, future)] += 1
-                tell()
+        while queue or running or ended:
+            free = min(len(queue), executor.slots - len(running))
+            begin, now = [queue.popleft() for _ in range(free)], time.time()
+            if executor.concurrent:  # no worker waits for the disk
+                running |= self._submit(begin, executor)
+            with self._ledger.at_once():
+                for name, future in ended:
+                    if self._worth_another_try(name, future, deaths):
+                        queue.append(name)
+                        continue
+                    states[self._settle(name, future)] += 1
+                    tell()
+                for name in begin:
+                    self._ledger.started(name, now)
+            if not executor.concurrent:
+                running |= self._submit(begin, executor)
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            ended = [(running.pop(future), future) for future in done]
 
     def collect(
         self, output: str | os.PathLike[str], frame_ids: Sequence[str] | None = None
@@ -165,70 +207,65 @@ class Campaign:
 
         Raises
         ------
-        CampaignError
+        DamagedResultsError
             When a result is damaged: its frame is sent back to waiting, run again.
         DiskFullError, OSError
             When the file cannot be written; the campaign is not touched.
         """
-        rows = [row for row in self._rows(frame_ids) if row.state == "done"]
-        if not rows:
-            return 0
-        frames = [frame for row in rows if (frame := self._read(row)) is not None]
-        if len(frames) < len(rows):
-            self.redo_damaged()
-            raise CampaignError(
-                f"{len(rows) - len(frames)} result files in {self.folder} are damaged; "
-                "their frames wait to be computed again: run once more"
-            )
-        method = {**self.method.as_dict(), "versions": _merged([row.versions for row in rows])}
-        with _full_disk_is_a_sentence(Path(output)):
-            write_frames(output, frames, method)
-        return len(frames)
+        try:
+            return write_dataset(self.folder, self._rows(frame_ids), self.method, output)
+        except DamagedResultsError:
+            self.check_results()
+            raise
 
     def _check_method(self) -> None:
         wanted = self.method.settings()
         found = self._ledger.fact("method", wanted)
         different = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
         if different:
-            self._ledger.close()
             key = different[0]
             raise CampaignError(
                 f"the campaign {self.folder} was made with {key} = {found.get(key)!r} and not "
                 f"{wanted.get(key)!r}: give another folder, or the same method"
             )
 
-    def _submit(self, name: str, executor: InThisProcess | LocalProcesses) -> Future[Outcome]:
-        self._ledger.started(name)
-        return executor.submit(label_task, from_bytes(self._ledger.inputs(name)), self.method)
+    def _submit(self, names: Sequence[str], executor: FrameExecutor) -> dict[Future[Outcome], str]:
+        frames = (from_bytes(self._ledger.inputs(name)) for name in names)
+        futures = (executor.submit(label_task, frame, self.method) for frame in frames)
+        return dict(zip(futures, names, strict=True))
+
+    def _worth_another_try(self, name: str, future: Future[Outcome], deaths: Counter[str]) -> bool:
+        """Whether the worker died and the frame may not be to blame; it then waits again."""
+        if not isinstance(future.exception(), WorkerDiedError):
+            return False
+        deaths[name] += 1
+        if deaths[name] >= _MAX_DEATHS:
+            return False
+        self._ledger.wait_again(name)
+        return True
 
     def _settle(self, name: str, future: Future[Outcome]) -> str:
         """Record what became of a frame; return its new state."""
         error = future.exception()
-        if isinstance(error, BrokenExecutor):
-            error = WorkerDiedError(
-                f"the worker process died {_MAX_DEATHS} times on this frame "
-                "(killed, or out of memory)"
-            )
-        with _full_disk_is_a_sentence(self.folder):
-            if isinstance(error, OSError) and error.errno in _NO_SPACE:
-                raise error  # not the frame's fault
+        with full_disk_is_a_sentence(self.folder):
             if error is not None:
-                self._ledger.failed(name, type(error).__name__, str(error))
+                if isinstance(error, CampaignError) or is_full_disk(error):
+                    raise error  # not the frame's fault
+                message = str(error)
+                if isinstance(error, WorkerDiedError):
+                    message = f"its worker process died {_MAX_DEATHS} times; the last time {error}"
+                self._ledger.failed(name, type(error).__name__, message)
                 return "failed"
-            self._store(name, future.result())
+            outcome = future.result()
+            checksum = write_result(self._path(name), outcome.frame, name, outcome.record)
+            self._ledger.done(name, checksum=checksum, **outcome.record)
             return "done"
 
-    def _store(self, name: str, outcome: Outcome) -> None:
-        written = write_result(self._path(name), outcome.frame, name)
-        self._ledger.done(
-            name,
-            checksum=written,
-            wall_time=outcome.wall_time,
-            host=outcome.host,
-            rung=outcome.rung,
-            warnings=outcome.warnings,
-            versions=outcome.versions,
-        )
+    def _take_over(self, name: str) -> None:
+        """Enter a result that is there although the ledger does not know of it."""
+        result = whole_result(self._path(name))
+        if result is not None and frame_id(result.frame, self.method) == name:
+            self._ledger.done(name, checksum=result.checksum, **result.record)
 
     def _rows(self, frame_ids: Sequence[str] | None) -> list[Row]:
         """Rows of the ledger, once each: all, or the chosen ones in their order."""
@@ -242,7 +279,7 @@ class Campaign:
         return read_result(self._path(row.frame_id), row.checksum or "")
 
     def _path(self, name: str) -> Path:
-        return self.folder / "results" / name[:2] / f"{name}.npz"
+        return result_path(self.folder, name)
 
 
 def label_frames(
@@ -251,6 +288,7 @@ def label_frames(
     folder: str | os.PathLike[str],
     *,
     workers: int = 1,
+    limits: Limits = _NO_LIMITS,
     output: str | os.PathLike[str] | None = None,
     retry_failed: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
@@ -267,6 +305,8 @@ def label_frames(
         The campaign.
     workers
         Worker processes; 0 computes in this process.
+    limits
+        What a frame may take in a worker process.
     output
         Dataset file for the labels of exactly these frames, once each, in their order.
     retry_failed
@@ -284,48 +324,16 @@ def label_frames(
     CampaignError, DiskFullError, OSError
         As `Campaign` says.
     """
+    if limits.any and not workers:
+        raise CampaignError("limits need a worker process to end: give workers = 1 or more")
     with Campaign(folder, method) as campaign:
         names = campaign.add(frames)
-        campaign.redo_damaged()
+        campaign.check_results()
         if retry_failed:
             campaign.retry_failed(names)
         if campaign.summary(names).waiting:
-            with LocalProcesses(workers) if workers else InThisProcess() as executor:
+            with LocalProcesses(workers, limits) if workers else InThisProcess() as executor:
                 campaign.run(executor, names, on_progress)
         if output is not None:
             campaign.collect(output, names)
         return campaign.summary(names)
-
-
-def _merged(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """One entry a program; several versions side by side where the campaign saw an upgrade."""
-    programs = sorted({program for entry in versions for program in entry})
-    return {
-        program: ", ".join(sorted({entry[program] for entry in versions if program in entry}))
-        for program in programs
-    }
-
-
-def _hold(path: Path) -> int:
-    """Take the campaign's lock, which the system gives back when this process ends in any way."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise CampaignError(f"another process works on the campaign {path.parent}") from error
-    return descriptor
-
-
-@contextmanager
-def _full_disk_is_a_sentence(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        if cause.errno not in _NO_SPACE:
-            raise
-        raise DiskFullError(
-            f"the disk that holds {path} is full; nothing is lost, run the same command again "
-            "once there is room"
-        ) from error

@@ -14,6 +14,10 @@ _COMMANDS = {
     "solvate": "Put given geometries into solvent that relaxes around them.",
     "sample": "Put a molecule into solvent and cut frames out of molecular dynamics.",
     "label": "Compute the reference labels of frames with PySCF.",
+    "run": "Compute what waits in a campaign folder, as its settings say.",
+    "status": "Show how far a campaign is, what failed, and what its labels look like.",
+    "retry": "Send failed frames of a campaign back.",
+    "collect": "Write the labels of a campaign into one dataset.",
 }
 _Group = lazy_group("datagen.commands", _COMMANDS)
 

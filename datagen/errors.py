@@ -27,8 +27,20 @@ class WorkerDiedError(RuntimeError):
     """The process that computed the frame ended without an answer (killed, out of memory)."""
 
 
+class FrameTimeoutError(RuntimeError):
+    """The frame took longer than it was allowed to; its process was ended."""
+
+
+class MemoryLimitError(RuntimeError):
+    """The frame took more memory than it was allowed to; its process was ended."""
+
+
 class CampaignError(ValueError):
     """The campaign folder cannot be used as asked."""
+
+
+class DamagedResultsError(CampaignError):
+    """Result files are missing or altered; running the campaign computes them again."""
 
 
 class DiskFullError(RuntimeError):

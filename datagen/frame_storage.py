@@ -1,7 +1,6 @@
-"""Frames as bytes: the content hash that names them and the files that keep them.
+"""Frames as bytes, and the content hash that names them.
 
-A stored frame is a NumPy ``.npz`` archive, readable without this package. Its SHA-256 is kept
-elsewhere (in the ledger), so that a file that was cut short or altered is recognised.
+A stored frame is a NumPy ``.npz`` archive, readable without this package.
 """
 
 from __future__ import annotations
@@ -9,14 +8,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from datagen.method import Method
-from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.dataset_format import GROUPS
 from eqmm_ase.frame import Frame
 
@@ -68,36 +65,3 @@ def from_bytes(content: bytes) -> Frame:
 
 def _plain(value: np.ndarray) -> Any:
     return value.item() if value.ndim == 0 else value
-
-
-def checksum(content: bytes) -> str:
-    """SHA-256 of a file's content."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def write_result(path: Path, frame: Frame, name: str) -> str:
-    """Write a labelled frame under its ``frame_id``, completely or not at all.
-
-    Returns
-    -------
-    The checksum of the file.
-
-    Raises
-    ------
-    OSError
-        When it cannot be written; nothing is left behind.
-    """
-    content = to_bytes(replace(frame, frame_id=name))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-    return checksum(content)
-
-
-def read_result(path: Path, expected_checksum: str) -> Frame | None:
-    """The labelled frame in a file, or None when the file is missing or not what was written."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    return from_bytes(content) if checksum(content) == expected_checksum else None

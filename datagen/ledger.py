@@ -1,41 +1,27 @@
 """The ledger of a campaign: one row a frame, in SQLite, so that a kill never leaves it half true.
 
-A row keeps what goes in (the frame as bytes), where it stands (waiting, done, failed) and how it
-got there. Every change is one transaction.
+A row keeps what goes in (the frame as bytes), where it stands (waiting, running, done, failed) and
+how it got there. Every change is one transaction. `Ledger` is for the one process that holds the
+campaign, `LedgerReader` for anybody at any time.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from datagen import ledger_schema
 from datagen.errors import CampaignError, DiskFullError
 
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS campaign (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS frames (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    frame_id TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'failed')),
-    reason TEXT,            -- type of the error, when failed
-    message TEXT,           -- its sentence
-    attempts INTEGER NOT NULL DEFAULT 0,
-    wall_time REAL,         -- s
-    host TEXT,
-    rung TEXT,              -- rung of the SCF ladder
-    warnings TEXT,          -- JSON list
-    versions TEXT,          -- JSON object: program -> version
-    checksum TEXT,          -- SHA-256 of the result file
-    inputs BLOB NOT NULL    -- the frame, as in datagen.frame_storage
-);
-CREATE INDEX IF NOT EXISTS frames_state ON frames (state);
-"""
+_PATIENCE = 60.0  # s; nobody holds the file for more than a moment
+_DAMAGE = ("not a database", "malformed", "no such table")
+STATES = ("waiting", "running", "done", "failed")
 
 
 @dataclass(frozen=True)
@@ -43,48 +29,140 @@ class Row:
     """What the ledger knows about a frame, without the frame itself."""
 
     frame_id: str
-    state: str  # waiting, done or failed
+    state: str
+    """One of `STATES`."""
+
     reason: str | None
+    """Type of the error that failed it."""
+
     message: str | None
+    """Sentence of that error."""
+
     attempts: int
+    started: float | None
+    """When the last attempt began, s since 1970; None also where an early ledger did not say."""
+
+    finished: float | None
+    """When it was done or failed, as ``started``."""
+
+    wall_time: float | None
+    """s."""
+
+    host: str | None
     rung: str | None
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
     checksum: str | None
+    """SHA-256 of the result file."""
 
 
-class Ledger:
-    """An open ledger file.
+class LedgerReader:
+    """A ledger to look at, also while a campaign runs and also of an earlier version.
+
+    Use as a context manager, or call `close`.
 
     Parameters
     ----------
     path
-        Made when it does not exist.
+        The file.
 
     Raises
     ------
     CampaignError
-        When the file is not a ledger, or one of another version.
+        When there is none, or it is not a ledger, or one of a later version.
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise CampaignError(f"there is no campaign in {path.parent}: it has no {path.name}")
         self._path = path
-        try:
-            self._db = sqlite3.connect(path)
-            with _readable_errors(path):
-                self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise CampaignError(f"{path} is not a campaign ledger ({error})") from error
-        found = self.fact("version", _VERSION)
-        if found != _VERSION:
-            self.close()
-            raise CampaignError(
-                f"{path} has ledger version {found}; this program reads version {_VERSION}"
-            )
+        # Not mode=ro: after a kill, the next reader may have to undo a half-written transaction.
+        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", _PATIENCE, uri=True)
+        with self._closed_on_error():
+            self._db.execute("PRAGMA query_only = ON")
+            if ledger_schema.is_empty(self._db):
+                raise CampaignError(f"there is no campaign in {path.parent} yet")
+            self._refuse_later(ledger_schema.version_of(self._db))
+
+    def __enter__(self) -> LedgerReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
+
+    def known_fact(self, key: str) -> Any:
+        """A fact about the whole campaign, or None."""
+        row = self._db.execute("SELECT value FROM campaign WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def rows(self) -> list[Row]:
+        """All frames in the order in which they were added."""
+        names = [field.name for field in fields(Row)]
+        present = {column[1] for column in self._db.execute("PRAGMA table_info(frames)")}
+        columns = ", ".join(name if name in present else "NULL" for name in names)
+        with readable_errors(self._path):
+            found = self._db.execute(f"SELECT {columns} FROM frames ORDER BY number").fetchall()
+        return [_row(dict(zip(names, values, strict=True))) for values in found]
+
+    def inputs(self, frame_id: str) -> bytes:
+        """The frame as it was added."""
+        query = "SELECT inputs FROM frames WHERE frame_id = ?"
+        return bytes(self._db.execute(query, (frame_id,)).fetchone()[0])
+
+    def _refuse_later(self, version: int) -> None:
+        if version > ledger_schema.VERSION:
+            raise CampaignError(
+                f"{self._path} has ledger version {version}; this program knows versions up to "
+                f"{ledger_schema.VERSION}"
+            )
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            with readable_errors(self._path):
+                yield
+        except BaseException:
+            self._db.close()
+            raise
+
+
+class Ledger(LedgerReader):
+    """An open ledger; only the process that holds the campaign's lock may have one.
+
+    Parameters
+    ----------
+    path
+        Made when it does not exist, brought up to date when it is of an earlier version.
+
+    Raises
+    ------
+    CampaignError
+        When the file is not a ledger, or one of a later version.
+    DiskFullError
+        When there is no room to bring it up to date.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Transactions begin and end where this class says: Python's own begin too late for DDL.
+        self._db = sqlite3.connect(path, _PATIENCE, isolation_level=None)
+        with self._closed_on_error(), self._transaction():
+            if ledger_schema.is_empty(self._db):
+                ledger_schema.create(self._db)
+            version = ledger_schema.version_of(self._db)
+            self._refuse_later(version)
+            if version < ledger_schema.VERSION:
+                ledger_schema.upgrade(self._db, version)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Make the changes of a block one transaction: all of them stay, or none."""
+        with self._transaction():
+            yield
 
     def fact(self, key: str, default: Any) -> Any:
         """A fact about the whole campaign; the first value given to it stays."""
@@ -93,8 +171,15 @@ class Ledger:
                 "INSERT OR IGNORE INTO campaign VALUES (?, ?)",
                 (key, json.dumps(default, sort_keys=True)),
             )
-        row = self._db.execute("SELECT value FROM campaign WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0])
+        return self.known_fact(key)
+
+    def set_fact(self, key: str, value: Any) -> None:
+        """Replace a fact about the whole campaign."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO campaign VALUES (?, ?)",
+                (key, json.dumps(value, sort_keys=True)),
+            )
 
     def add(self, frames: Iterable[tuple[str, bytes]]) -> None:
         """Add (frame_id, content) rows; those already there are left as they are."""
@@ -103,20 +188,13 @@ class Ledger:
                 "INSERT OR IGNORE INTO frames (frame_id, inputs) VALUES (?, ?)", frames
             )
 
-    def rows(self) -> list[Row]:
-        """All frames in the order in which they were added."""
-        columns = [field.name for field in fields(Row)]
-        found = self._db.execute(f"SELECT {', '.join(columns)} FROM frames ORDER BY number")
-        return [_row(dict(zip(columns, values, strict=True))) for values in found]
-
-    def inputs(self, frame_id: str) -> bytes:
-        """The frame as it was added."""
-        query = "SELECT inputs FROM frames WHERE frame_id = ?"
-        return bytes(self._db.execute(query, (frame_id,)).fetchone()[0])
-
-    def started(self, frame_id: str) -> None:
-        """Count an attempt."""
-        self._update(frame_id, "attempts = attempts + 1")
+    def started(self, frame_id: str, when: float) -> None:
+        """Count an attempt that began at this time, s since 1970."""
+        self._update(
+            frame_id,
+            "state='running', attempts = attempts + 1, started=?, finished=NULL",
+            when,
+        )
 
     def done(
         self,
@@ -132,8 +210,9 @@ class Ledger:
         """Record a label whose file is safely on disk."""
         self._update(
             frame_id,
-            "state='done', reason=NULL, message=NULL, checksum=?, wall_time=?, host=?, rung=?, "
-            "warnings=?, versions=?",
+            "state='done', reason=NULL, message=NULL, finished=?, checksum=?, wall_time=?, "
+            "host=?, rung=?, warnings=?, versions=?",
+            time.time(),
             checksum,
             wall_time,
             host,
@@ -144,11 +223,26 @@ class Ledger:
 
     def failed(self, frame_id: str, reason: str, message: str) -> None:
         """Record that there is no label, and why."""
-        self._update(frame_id, "state='failed', reason=?, message=?", reason, message)
+        now = time.time()
+        self._update(
+            frame_id,
+            "state='failed', reason=?, message=?, finished=?, wall_time = ? - started",
+            reason,
+            message,
+            now,
+            now,
+        )
 
     def wait_again(self, frame_id: str) -> None:
         """Forget the outcome of a frame: it will be computed again."""
-        self._update(frame_id, "state='waiting', reason=NULL, message=NULL, checksum=NULL")
+        self._update(
+            frame_id, "state='waiting', reason=NULL, message=NULL, finished=NULL, checksum=NULL"
+        )
+
+    def nothing_runs(self) -> None:
+        """Send frames that were running when a run ended back to waiting."""
+        with self._transaction():
+            self._db.execute("UPDATE frames SET state='waiting' WHERE state='running'")
 
     def _update(self, frame_id: str, assignments: str, *values: Any) -> None:
         with self._transaction():
@@ -158,7 +252,11 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _readable_errors(self._path), self._db:
+        if self._db.in_transaction:
+            yield
+            return
+        with readable_errors(self._path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
 
 
@@ -169,14 +267,19 @@ def _row(values: dict[str, Any]) -> Row:
 
 
 @contextmanager
-def _readable_errors(path: Path) -> Iterator[None]:
-    """SQLite reports a full disk as an error of its own kind."""
+def readable_errors(path: Path) -> Iterator[None]:
+    """SQLite reports a full disk and a foreign or damaged file as errors of its own kind."""
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         if "full" in str(error) or "disk I/O" in str(error):
             raise DiskFullError(
                 f"the disk that holds {path} is full ({error}); nothing is lost, run the same "
                 "command again once there is room"
+            ) from error
+        if any(words in str(error) for words in _DAMAGE):
+            raise CampaignError(
+                f"{path} is not a campaign ledger, or damaged ({error}); labels in the folder "
+                "results are taken over when it is moved away and the frames are given again"
             ) from error
         raise

@@ -23,6 +23,9 @@ class Summary:
     """Where a set of frames stands."""
 
     waiting: int
+    running: int
+    """Also those whose run was killed; they wait again when the campaign is opened."""
+
     done: int
     failed: int
     failures: tuple[tuple[str, int, str], ...]
@@ -34,7 +37,7 @@ class Summary:
     @property
     def total(self) -> int:
         """All frames of the set."""
-        return self.waiting + self.done + self.failed
+        return self.waiting + self.running + self.done + self.failed
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Summary:
@@ -45,6 +48,7 @@ class Summary:
         reasons = Counter(row.reason for row in failed).most_common()
         return cls(
             waiting=states["waiting"],
+            running=states["running"],
             done=states["done"],
             failed=states["failed"],
             failures=tuple((str(r), count, str(example[r])) for r, count in reasons),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from datagen.method import Method, program_versions
 from datagen.single_point import label_frame
@@ -26,6 +27,11 @@ class Outcome:
     wall_time: float  # s
     host: str
     versions: dict[str, str]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """How the label came about, as plain JSON values."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "frame"}
 
 
 def label_task(frame: Frame, method: Method) -> Outcome:

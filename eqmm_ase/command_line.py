@@ -17,7 +17,7 @@ _FAILED = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 
-_EXTRAS = {"openmm": "sampling", "rdkit": "sampling", "pyscf": "datagen"}
+_EXTRAS = {"openmm": "sampling", "rdkit": "sampling", "pyscf": "datagen", "parsl": "parsl"}
 """Modules that come with an extra of the package."""
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-from rich.table import Table
 
 from datagen.campaign import label_frames
 from datagen.charges import SCHEMES
+from datagen.commands.campaign_output import ShownProgress, summary_table
 from datagen.errors import CampaignError
+from datagen.executors import cores
+from datagen.limits import Limits
 from datagen.method import Method
-from datagen.progress import Progress, Summary
 from eqmm_ase.reference_data import read_frames
 
 _DEFAULT = Method()
-_SPEED_WINDOW = 1800.0  # s; labels take from half a second to minutes
 
 
 @click.command(context_settings={"show_default": True})
@@ -63,6 +60,8 @@ _SPEED_WINDOW = 1800.0  # s; labels take from half a second to minutes
     type=click.IntRange(min=1),
     help="Processes, one thread each.  [default: all cores]",
 )
+@click.option("--timeout", type=float, help="Longest time for a frame, s.  [default: none]")
+@click.option("--memory-limit", type=float, help="Largest memory of a worker, GB.  [default: none]")
 @click.option(
     "--campaign",
     type=click.Path(path_type=Path, file_okay=False),
@@ -84,6 +83,8 @@ def label(
     charges: str,
     vacuum_energy: bool,
     workers: int | None,
+    timeout: float | None,
+    memory_limit: float | None,
     campaign: Path | None,
     retry_failed: bool,
 ) -> int:
@@ -106,19 +107,21 @@ def label(
         charges=tuple(charges.split(",")),
         vacuum_energy=vacuum_energy,
     )
+    limits = Limits(timeout=timeout, memory=memory_limit)
     folder = campaign or output.with_name(output.name + ".campaign")
     _check_output(output, frames, folder, overwrite)
-    with _ShownProgress() as shown:
+    with ShownProgress() as shown:
         summary = label_frames(
             read_frames(frames),
             method,
             folder,
-            workers=workers or _cores(),
+            workers=workers or cores(),
+            limits=limits,
             output=output,
             retry_failed=retry_failed,
             on_progress=shown.update,
         )
-    Console().print(_table(summary, output))
+    Console().print(summary_table(summary, str(output) if summary.done else "no labels"))
     return 0 if summary.done == summary.total else 1
 
 
@@ -130,59 +133,3 @@ def _check_output(output: Path, frames: Path, folder: Path, overwrite: bool) -> 
         raise CampaignError(f"{output} is the input; give the labels another name")
     if output.exists() and not folder.is_dir() and not overwrite:
         raise CampaignError(f"{output} exists already; --overwrite replaces it")
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
-
-
-def _table(summary: Summary, output: Path) -> Table:
-    table = Table(title=str(output) if summary.done else "no labels")
-    table.add_column("frames", justify="right")
-    table.add_column("outcome")
-    table.add_column("for example", overflow="fold")
-    table.add_row(str(summary.done), "done", "")
-    if summary.warned:
-        table.add_row(str(summary.warned), "of them with a warning", "see the campaign's ledger")
-    for reason, count, message in summary.failures:
-        table.add_row(str(count), f"failed: {reason}", message)
-    return table
-
-
-class _ShownProgress:
-    """Bar with rate, time left and failures; frames of an earlier run do not count as fast."""
-
-    def __init__(self) -> None:
-        self._bar = Bar(
-            TextColumn("labelling"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("[red]{task.fields[failed]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=Console(stderr=True),
-            speed_estimate_period=_SPEED_WINDOW,
-        )
-
-    def update(self, progress: Progress) -> None:
-        finished = progress.done + progress.failed
-        if not self._bar.tasks:
-            self._bar.add_task("", total=progress.total, completed=finished, rate="", failed="")
-        task = self._bar.tasks[0]
-        self._bar.update(
-            task.id,
-            completed=finished,
-            rate=f"{3600 * task.speed:.0f}/h" if task.speed else "",
-            failed=f"{progress.failed} failed" if progress.failed else "",
-        )
-
-    def __enter__(self) -> _ShownProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

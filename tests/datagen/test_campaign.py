@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +15,23 @@ import pytest
 
 pytest.importorskip("pyscf")
 
+from campaign_kit import (
+    OPTIONS,
+    QUICK,
+    alive,
+    children,
+    fake_label,
+    ledger,
+    results,
+    wait_for,
+    waters,
+)
 from label_kit import water_in_charges
 
 from datagen import campaign as campaign_module
 from datagen.campaign import Campaign, label_frames
 from datagen.cli import cli
 from datagen.errors import CampaignError, DiskFullError
-from datagen.executors import LocalProcesses
 from datagen.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.method import Method
 from datagen.worker import Outcome, label_task
@@ -32,39 +40,14 @@ from eqmm_ase.command_line import run
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 
-QUICK = Method(functional="hf", basis="sto-3g")
-OPTIONS = ["--functional", "hf", "--basis", "sto-3g", "--workers", "1"]
-
-
-def _frames(count: int) -> list[Frame]:
-    return [water_in_charges(seed) for seed in range(count)]
-
-
-def _ledger(folder: Path, columns: str = "frame_id, state, attempts") -> list[tuple]:
-    database = sqlite3.connect(folder / "ledger.sqlite", timeout=30)
-    try:
-        return database.execute(f"SELECT {columns} FROM frames ORDER BY number").fetchall()
-    finally:
-        database.close()
-
-
-def _results(folder: Path) -> list[Path]:
-    return sorted(folder.glob("results/*/*.npz"))
-
-
-def _fake_label(frame: Frame, method: Method) -> Outcome:
-    """A label in no time: its energy tells which frame it was."""
-    labelled = replace(frame, energy=float(frame.qm_positions[0, 0]))
-    return Outcome(labelled, "minao", (), 0.0, "here", {"pyscf": "0"})
-
 
 @pytest.fixture
 def fake_labels(monkeypatch):
-    monkeypatch.setattr(campaign_module, "label_task", _fake_label)
+    monkeypatch.setattr(campaign_module, "label_task", fake_label)
 
 
 def test_labels_of_a_campaign_are_those_of_single_frames(tmp_path):
-    frames = _frames(3)
+    frames = waters(3)
     seen = []
     summary = label_frames(
         frames,
@@ -91,14 +74,14 @@ def test_labels_of_a_campaign_are_those_of_single_frames(tmp_path):
 
 
 def test_finished_frames_are_never_computed_again(tmp_path, monkeypatch):
-    frames = _frames(3)
-    monkeypatch.setattr(campaign_module, "label_task", _fake_label)
+    frames = waters(3)
+    monkeypatch.setattr(campaign_module, "label_task", fake_label)
     label_frames(frames[:2], QUICK, tmp_path, workers=0)
     computed = []
 
     def counted(frame, method):
         computed.append(frame_id(frame, method))
-        return _fake_label(frame, method)
+        return fake_label(frame, method)
 
     monkeypatch.setattr(campaign_module, "label_task", counted)
     summary = label_frames(frames, QUICK, tmp_path, workers=0)
@@ -108,7 +91,7 @@ def test_finished_frames_are_never_computed_again(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("fake_labels")
 def test_equal_frames_are_one_and_the_order_is_that_of_the_input(tmp_path):
-    first, second, third = _frames(3)
+    first, second, third = waters(3)
     label_frames([third], QUICK, tmp_path / "c", workers=0)
     given = [second, first, second, replace(first, source="elsewhere")]
     label_frames(given, QUICK, tmp_path / "c", workers=0, output=tmp_path / "labels.h5")
@@ -117,7 +100,7 @@ def test_equal_frames_are_one_and_the_order_is_that_of_the_input(tmp_path):
 
 
 def test_kill_9_in_the_middle_of_label_loses_nothing_and_repeats_nothing(tmp_path):
-    frames = _frames(40)
+    frames = waters(40)
     write_frames(tmp_path / "frames.h5", frames, {})
     folder = tmp_path / "labels.h5.campaign"
     program = "from datagen.cli import main; main()"
@@ -129,14 +112,15 @@ def test_kill_9_in_the_middle_of_label_loses_nothing_and_repeats_nothing(tmp_pat
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_for(lambda: len(_results(folder)) >= 3, process)
-        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        wait_for(lambda: len(results(folder)) >= 3, process)
+        workers = children(process.pid)
+        assert workers
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    _wait_for(lambda: not any(_alive(pid) for pid in workers))
-    before = {path: path.stat().st_mtime_ns for path in _results(folder)}
-    done = {name for name, state, _ in _ledger(folder) if state == "done"}
+    wait_for(lambda: not any(alive(pid) for pid in workers))
+    before = {path: path.stat().st_mtime_ns for path in results(folder)}
+    done = {name for name, state, _ in ledger(folder) if state == "done"}
     assert 3 <= len(before) < 40, "the kill came too late to test anything"
     assert len(done) >= len(before) - 1
     assert not (tmp_path / "labels.h5").exists()
@@ -148,57 +132,30 @@ def test_kill_9_in_the_middle_of_label_loses_nothing_and_repeats_nothing(tmp_pat
     for path, written in before.items():
         if path.stem in done:
             assert path.stat().st_mtime_ns == written
-    attempts = [tries for _, _, tries in _ledger(folder)]
+    attempts = [tries for _, _, tries in ledger(folder)]
     assert sum(attempts) <= 41, "more than the one frame in flight was computed twice"
-    assert len(_results(folder)) == 40
-
-
-def _alive(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _wait_for(condition, process=None, patience: float = 120.0) -> None:
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end
-        assert process is None or process.poll() is None, "ended before it could be killed"
-        time.sleep(0.01)
+    assert len(results(folder)) == 40
 
 
 def _dies_on_the_second(frame: Frame, method: Method) -> Outcome:
     if np.allclose(frame.qm_positions, water_in_charges(1).qm_positions):
         os.kill(os.getpid(), signal.SIGKILL)
-    return _fake_label(frame, method)
+    return fake_label(frame, method)
 
 
 def test_frame_that_kills_its_worker_is_given_up_and_the_others_are_done(tmp_path, monkeypatch):
     monkeypatch.setattr(campaign_module, "label_task", _dies_on_the_second)
-    summary = label_frames(_frames(4), QUICK, tmp_path, workers=2)
+    summary = label_frames(waters(4), QUICK, tmp_path, workers=2)
     assert (summary.done, summary.failed) == (3, 1)
     ((reason, count, message),) = summary.failures
     assert (reason, count) == ("WorkerDiedError", 1)
     assert "died 3 times" in message
-    assert [tries for _, _, tries in _ledger(tmp_path)] == [1, 3, 1, 1]
-
-
-def test_worker_that_died_is_replaced_and_workers_have_one_thread(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    with LocalProcesses(1) as executor:
-        first = executor.submit(os.getpid).result()
-        executor.submit(os._exit, 1).exception()
-        assert executor.submit(os.getpid).result() != first
-        assert executor.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
-        assert os.environ["OMP_NUM_THREADS"] == "3"
-        last = executor.submit(os.getpid).result()
-    assert not _alive(str(last))
+    assert [tries for _, _, tries in ledger(tmp_path)] == [1, 3, 1, 1]
 
 
 @pytest.mark.usefixtures("fake_labels")
 def test_full_disk_is_a_sentence_and_the_campaign_goes_on_later(tmp_path, monkeypatch):
-    frames, folder = _frames(4), tmp_path / "campaign"
+    frames, folder = waters(4), tmp_path / "campaign"
     sync, calls = os.fsync, []
 
     def full_at_the_third(descriptor: int) -> None:
@@ -210,16 +167,16 @@ def test_full_disk_is_a_sentence_and_the_campaign_goes_on_later(tmp_path, monkey
     monkeypatch.setattr(atomic_write.os, "fsync", full_at_the_third)
     with pytest.raises(DiskFullError, match="full; nothing is lost, run the same command again"):
         label_frames(frames, QUICK, folder, workers=0)
-    assert [state for _, state, _ in _ledger(folder)] == ["done", "done", "waiting", "waiting"]
+    assert [state for _, state, _ in ledger(folder)] == ["done", "done", "waiting", "waiting"]
     assert len(list(folder.glob("results/*/*"))) == 2  # nothing half written
     monkeypatch.undo()
-    monkeypatch.setattr(campaign_module, "label_task", _fake_label)
+    monkeypatch.setattr(campaign_module, "label_task", fake_label)
     assert label_frames(frames, QUICK, folder, workers=0).done == 4
-    assert [tries for _, _, tries in _ledger(folder)] == [1, 1, 2, 1]
+    assert [tries for _, _, tries in ledger(folder)] == [1, 1, 2, 1]
 
 
 def test_full_disk_ends_the_command_with_exit_code_1(tmp_path, monkeypatch, capsys):
-    write_frames(tmp_path / "frames.h5", _frames(1), {})
+    write_frames(tmp_path / "frames.h5", waters(1), {})
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -246,7 +203,7 @@ def test_full_disk_ends_the_command_with_exit_code_1(tmp_path, monkeypatch, caps
 @pytest.mark.usefixtures("fake_labels")
 @pytest.mark.parametrize("collect_first", [True, False])
 def test_damaged_result_is_never_collected_and_computed_again(tmp_path, damage, collect_first):
-    frames, output = _frames(3), tmp_path / "labels.h5"
+    frames, output = waters(3), tmp_path / "labels.h5"
     label_frames(frames, QUICK, tmp_path / "c", workers=0)
     name = frame_id(frames[1], QUICK)
     damage(tmp_path / "c" / "results" / name[:2] / f"{name}.npz")
@@ -257,12 +214,12 @@ def test_damaged_result_is_never_collected_and_computed_again(tmp_path, damage, 
             assert campaign.summary().waiting == 1
         assert not output.exists()
     assert label_frames(frames, QUICK, tmp_path / "c", workers=0, output=output).done == 3
-    assert [tries for _, _, tries in _ledger(tmp_path / "c")] == [1, 2, 1]
+    assert [tries for _, _, tries in ledger(tmp_path / "c")] == [1, 2, 1]
     assert len(read_frames(output)) == 3
 
 
 def test_failed_frames_keep_their_reason_and_are_left_out(tmp_path):
-    frames = _frames(2)
+    frames = waters(2)
     frames.insert(1, replace(frames[0], spin_multiplicity=2))
     summary = label_frames(frames, QUICK, tmp_path / "c", workers=0, output=tmp_path / "l.h5")
     assert (summary.done, summary.failed) == (2, 1)
@@ -271,27 +228,27 @@ def test_failed_frames_keep_their_reason_and_are_left_out(tmp_path):
     assert "10 electrons" in message
     assert len(read_frames(tmp_path / "l.h5")) == 2
     label_frames(frames, QUICK, tmp_path / "c", workers=0)
-    assert [tries for _, _, tries in _ledger(tmp_path / "c")] == [1, 1, 1]
+    assert [tries for _, _, tries in ledger(tmp_path / "c")] == [1, 1, 1]
     label_frames(frames, QUICK, tmp_path / "c", workers=0, retry_failed=True)
-    assert [tries for _, _, tries in _ledger(tmp_path / "c")] == [1, 2, 1]
+    assert [tries for _, _, tries in ledger(tmp_path / "c")] == [1, 2, 1]
 
 
 def test_unconverged_frames_are_failed_in_the_table_and_exit_code_1(tmp_path, capsys):
     frames, output = tmp_path / "frames.h5", tmp_path / "labels.h5"
-    write_frames(frames, _frames(1), {})
+    write_frames(frames, waters(1), {})
     code = run(
         cli, "eqmm-datagen", ["label", str(frames), "-o", str(output), *OPTIONS, "--max-cycle", "1"]
     )
     assert code == 1
     assert "failed: SCFNotConvergedError" in capsys.readouterr().out
     assert not output.exists()
-    rows = _ledger(tmp_path / "labels.h5.campaign", "state, reason")
+    rows = ledger(tmp_path / "labels.h5.campaign", "state, reason")
     assert rows == [("failed", "SCFNotConvergedError")]
 
 
 @pytest.mark.usefixtures("fake_labels")
 def test_campaign_is_held_by_one_process_and_has_one_method(tmp_path):
-    label_frames(_frames(1), QUICK, tmp_path, workers=0)
+    label_frames(waters(1), QUICK, tmp_path, workers=0)
     with Campaign(tmp_path, QUICK), pytest.raises(CampaignError, match="another process"):
         Campaign(tmp_path, QUICK)
     with pytest.raises(CampaignError, match="made with basis = 'sto-3g' and not '6-31g'"):
@@ -352,7 +309,7 @@ def test_bad_input_to_label_is_a_sentence_and_exit_code_2(
     arguments, sentence, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    write_frames("frames.h5", _frames(1), {})
+    write_frames("frames.h5", waters(1), {})
     Path("precious.h5").write_text("precious")
     assert run(cli, "eqmm-datagen", ["label", *arguments]) == 2
     error = capsys.readouterr().err

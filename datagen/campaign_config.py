@@ -1,0 +1,102 @@
+"""Settings of ``eqmm-datagen run``: the file campaign.yaml in the campaign folder.
+
+    frames: [water.h5, methanol.h5]       # beside this file, or absolute
+    method: {functional: b3lyp, basis: 6-31g*}
+    executor: {name: processes, workers: 8, timeout: 3600, memory_limit: 4}
+
+Everything may be left out: a campaign that has frames and a method keeps them. Only the method
+enters the labels; the executor may be another one each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from datagen.limits import Limits
+from datagen.method import Method
+from eqmm_ase.config_reader import ConfigError, build, overlay, read_yaml
+
+FILE_NAME = "campaign.yaml"
+
+
+@dataclass(frozen=True)
+class ExecutorConfig:
+    """Where frames are computed."""
+
+    name: Literal["processes", "parsl"] = "processes"
+    """`processes` on this machine, or `parsl` for a cluster."""
+
+    workers: int | None = None
+    """Frames computed at a time; by default as many as this machine has cores. With Parsl, as many
+    frames as are handed to it at a time: the cores of all its blocks."""
+
+    timeout: float | None = None
+    """Longest time for a frame, s; null for no limit."""
+
+    memory_limit: float | None = None
+    """Largest memory of a worker, GB; null for no limit."""
+
+    parsl_config: str | None = None
+    """Python file that defines `config`, a `parsl.Config`."""
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"setting executor.workers is {self.workers}; expected at least 1")
+        if (self.parsl_config is None) == (self.name == "parsl"):
+            raise ConfigError(
+                f"executor {self.name} with executor.parsl_config = {self.parsl_config!r}; "
+                "the executor parsl needs that file, and no other has a use for it"
+            )
+        self.limits  # noqa: B018 - refuses what makes no sense
+
+    @property
+    def limits(self) -> Limits:
+        """What a frame may take."""
+        return Limits(timeout=self.timeout, memory=self.memory_limit)
+
+
+@dataclass(frozen=True)
+class CampaignConfig:
+    """All settings of a campaign."""
+
+    frames: tuple[str, ...] = ()
+    """Dataset files with frames to label, relative to the campaign folder."""
+
+    method: Method = field(default_factory=Method)
+    """The level of theory."""
+
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+
+
+def load_campaign_config(
+    folder: Path, overrides: Sequence[str] = ()
+) -> tuple[CampaignConfig, Method | None]:
+    """Read the settings of a campaign folder.
+
+    Parameters
+    ----------
+    folder
+        Need not have a file of settings.
+    overrides
+        Of the form ``section.key=value``; they go before the file.
+
+    Returns
+    -------
+    The settings, and their method, or None when they name none.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key (with the nearest known one), a wrong type or an impossible value.
+    MethodError, CampaignError
+        For a method or limits that make no sense.
+    """
+    path = folder / FILE_NAME
+    values: dict[str, Any] = read_yaml(path) if path.is_file() else {}
+    for override in overrides:
+        overlay(values, override)
+    config = build(CampaignConfig(), values)
+    return config, config.method if "method" in values else None

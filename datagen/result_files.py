@@ -1,0 +1,100 @@
+"""The files that keep labelled frames: written in one step, recognised when damaged.
+
+A file is the ``.npz`` archive of `datagen.frame_storage` with a record of how the label came about
+as the comment of the archive, which NumPy skips. The SHA-256 of the file stands in the ledger; the
+record has that of the archive alone, so that results can be taken over when the ledger is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datagen.frame_storage import from_bytes, to_bytes
+from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.frame import Frame
+
+_MARK = b'{"eqmm-label": '
+_NO_COMMENT = b"\0\0"  # a zip archive ends with the length of its comment and the comment
+
+
+class Result(NamedTuple):
+    """What a result file says."""
+
+    frame: Frame
+    record: dict[str, Any]
+    checksum: str
+
+
+def result_path(folder: Path, name: str) -> Path:
+    """Where a campaign keeps the label with this ``frame_id``."""
+    return folder / "results" / name[:2] / f"{name}.npz"
+
+
+def write_result(path: Path, frame: Frame, name: str, record: dict[str, Any]) -> str:
+    """Write a labelled frame under its ``frame_id``, completely or not at all.
+
+    Parameters
+    ----------
+    path
+        The file; folders are made.
+    frame
+        With its labels.
+    name
+        The ``frame_id``.
+    record
+        Plain JSON values to keep with it.
+
+    Returns
+    -------
+    The checksum of the file.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written; nothing is left behind.
+    """
+    archive = to_bytes(replace(frame, frame_id=name))
+    said = {"eqmm-label": {**record, "sha256": _sha256(archive)}}
+    comment = json.dumps(said, ensure_ascii=False).encode()
+    content = archive.removesuffix(_NO_COMMENT) + struct.pack("<H", len(comment)) + comment
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return _sha256(content)
+
+
+def read_result(path: Path, expected_checksum: str) -> Frame | None:
+    """The labelled frame in a file, or None when the file is missing or not what was written."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return from_bytes(content) if _sha256(content) == expected_checksum else None
+
+
+def whole_result(path: Path) -> Result | None:
+    """What a file says that no ledger vouches for; None when it is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    start = content.rfind(_MARK)
+    if start < 0:
+        return None
+    try:
+        record = json.loads(content[start:])["eqmm-label"]
+    except ValueError:
+        return None
+    archive = content[: start - len(_NO_COMMENT)] + _NO_COMMENT
+    if _sha256(archive) != record.pop("sha256", None):
+        return None
+    return Result(from_bytes(archive), record, _sha256(content))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,142 @@
+"""Worker processes: replaced when they die, ended when they go over a limit or their maker dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyscf")
+
+from campaign_kit import QUICK, alive, children, fake_label, ledger, wait_for, waters
+
+import datagen
+from datagen import campaign as campaign_module
+from datagen.campaign import label_frames
+from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
+from datagen.executors import LocalProcesses
+from datagen.limits import Limits
+
+
+def test_worker_that_died_is_replaced_and_workers_have_one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with LocalProcesses(1) as executor:
+        first = executor.submit(os.getpid).result()
+        ended = executor.submit(os._exit, 1).exception()
+        assert isinstance(ended, WorkerDiedError)
+        assert "ended with 1" in str(ended)
+        assert executor.submit(os.getpid).result() != first
+        assert executor.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+        killed = executor.submit(os.kill, executor.submit(os.getpid).result(), signal.SIGKILL)
+        assert "was ended by SIGKILL" in str(killed.exception())
+        last = executor.submit(os.getpid).result()
+    assert not alive(last)
+
+
+def test_errors_come_back_as_what_they_were():
+    with LocalProcesses(1) as executor:
+        assert isinstance(executor.submit(int, "x").exception(), ValueError)
+        unportable = executor.submit(_raise_unportable).exception()
+        assert type(unportable) is RuntimeError
+        assert "two arguments" in str(unportable)
+        assert executor.submit(int, "3").result() == 3
+
+
+class _UnportableError(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} {two}")
+
+
+def _raise_unportable() -> None:
+    raise _UnportableError("two", "arguments")
+
+
+def test_call_over_its_time_is_killed_and_the_next_one_gets_a_new_worker():
+    with LocalProcesses(1, Limits(timeout=0.5)) as executor:
+        first = executor.submit(os.getpid).result()
+        begin = time.monotonic()
+        error = executor.submit(time.sleep, 60).exception()
+        assert isinstance(error, FrameTimeoutError)
+        assert "not finished after 0.5 s" in str(error)
+        assert time.monotonic() - begin < 5
+        assert not alive(first)
+        assert executor.submit(os.getpid).result() != first
+
+
+def test_call_over_its_memory_is_killed_and_one_below_is_not():
+    with LocalProcesses(1, Limits(memory=0.5)) as executor:
+        assert executor.submit(_fill_slowly, 0.1).result() == 1
+        error = executor.submit(_fill_slowly, 0.6).exception()
+        assert isinstance(error, MemoryLimitError)
+        assert "the limit is 0.5 GB" in str(error)
+        assert executor.submit(int, "3").result() == 3
+
+
+def _fill_slowly(gigabytes: float) -> int:
+    kept = []
+    for _ in range(int(gigabytes * 50)):
+        kept.append(bytearray(b"x") * 20_000_000)
+        time.sleep(0.05)
+    return 1
+
+
+@pytest.mark.parametrize("limits", [{"timeout": 0}, {"memory": -1.0}, {"timeout": float("nan")}])
+def test_limits_that_make_no_sense_are_refused(limits):
+    with pytest.raises(CampaignError, match="expected above 0"):
+        Limits(**limits)
+
+
+def test_limits_need_a_process_that_can_be_ended(tmp_path):
+    with pytest.raises(CampaignError, match="limits need a worker process"):
+        label_frames(waters(1), QUICK, tmp_path, workers=0, limits=Limits(timeout=1))
+
+
+def _hangs_on_the_second(frame, method):
+    if frame.energy is not None:  # the mark of the frame that hangs
+        time.sleep(60)
+    return fake_label(frame, method)
+
+
+def test_frame_over_its_time_fails_with_that_reason_and_the_others_are_done(tmp_path, monkeypatch):
+    frames = waters(3)
+    frames[1] = replace(frames[1], energy=1.0)
+    monkeypatch.setattr(campaign_module, "label_task", _hangs_on_the_second)
+    summary = label_frames(frames, QUICK, tmp_path, workers=1, limits=Limits(timeout=4))
+    assert (summary.done, summary.failed) == (2, 1)
+    assert summary.failures[0][:2] == ("FrameTimeoutError", 1)
+    (wall_time,) = ledger(tmp_path, "wall_time")[1]
+    assert 3.9 < wall_time < 15
+
+
+_MAKER = """
+import time
+from datagen.executors import LocalProcesses
+executor = LocalProcesses(2)
+calls = [executor.submit(time.sleep, 60) for _ in range(2)]
+print("ready", flush=True)
+calls[0].result()
+"""
+
+
+def test_workers_end_with_a_maker_that_is_killed():
+    maker = subprocess.Popen(
+        [sys.executable, "-c", _MAKER],
+        env=os.environ | {"PYTHONPATH": str(Path(datagen.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert maker.stdout.readline() == b"ready\n"
+        wait_for(lambda: len(children(maker.pid)) == 2, maker)
+        workers = children(maker.pid)
+    finally:
+        maker.kill()
+        maker.wait()
+        maker.stdout.close()
+    wait_for(lambda: not any(alive(pid) for pid in workers), patience=10)
