@@ -17,6 +17,7 @@ import numpy as np
 
 from datagen.method import Method
 from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.boundary import Boundary
 from eqmm_ase.dataset_format import GROUPS
 from eqmm_ase.frame import Frame
 
@@ -45,6 +46,8 @@ def to_bytes(frame: Frame) -> bytes:
         for f in fields(frame)
         if f.name not in GROUPS and getattr(frame, f.name) is not None
     }
+    if frame.boundary is not None:
+        known["boundary"] = frame.boundary.to_json()
     for group in GROUPS:
         known |= {f"{group}/{scheme}": v for scheme, v in getattr(frame, group).items()}
     buffer = io.BytesIO()
@@ -63,6 +66,8 @@ def from_bytes(content: bytes) -> Frame:
             values[group][scheme] = value
         else:
             values[name] = value.item() if value.ndim == 0 else value
+    if "boundary" in values:
+        values["boundary"] = Boundary.from_json(values["boundary"])
     return Frame(**values)
 
 
