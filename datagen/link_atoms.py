@@ -134,9 +134,10 @@ def cap_frame(
                 sites.append(ChargeSite(row, number, row_kept[m2], fraction))
                 added_places.append(places[m1] + fraction * (places[m2] - places[m1]))
                 added_charges.append(charge * share)
+    q1_positions = frame.qm_positions[[link.qm_atom for link in links]]
     caps = [
-        cap_position(frame.qm_positions[link.qm_atom], np.array(link.m1_position), rule, link.length)
-        for link in links
+        cap_position(q1_position, np.array(link.m1_position), rule, link.length)
+        for q1_position, link in zip(q1_positions, links, strict=True)
     ]
     return replace(
         frame,

@@ -121,7 +121,8 @@ def read_slice(text: str) -> slice:
         numbers = []
     if len(numbers) == 1 and numbers[0] is not None and numbers[0] >= 0:
         return slice(numbers[0], numbers[0] + 1)
-    if len(numbers) not in (2, 3) or (len(numbers) == 3 and (numbers[2] or 1) < 1):
+    steps = [step for step in numbers[2:] if step is not None]
+    if len(numbers) not in (2, 3) or any(step < 1 for step in steps):
         raise TrajectoryError(f"frames {text!r} is no START:STOP:STEP, such as 100:200:10 or ::5")
     return slice(*numbers)
 

@@ -49,8 +49,9 @@ def _real_forces(frame: Frame) -> np.ndarray:
     return forces
 
 
-@pytest.mark.parametrize("rule", ["scaled", "fixed"])
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(
+    ("scheme", "rule"), [*((scheme, "scaled") for scheme in SCHEMES), ("rcd", "fixed")]
+)
 def test_projected_forces_are_derivatives_by_the_real_positions(scheme, rule, bent):
     def labelled(positions: np.ndarray) -> Frame:
         frame = cut(TWO_METHYLS, positions, charge_scheme=scheme, cap_rule=rule)
@@ -126,9 +127,7 @@ def test_original_charges_are_those_of_the_force_field():
 
 
 def test_a_frame_without_cut_bonds_has_its_forces_unchanged():
-    frame = replace(
-        cut(tuple(range(22))), qm_forces=np.ones((22, 3)), mm_forces=np.zeros((0, 3))
-    )
+    frame = replace(cut(tuple(range(22))), qm_forces=np.ones((22, 3)), mm_forces=np.zeros((0, 3)))
     real = project_forces(frame)
     np.testing.assert_array_equal(real.qm, frame.qm_forces)
     assert real.m1.shape == real.mm.shape == (0, 3)
