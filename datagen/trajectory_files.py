@@ -157,9 +157,9 @@ def _universe(topology: Topology, positions: FloatArray) -> Any:
 
 
 def _read_trajectory(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
-    with quiet():
+    with quiet():  # MDAnalysis puts filters of its own in front, which end with this block
         import MDAnalysis
-
+    with quiet():
         try:
             universe = MDAnalysis.Universe.empty(n_sites)
             universe.load_new(str(path))

@@ -44,9 +44,7 @@ class Frame:
     source: str = ""
     frame_id: str = ""
 
-    mm_charges_original: FloatArray | None = (
-        None  # (n_mm,) before alterations
-    )
+    mm_charges_original: FloatArray | None = None  # (n_mm,) before alterations
     boundary: Boundary | None = None  # where covalent bonds were cut
 
     @property

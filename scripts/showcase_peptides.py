@@ -79,8 +79,8 @@ def build(showcase: Showcase, folder: Path) -> None:
 
 def simulate(
     folder: Path, trajectory: Path, equilibration: float, frames: int, every: float
-) -> int:
-    """Molecular dynamics at constant pressure, then volume; returns the number of sites."""
+) -> None:
+    """Molecular dynamics at constant pressure, then volume; all times in ps."""
     import openmm
     import parmed.openmm
     from openmm import app, unit
