@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datagen.boundary_charges import CHARGE_SCHEMES
+from datagen.frame_cutter import frame_hash
 from datagen.link_atoms import LONGEST_BOND, cap_frame, check_scheme
 from datagen.partition import cut_cluster, make_whole
-from datagen.qm_region import QMRegion, total_charge
-from datagen.sampling import RECOMMENDED_RADIUS, frame_hash
+from datagen.qm_region import SelectedRegion, total_charge
+from datagen.sampling import RECOMMENDED_RADIUS
 from datagen.switching import residue_scales
 from datagen.topology import Topology
 from datagen.trajectory_files import Snapshot
@@ -64,7 +65,7 @@ class CutSettings:
         _check_name("charge_scheme", self.charge_scheme, tuple(CHARGE_SCHEMES))
 
 
-class FrameCutter:
+class SnapshotCutter:
     """Cuts frames out of snapshots; what all snapshots share is checked once.
 
     Parameters
@@ -82,7 +83,7 @@ class FrameCutter:
         When total charge, spin multiplicity or cut bonds make no sense; one sentence.
     """
 
-    def __init__(self, topology: Topology, region: QMRegion, settings: CutSettings) -> None:
+    def __init__(self, topology: Topology, region: SelectedRegion, settings: CutSettings) -> None:
         self.topology, self.region, self.settings = topology, region, settings
         self.total_charge = (
             total_charge(region) if settings.total_charge is None else settings.total_charge

@@ -10,7 +10,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from datagen.boundary_charges import ChargeScheme
-from datagen.qm_region import CutBond, QMRegion
+from datagen.qm_region import CutBond, SelectedRegion
 from datagen.topology import Topology
 from eqmm_ase.boundary import Boundary, CapRule, ChargeSite, LinkAtom, cap_position
 from eqmm_ase.frame import Frame
@@ -69,7 +69,7 @@ def cap_length(rule: CapRule, q1_number: int, m1_number: int) -> float:
 def cap_frame(
     frame: Frame,
     topology: Topology,
-    region: QMRegion,
+    region: SelectedRegion,
     mm_sites: IntArray,
     rule: CapRule,
     scheme: ChargeScheme,

@@ -34,7 +34,7 @@ class CutBond:
 
 
 @dataclass(frozen=True, eq=False)
-class QMRegion:
+class SelectedRegion:
     """Atoms that the QM program treats, and how they hang on the rest."""
 
     atoms: IntArray  # (n_qm,) rows of the topology, ascending, no virtual sites
@@ -44,7 +44,7 @@ class QMRegion:
     """Sum of the charges that the QM region replaces, virtual sites included, e."""
 
 
-def find_region(topology: Topology, selected: IntArray) -> QMRegion:
+def find_region(topology: Topology, selected: IntArray) -> SelectedRegion:
     """The QM region of selected sites.
 
     A virtual site belongs to its parent atom, selected or not. What is left of a residue that
@@ -67,7 +67,7 @@ def find_region(topology: Topology, selected: IntArray) -> QMRegion:
     inside = np.zeros(topology.n_sites, dtype=bool)
     inside[atoms] = True
     inside[virtual] = inside[topology.parents[virtual]]
-    return QMRegion(
+    return SelectedRegion(
         atoms=atoms,
         groups=np.where(inside, _QM_GROUP, topology.residues),
         bonds=_cut_bonds(topology, inside),
@@ -75,7 +75,7 @@ def find_region(topology: Topology, selected: IntArray) -> QMRegion:
     )
 
 
-def total_charge(region: QMRegion) -> int:
+def total_charge(region: SelectedRegion) -> int:
     """The integer that the force field's charges of the QM region stand for.
 
     Raises

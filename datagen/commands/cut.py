@@ -12,9 +12,10 @@ import click
 import numpy as np
 
 from datagen.boundary_charges import CHARGE_SCHEMES
-from datagen.cutting import CutError, CutSettings, FrameCutter
+from datagen.commands.sample import check_output
+from datagen.cutting import CutSettings, SnapshotCutter
 from datagen.frame_statistics import FrameStatistics, frame_statistics
-from datagen.qm_region import QMRegion, find_region
+from datagen.qm_region import SelectedRegion, find_region
 from datagen.sampling import RECOMMENDED_RADIUS
 from datagen.topology import Topology, read_topology
 from datagen.trajectory_files import read_slice, read_snapshots, select_atoms
@@ -101,7 +102,7 @@ def cut(
     the QM region and the charges of all whole residues around it, without labels; `eqmm-datagen
     label` computes those. Bonds between the QM region and the rest are capped with hydrogen.
     """
-    _check_output(output, overwrite)
+    check_output(output, overwrite)
     settings = CutSettings(
         medium=medium,
         radius=radius,
@@ -116,7 +117,7 @@ def cut(
     sites = read_topology(topology, system)
     first = next(read_snapshots(trajectories[0], sites.n_sites))
     region = find_region(sites, select_atoms(sites, selection, first.positions))
-    cutter = FrameCutter(sites, region, settings)
+    cutter = SnapshotCutter(sites, region, settings)
     for line in _about(sites, region, cutter):
         click.echo(line, err=True)
     if radius < RECOMMENDED_RADIUS:
@@ -136,15 +137,7 @@ def cut(
     click.echo(f"{output}: {statistics.sentence()}")
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
-    """Say at once what would go wrong at the end."""
-    if not output.parent.is_dir():
-        raise CutError(f"the folder {output.parent} does not exist")
-    if output.exists() and not overwrite:
-        raise CutError(f"{output} exists already; --overwrite replaces it")
-
-
-def _about(topology: Topology, region: QMRegion, cutter: FrameCutter) -> list[str]:
+def _about(topology: Topology, region: SelectedRegion, cutter: SnapshotCutter) -> list[str]:
     """What the user should look at before the labels are computed."""
     given = cutter.settings.total_charge is not None
     lines = [
@@ -175,7 +168,7 @@ def _description(
     topology: Path,
     selection: str,
     frames: str,
-    cutter: FrameCutter,
+    cutter: SnapshotCutter,
     statistics: FrameStatistics,
 ) -> dict[str, Any]:
     """Everything that the frames depend on besides the trajectories, as plain JSON values."""

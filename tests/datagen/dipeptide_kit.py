@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from datagen.boundary_charges import CHARGE_SCHEMES
-from datagen.cutting import CutSettings, FrameCutter
+from datagen.cutting import CutSettings, SnapshotCutter
 from datagen.qm_region import find_region
 from datagen.topology import Topology
 from datagen.trajectory_files import Snapshot
@@ -65,5 +65,7 @@ def cut(
 ) -> Frame:
     """The dipeptide in vacuo as a frame."""
     values = {"medium": "peptide", "radius": 30.0, "isolated": True, **settings}
-    cutter = FrameCutter(topology, find_region(topology, np.array(qm_atoms)), CutSettings(**values))
+    cutter = SnapshotCutter(
+        topology, find_region(topology, np.array(qm_atoms)), CutSettings(**values)
+    )
     return cutter(Snapshot(0, positions, None), "test")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, POSITIONS, cut
 
-from datagen.cutting import CutError, CutSettings, FrameCutter
+from datagen.cutting import CutError, CutSettings, SnapshotCutter
 from datagen.frame_statistics import frame_statistics
 from datagen.partition import PartitionError
 from datagen.qm_region import RegionError, find_region
@@ -55,7 +55,9 @@ SOLVATED, PLACES = solvated()
 
 def cut_box(qm_atoms: tuple[int, ...], positions: np.ndarray = PLACES, **settings: object) -> Frame:
     values = {"medium": "water", "radius": RADIUS, **settings}
-    cutter = FrameCutter(SOLVATED, find_region(SOLVATED, np.array(qm_atoms)), CutSettings(**values))
+    cutter = SnapshotCutter(
+        SOLVATED, find_region(SOLVATED, np.array(qm_atoms)), CutSettings(**values)
+    )
     return cutter(Snapshot(0, positions, CELL), "run")
 
 
@@ -103,7 +105,7 @@ def test_a_qm_water_takes_its_virtual_site_along():
 
 
 def test_a_box_is_needed_and_must_be_large_enough():
-    cutter = FrameCutter(
+    cutter = SnapshotCutter(
         SOLVATED, find_region(SOLVATED, np.arange(22)), CutSettings("water", radius=RADIUS)
     )
     with pytest.raises(CutError, match="frame 4 has no periodic box"):

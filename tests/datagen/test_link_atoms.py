@@ -19,6 +19,7 @@ from dipeptide_kit import (
 )
 
 from datagen.boundary_charges import CHARGE_SCHEMES
+from datagen.campaign import label_frames
 from datagen.frame_storage import from_bytes, to_bytes
 from datagen.link_atoms import BoundaryError
 from datagen.method import Method
@@ -147,6 +148,16 @@ def test_the_boundary_survives_files_and_campaigns(tmp_path, bent):
                 assert found.mm_charges_original is None or found.n_mm == 0
             else:
                 np.testing.assert_array_equal(found.mm_charges_original, sent.mm_charges_original)
+
+
+def test_labels_of_a_campaign_can_be_projected(tmp_path):
+    frames = [cut(BETA_METHYL), cut(ACETYL_METHYL, cap_rule="fixed")]
+    summary = label_frames(frames, CHEAP, tmp_path / "campaign", output=tmp_path / "labels.h5")
+    assert summary.done == 2
+    for sent, labelled in zip(frames, read_frames(tmp_path / "labels.h5"), strict=True):
+        assert labelled.boundary == sent.boundary
+        real = project_forces(labelled)
+        assert np.abs(real.qm.sum(0) + real.mm.sum(0) + real.m1.sum(0)).max() < 1e-6
 
 
 def test_an_atom_at_the_boundary_outside_the_radius_is_a_sentence():
