@@ -13,6 +13,7 @@ _COMMANDS = {
     "path": "Make geometries along a reaction coordinate.",
     "solvate": "Put given geometries into solvent that relaxes around them.",
     "sample": "Put a molecule into solvent and cut frames out of molecular dynamics.",
+    "cut": "Cut frames out of the trajectories of your own simulation.",
     "label": "Compute the reference labels of frames with PySCF.",
     "run": "Compute what waits in a campaign folder, as its settings say.",
     "status": "Show how far a campaign is, what failed, and what its labels look like.",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from datagen.method import Method
+from eqmm_ase.boundary import Boundary
 from eqmm_ase.dataset_format import GROUPS
 from eqmm_ase.frame import Frame
 
@@ -42,6 +43,8 @@ def to_bytes(frame: Frame) -> bytes:
         for f in fields(frame)
         if f.name not in GROUPS and getattr(frame, f.name) is not None
     }
+    if frame.boundary is not None:
+        known["boundary"] = frame.boundary.to_json()
     for group in GROUPS:
         known |= {f"{group}/{scheme}": v for scheme, v in getattr(frame, group).items()}
     buffer = io.BytesIO()
@@ -60,6 +63,8 @@ def from_bytes(content: bytes) -> Frame:
             values[group][scheme] = _plain(value)
         else:
             values[name] = _plain(value)
+    if "boundary" in values:
+        values["boundary"] = Boundary.from_json(values["boundary"])
     return Frame(**values)
 
 

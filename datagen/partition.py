@@ -7,6 +7,7 @@ its true neighbours wherever the engine happened to wrap them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,9 @@ def cut_cluster(
     charges: FloatArray,
     residues: IntArray,
     qm_atoms: IntArray,
-    cell: FloatArray,
+    cell: FloatArray | None,
     radius: float,
+    keep: Sequence[int] = (),
 ) -> Cluster:
     """Take every residue that has an atom within ``radius`` of any QM atom.
 
@@ -61,9 +63,11 @@ def cut_cluster(
     qm_atoms : (n_qm,)
         Rows of the QM atoms, in the order in which they are returned.
     cell : (3, 3)
-        Lattice vectors as rows, Å; any shape.
+        Lattice vectors as rows, Å; any shape. None for a system that does not repeat.
     radius
         Å.
+    keep
+        Sites of the residues taken that are returned even without charge.
 
     Raises
     ------
@@ -71,8 +75,8 @@ def cut_cluster(
         When a second image of a residue could come within the radius, i.e. when the shortest
         lattice vector is not longer than 2 (radius + extents); or on NaN.
     """
-    positions, cell = np.asarray(positions, float), np.asarray(cell, float)
-    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+    positions = np.asarray(positions, float)
+    if not (np.isfinite(positions).all() and (cell is None or np.isfinite(cell).all())):
         raise PartitionError("the snapshot has NaN or infinite positions or lattice vectors")
     if not radius > 0.0:
         raise PartitionError(f"the radius is {radius} Å; expected more than 0")
@@ -84,20 +88,23 @@ def cut_cluster(
     mm_sites = np.flatnonzero(~np.isin(residues, residues[qm_atoms]))
     _, owner = np.unique(residues[mm_sites], return_inverse=True)
     mm_positions, extent = _nearest_residues(positions[mm_sites] - centre, owner, cell)
-    _check_cell(cell, radius, qm_positions, extent)
+    if cell is not None:
+        _check_cell(cell, radius, qm_positions, extent)
 
     distances, _ = cKDTree(qm_positions).query(mm_positions)
     near = np.isin(owner, owner[distances <= radius])
-    keep = near & (charges[mm_sites] != 0.0)
-    return Cluster(qm_positions, mm_positions[keep], charges[mm_sites][keep], mm_sites[keep])
+    taken = near & ((charges[mm_sites] != 0.0) | np.isin(mm_sites, keep))
+    return Cluster(qm_positions, mm_positions[taken], charges[mm_sites][taken], mm_sites[taken])
 
 
-def minimum_image(vectors: FloatArray, cell: FloatArray) -> FloatArray:
+def minimum_image(vectors: FloatArray, cell: FloatArray | None) -> FloatArray:
     """Shortest of the periodic images of each vector, (n, 3) in the unit of the cell."""
+    if cell is None:
+        return np.asarray(vectors)
     return np.asarray(find_mic(vectors, cell, pbc=True)[0]).reshape(-1, 3)
 
 
-def make_whole(positions: FloatArray, cell: FloatArray) -> FloatArray:
+def make_whole(positions: FloatArray, cell: FloatArray | None) -> FloatArray:
     """Bring the atoms of one molecule together, each next to its nearest atom already placed.
 
     Needs no bonds, and works for molecules longer than half the cell. The first atom stays.
@@ -107,7 +114,7 @@ def make_whole(positions: FloatArray, cell: FloatArray) -> FloatArray:
     positions : (n, 3)
         Å, wrapped in any way.
     cell : (3, 3)
-        Lattice vectors as rows, Å.
+        Lattice vectors as rows, Å; None leaves everything where it is.
     """
     whole = np.array(positions, float)
     waiting = np.arange(len(whole)) > 0
@@ -138,7 +145,7 @@ def required_repeat(radius: float, qm_extent: float, residue_extent: float) -> f
 
 
 def _nearest_residues(
-    positions: FloatArray, owner: IntArray, cell: FloatArray
+    positions: FloatArray, owner: IntArray, cell: FloatArray | None
 ) -> tuple[FloatArray, float]:
     """Whole residues, each in the image whose centroid is nearest to the origin; their extent."""
     if len(positions) == 0:

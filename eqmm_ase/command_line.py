@@ -18,6 +18,7 @@ _BAD_INPUT = 2
 _INTERRUPTED = 130
 
 _EXTRAS = {"openmm": "sampling", "rdkit": "sampling", "pyscf": "datagen", "parsl": "parsl"}
+_EXTRAS |= {"MDAnalysis": "topologies", "parmed": "topologies", "tblite": "sampling"}
 """Modules that come with an extra of the package."""
 
 

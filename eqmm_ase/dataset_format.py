@@ -42,6 +42,8 @@ class Field:
     kind: Kind = "real"
     required: bool = False
     label: bool = False
+    optional: bool = False
+    """Left out of a file in which no frame has it; texts only, as labels always are."""
 
 
 FIELDS: Mapping[str, Field] = {
@@ -62,6 +64,9 @@ FIELDS: Mapping[str, Field] = {
     "medium": Field("frame", kind="text"),
     "source": Field("frame", kind="text"),
     "frame_id": Field("frame", kind="text"),
+    # Only where charges were altered at the cut or covalent bonds were cut; see eqmm_ase.boundary.
+    "mm_charges_original": Field("mm", label=True),
+    "boundary": Field("frame", kind="text", optional=True),
 }
 GROUPS: Mapping[str, Field] = {
     "charges": Field("qm", label=True),

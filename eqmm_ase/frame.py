@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from eqmm_ase.boundary import Boundary
+
 FloatArray = NDArray[np.floating]
 
 
@@ -42,6 +44,9 @@ class Frame:
     medium: str = ""
     source: str = ""
     frame_id: str = ""
+
+    mm_charges_original: FloatArray | None = None  # (n_mm,) before alterations
+    boundary: Boundary | None = None  # where covalent bonds were cut
 
     @property
     def n_qm(self) -> int:

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.boundary import Boundary
 from eqmm_ase.dataset_format import (
     FIELDS,
     FORMAT,
@@ -188,7 +189,21 @@ class ReferenceData(Sequence[Frame]):
                 values[group][scheme] = value
         for name in ("total_charge", "spin_multiplicity"):
             values[name] = int(values[name])
+        values["boundary"] = self._boundary(values, f)
         return Frame(**values)
+
+    def _boundary(self, values: Mapping[str, Any], f: int) -> Boundary | None:
+        text = values.get("boundary")
+        if not text:
+            return None
+        try:
+            boundary = Boundary.from_json(text)
+            boundary.check(len(values["atomic_numbers"]), len(values["mm_charges"]))
+        except ValueError as error:
+            raise DatasetError(
+                f"{self.path}: dataset 'boundary' of frame {f} cannot be used: {error}"
+            ) from error
+        return boundary
 
     def _checked(self, value: Any, key: str, f: int) -> Any:
         """NaN means a missing label; a partly known label or a NaN position is an error."""
@@ -278,6 +293,10 @@ def _write_arrays(file: h5py.File, frames: Sequence[Frame]) -> None:
         file[name] = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
     for name, field in FIELDS.items():
         values = [getattr(frame, name) for frame in frames]
+        if name == "boundary":
+            values = [value.to_json() if value else "" for value in values]
+        if field.optional and not any(values):
+            continue
         if field.kind == "text":
             file.create_dataset(name, data=values, dtype=h5py.string_dtype(), shape=(len(frames),))
         elif field.kind == "integer":
@@ -315,6 +334,11 @@ def _write_real(file: h5py.File, name: str, values: Sequence[Any], frames: Seque
 
 def _check_frame(frame: Frame, number: int, path: str) -> None:
     rows = {"qm": frame.n_qm, "mm": frame.n_mm}
+    if frame.boundary:
+        try:
+            frame.boundary.check(frame.n_qm, frame.n_mm)
+        except ValueError as error:
+            raise DatasetError(f"{path}: 'boundary' of frame {number} is wrong: {error}") from error
     arrays = {name: getattr(frame, name) for name in FIELDS}
     for group in GROUPS:
         arrays |= {f"{group}/{scheme}": v for scheme, v in getattr(frame, group).items()}

@@ -18,6 +18,7 @@ from eqmm_ase.reference_data import ReferenceData
 from eqmm_ase.validation import composition
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_NO_LABELS = ("cell", "mm_charges_original")  # may be unknown, but nothing was computed
 
 
 def metrics_table(metrics: Mapping[str, Metrics], title: str = "") -> Table:
@@ -120,7 +121,7 @@ def _facts(title: str, rows: Mapping[str, str]) -> Table:
 
 def _coverage(frames: Sequence[Frame], schemes: Iterable[str]) -> dict[str, str]:
     """How many frames know each label."""
-    labels = [name for name, field in FIELDS.items() if field.label and name != "cell"]
+    labels = [name for name, field in FIELDS.items() if field.label and name not in _NO_LABELS]
     counts = {n: sum(getattr(frame, n) is not None for frame in frames) for n in labels}
     counts |= {f"charges/{s}": sum(s in frame.charges for frame in frames) for s in schemes}
     total = len(frames)

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from eqmm_ase.boundary import Boundary, ChargeSite, LinkAtom
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import DatasetError, ReferenceData, read_frames, write_frames
 
@@ -294,3 +295,65 @@ def test_a_full_disk_leaves_the_previous_file_and_no_litter(tmp_path):
 def test_writing_into_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere does not exist"):
         write_frames(tmp_path / "nowhere" / "data.h5", [labelled()], METHOD)
+
+
+BOUNDARY = Boundary(
+    "rcd",
+    (LinkAtom(2, 0, "fixed", 1.09, (0.1, -1.0 / 3.0, 2e-17), 0.0337),),
+    (ChargeSite(4, 0, 1, 0.5),),
+)
+
+
+def with_boundary() -> Frame:
+    return replace(labelled(), mm_charges_original=np.arange(5.0), boundary=BOUNDARY)
+
+
+def test_cut_bonds_survive_a_round_trip_exactly_beside_frames_without(tmp_path):
+    path = tmp_path / "data.h5"
+    frames = [bare(), with_boundary(), labelled(0)]
+    write_frames(path, frames, METHOD)
+    for sent, loaded, lazy in zip(frames, read_frames(path), ReferenceData.open(path), strict=True):
+        for found in (loaded, lazy):
+            assert found.boundary == sent.boundary
+            if sent.n_mm:
+                assert_same(replace(sent, boundary=None), replace(found, boundary=None))
+
+
+def test_files_without_cut_bonds_are_as_they_always_were(written):
+    with h5py.File(written) as file:
+        assert "boundary" not in file
+        assert "mm_charges_original" not in file
+    assert all(
+        frame.boundary is frame.mm_charges_original is None for frame in read_frames(written)
+    )
+    assert read_frames(METHANOL)[0].boundary is None
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{}", "it is no description of link atoms ('charge_scheme')"),
+        ("cut here", "it is no description of link atoms (Expecting value"),
+        ('{"charge_scheme": "rcd", "links": [{"cap": 1}], "sites": []}', "m1_position"),
+        (BOUNDARY.to_json().replace("fixed", "guessed"), "rule 'guessed'"),
+        (BOUNDARY.to_json().replace('"cap": 2', '"cap": 3'), "it names QM atom 3 of 3"),
+        (BOUNDARY.to_json().replace('"site": 4', '"site": 5'), "it names MM charge 5 of 5"),
+        (BOUNDARY.to_json().replace('"link": 0', '"link": 1'), "it names link atom 1 of 1"),
+        (BOUNDARY.to_json().replace('"m2": 1', '"m2": "N"'), "it names MM charge 'N' of 5"),
+    ],
+)
+def test_a_wrong_description_of_cut_bonds_is_refused_by_name(text, complaint, tmp_path):
+    path = tmp_path / "data.h5"
+    write_frames(path, [with_boundary()], METHOD)
+    with h5py.File(path, "r+") as file:
+        file["boundary"][0] = text
+    with pytest.raises(
+        DatasetError, match="dataset 'boundary' of frame 0 cannot be used"
+    ) as caught:
+        read_frames(path)
+    assert complaint in str(caught.value)
+
+
+def test_cut_bonds_of_another_frame_are_not_written(tmp_path):
+    with pytest.raises(DatasetError, match="'boundary' of frame 0 is wrong: it names MM charge 4"):
+        write_frames(tmp_path / "data.h5", [replace(labelled(3), boundary=BOUNDARY)], METHOD)

@@ -1,0 +1,189 @@
+"""``eqmm-datagen cut``: from a user's own simulation to frames."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import numpy as np
+
+from datagen.boundary_charges import CHARGE_SCHEMES
+from datagen.commands.sample import check_output
+from datagen.cutting import CutSettings, SnapshotCutter
+from datagen.frame_statistics import FrameStatistics, frame_statistics
+from datagen.qm_region import SelectedRegion, find_region
+from datagen.sampling import RECOMMENDED_RADIUS
+from datagen.topology import Topology, read_topology
+from datagen.trajectory_files import read_slice, read_snapshots, select_atoms
+from eqmm_ase.boundary import CapRule
+from eqmm_ase.frame import Frame
+from eqmm_ase.reference_data import write_frames
+
+_DEFAULT = CutSettings(medium="")
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("topology", type=click.Path(path_type=Path))
+@click.argument("trajectories", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Dataset file to write.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@click.option(
+    "--qm",
+    "selection",
+    required=True,
+    help="QM region in MDAnalysis' selection language, such as "
+    "'resname SER and name CB HB2 HB3 OG HG'.",
+)
+@click.option("--medium", required=True, help="Name of the surroundings: water, protein …")
+@click.option("--system", type=click.Path(path_type=Path), help="OpenMM System, beside a PDB.")
+@click.option("--frames", default="::", help="START:STOP:STEP in each trajectory, or one number.")
+@click.option(
+    "--radius",
+    default=_DEFAULT.radius,
+    help="Whole residues with an atom this near to a QM atom are kept, Å.",
+)
+@click.option(
+    "--switch-from",
+    type=float,
+    help="Fade the charges of residues out from here to the radius, Å.  [default: no fading]",
+)
+@click.option(
+    "--cap",
+    "cap_rule",
+    type=click.Choice(get_args(CapRule)),
+    default=_DEFAULT.cap_rule,
+    help="Hydrogen on a cut bond: at a fraction of its length, or at a fixed distance.",
+)
+@click.option(
+    "--boundary-charges",
+    "charge_scheme",
+    type=click.Choice(list(CHARGE_SCHEMES)),
+    default=_DEFAULT.charge_scheme,
+    help="What becomes of the charge of the classical atom of a cut bond.",
+)
+@click.option(
+    "--charge",
+    type=int,
+    help="Total charge of the QM region, e.  [default: from its force-field charges]",
+)
+@click.option("--multiplicity", default=_DEFAULT.spin_multiplicity, help="Spin multiplicity 2S+1.")
+@click.option("--isolated", is_flag=True, help="The system does not repeat; ignore any box.")
+def cut(
+    topology: Path,
+    trajectories: tuple[Path, ...],
+    output: Path,
+    overwrite: bool,
+    selection: str,
+    medium: str,
+    system: Path | None,
+    frames: str,
+    radius: float,
+    switch_from: float | None,
+    cap_rule: CapRule,
+    charge_scheme: str,
+    charge: int | None,
+    multiplicity: int,
+    isolated: bool,
+) -> None:
+    r"""Cut frames out of TRAJECTORIES of a simulation with this TOPOLOGY.
+
+    TOPOLOGY is an AMBER prmtop, a GROMACS top, a CHARMM psf, or a PDB with --system. TRAJECTORIES
+    are what MDAnalysis reads (nc, xtc, trr, dcd, gro, pdb …) and AMBER restart files. A frame is
+    the QM region and the charges of all whole residues around it, without labels; `eqmm-datagen
+    label` computes those. Bonds between the QM region and the rest are capped with hydrogen.
+    """
+    check_output(output, overwrite)
+    settings = CutSettings(
+        medium=medium,
+        radius=radius,
+        switch_from=switch_from,
+        cap_rule=cap_rule,
+        charge_scheme=charge_scheme,
+        total_charge=charge,
+        spin_multiplicity=multiplicity,
+        isolated=isolated,
+    )
+    which = read_slice(frames)
+    sites = read_topology(topology, system)
+    first = next(read_snapshots(trajectories[0], sites.n_sites))
+    region = find_region(sites, select_atoms(sites, selection, first.positions))
+    cutter = SnapshotCutter(sites, region, settings)
+    for line in _about(sites, region, cutter):
+        click.echo(line, err=True)
+    if radius < RECOMMENDED_RADIUS:
+        click.echo(
+            f"note: clusters of {radius:g} Å miss some of the surroundings; "
+            f"{RECOMMENDED_RADIUS:g} Å or more are recommended",
+            err=True,
+        )
+    result: list[Frame] = []
+    for path, source in zip(trajectories, _sources(trajectories), strict=True):
+        for snapshot in read_snapshots(path, sites.n_sites, which):
+            result.append(cutter(snapshot, source))
+    statistics = frame_statistics(result)
+    write_frames(
+        output, result, {"cut": _description(topology, selection, frames, cutter, statistics)}
+    )
+    click.echo(f"{output}: {statistics.sentence()}")
+
+
+def _about(topology: Topology, region: SelectedRegion, cutter: SnapshotCutter) -> list[str]:
+    """What the user should look at before the labels are computed."""
+    given = cutter.settings.total_charge is not None
+    lines = [
+        f"QM region: {len(region.atoms)} atoms, total charge {cutter.total_charge:+d}"
+        f"{' as given' if given else ''}, where the force field has "
+        f"{region.force_field_charge:+.4f} e"
+    ]
+    for bond in region.bonds:
+        ends = f"{topology.label(bond.q1)}–{topology.label(bond.m1)}"
+        lines.append(
+            f"cut bond: {ends}; hydrogen cap ({cutter.settings.cap_rule}), the "
+            f"{topology.charges[bond.m1]:+.4f} e of {topology.label(bond.m1)} treated by "
+            f"{cutter.settings.charge_scheme!r}"
+        )
+        numbers = topology.atomic_numbers[[bond.q1, bond.m1]].tolist()
+        if numbers != [6, 6]:
+            lines.append(f"note: {ends} is no C–C bond; caps are best on unpolar single bonds")
+    return lines
+
+
+def _sources(trajectories: Sequence[Path]) -> list[str]:
+    """Names of trajectories: the files' own, or whole paths where those are the same."""
+    stems = [path.stem for path in trajectories]
+    return stems if len(set(stems)) == len(stems) else [str(path) for path in trajectories]
+
+
+def _description(
+    topology: Path,
+    selection: str,
+    frames: str,
+    cutter: SnapshotCutter,
+    statistics: FrameStatistics,
+) -> dict[str, Any]:
+    """Everything that the frames depend on besides the trajectories, as plain JSON values."""
+    settings = cutter.settings
+    return {
+        "topology": topology.name,
+        "topology_sha256": hashlib.sha256(topology.read_bytes()).hexdigest(),
+        "selection": selection,
+        "qm_atoms": np.asarray(cutter.region.atoms).tolist(),
+        "frames": frames,
+        "radius": settings.radius,
+        "switch_from": settings.switch_from,
+        "cut_bonds": len(cutter.region.bonds),
+        "force_field_charge_of_qm_region": cutter.region.force_field_charge,
+        "net_mm_charge": statistics.net_mm_charge,
+        "closest_contact": statistics.closest_contact,
+        "versions": {name: version(name) for name in ("MDAnalysis", "ParmEd")},
+    }

@@ -1,0 +1,78 @@
+"""Forces on caps and on moved charges, handed to the real atoms by the chain rule.
+
+Caps and charge sites are functions of real positions, x(R); the force on a real atom R gains
+(∂x/∂R)ᵀ F_x. A scaled cap and a charge site are linear in R. For a cap at a fixed distance d on a
+bond of length r along the unit vector u, ∂x/∂R_M1 = (d/r)(1 − u uᵀ) and ∂x/∂R_Q1 = 1 − ∂x/∂R_M1.
+The parts add up to F_x and keep its torque, so that net force and torque vanish as they did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eqmm_ase.boundary import LinkAtom
+from eqmm_ase.frame import FloatArray, Frame
+
+
+@dataclass(frozen=True, eq=False)
+class RealForces:
+    """Forces on atoms that exist, eV/Å, and which rows of the frame those are."""
+
+    qm: FloatArray  # (n_qm − n_caps, 3)
+    mm: FloatArray  # (n_mm − n_charge_sites, 3)
+    m1: FloatArray  # (n_caps, 3), one row for each cut bond
+    qm_rows: np.ndarray  # (n_qm − n_caps,) rows of the QM atoms that are no caps
+    mm_rows: np.ndarray  # (n_mm − n_charge_sites,) rows of the MM charges that are atoms
+
+
+def project_forces(frame: Frame) -> RealForces:
+    """Forces on the real atoms of a frame with link atoms.
+
+    Virtual sites of a solvent model (the fourth site of OPC or TIP4P) are rows like any other: the
+    MD program that owns the model spreads their forces.
+
+    Parameters
+    ----------
+    frame
+        With ``qm_forces`` and ``mm_forces``; without a boundary they are returned as they are.
+
+    Returns
+    -------
+    RealForces
+
+    Raises
+    ------
+    ValueError
+        When the frame has no forces, or M1 lies on Q1.
+    """
+    if frame.qm_forces is None or frame.mm_forces is None:
+        raise ValueError("the frame has no qm_forces and mm_forces; label it first")
+    qm, mm = np.array(frame.qm_forces, np.float64), np.array(frame.mm_forces, np.float64)
+    links = frame.boundary.links if frame.boundary else ()
+    sites = frame.boundary.sites if frame.boundary else ()
+    m1 = np.zeros((len(links), 3))
+    for site in sites:
+        m1[site.link] += (1.0 - site.fraction) * mm[site.site]
+        mm[site.m2] += site.fraction * mm[site.site]
+    for i, link in enumerate(links):
+        from_cap = _jacobian(frame.qm_positions[link.qm_atom], link) @ qm[link.cap]
+        m1[i] += from_cap
+        qm[link.qm_atom] += qm[link.cap] - from_cap
+    qm_rows = np.setdiff1d(np.arange(len(qm)), [link.cap for link in links])
+    mm_rows = np.setdiff1d(np.arange(len(mm)), [site.site for site in sites])
+    return RealForces(qm[qm_rows], mm[mm_rows], m1, qm_rows, mm_rows)
+
+
+def _jacobian(q1_position: FloatArray, link: LinkAtom) -> FloatArray:
+    """∂R_cap/∂R_M1, symmetric, (3, 3)."""
+    if link.rule == "scaled":
+        return link.length * np.eye(3)
+    bond = np.asarray(link.m1_position) - np.asarray(q1_position, np.float64)
+    distance = float(np.linalg.norm(bond))
+    if distance == 0.0:
+        raise ValueError(f"M1 lies on QM atom {link.qm_atom}; the cut bond has no direction")
+    unit = bond / distance
+    jacobian: FloatArray = link.length / distance * (np.eye(3) - np.outer(unit, unit))
+    return jacobian
