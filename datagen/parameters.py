@@ -37,16 +37,9 @@ def parameterise(solute: Solute) -> ForceField:
 
     Source: Wang et al., J. Comput. Chem. 25, 1157 (2004); Jakalian et al., ibid. 23, 1623 (2002).
     """
-    strange = sorted(set(solute.symbols) - _GAFF_ELEMENTS)
-    if strange:
-        raise ParameterError(
-            f"GAFF2 has no parameters for {', '.join(strange)} in {solute.name!r}; it covers "
-            f"{', '.join(sorted(_GAFF_ELEMENTS))}"
-        )
-    if (int(solute.atomic_numbers.sum()) - solute.total_charge) % 2:
-        raise ParameterError(
-            f"{solute.name!r} has an odd number of electrons; GAFF2 and AM1-BCC cover closed shells"
-        )
+    reason = why_not_covered(solute)
+    if reason:
+        raise ParameterError(reason)
     # The programs write a dozen files with fixed names into the working directory.
     with tempfile.TemporaryDirectory(prefix="eqmm-antechamber-") as name:
         folder = Path(name)
@@ -73,6 +66,21 @@ def parameterise(solute: Solute) -> ForceField:
         options = ["-i", "solute.mol2", "-f", "mol2", "-o", "solute.frcmod", "-s", "gaff2"]
         run_program("parmchk2", options, folder, makes="solute.frcmod")
         return ForceField(mol2, (folder / "solute.frcmod").read_text())
+
+
+def why_not_covered(solute: Solute) -> str | None:
+    """One sentence on why GAFF2 and AM1-BCC cannot describe the molecule; None where they can."""
+    strange = sorted(set(solute.symbols) - _GAFF_ELEMENTS)
+    if strange:
+        return (
+            f"GAFF2 has no parameters for {', '.join(strange)} in {solute.name!r}; it covers "
+            f"{', '.join(sorted(_GAFF_ELEMENTS))}"
+        )
+    if (int(solute.atomic_numbers.sum()) - solute.total_charge) % 2:
+        return f"{solute.name!r} has an odd number of electrons; AM1-BCC covers closed shells"
+    if len(solute.atomic_numbers) == 1:
+        return f"{solute.name!r} is a single atom; AM1-BCC covers molecules"
+    return None
 
 
 def _with_exact_charge(mol2: str, total_charge: int) -> str:

@@ -77,7 +77,7 @@ _SOLVENTS = {
             smiles="CO",
             density=0.77,
             molar_mass=32.042,
-            extent=1.5,
+            extent=1.65,
             # The box's own types; their torsion HO-OH-CT-H1 is in the parent force field only.
             leap_setup=(
                 "loadAmberParams parm10.dat",
@@ -95,7 +95,7 @@ _SOLVENTS = {
             leap_setup=("loadOff solvents.lib", "loadAmberParams frcmod.chcl3"),
             leap_box="CHCL3BOX",
         ),
-        Solvent("acetonitrile", "CC#N", density=0.76, molar_mass=41.053, extent=1.9),
+        Solvent("acetonitrile", "CC#N", density=0.76, molar_mass=41.053, extent=2.2),
         Solvent("dmso", "CS(C)=O", density=1.09, molar_mass=78.13, extent=2.4),
         Solvent("ethanol", "CCO", density=0.79, molar_mass=46.069, extent=2.2),
         Solvent("acetone", "CC(C)=O", density=0.79, molar_mass=58.08, extent=2.2),

@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from datagen.held_sampling import sample_held
+from datagen.parameters import why_not_covered
 from datagen.sampling import (
     RECOMMENDED_RADIUS,
     SamplingError,
@@ -110,7 +112,9 @@ def sample(
     MOLECULE is a SMILES string or a structure file (xyz, sdf, mol, pdb). It gets GAFF2 parameters
     and AM1-BCC charges, a box of solvent large enough for the radius, and several trajectories
     from one equilibrated start. A frame is the molecule and all whole solvent molecules around
-    it, without labels; `eqmm-datagen label` computes those.
+    it, without labels; `eqmm-datagen label` computes those. A molecule that GAFF2 does not cover
+    (a metal, a radical, a single ion) is held in its geometry while the solvent moves, and a note
+    says so.
 
     Finished trajectories are kept in OUTPUT.parts until the output is written: an interrupted
     run goes on when the same command is given again.
@@ -135,9 +139,12 @@ def sample(
             f"{RECOMMENDED_RADIUS:g} Å or more are recommended",
             err=True,
         )
+    reason = why_not_covered(solute)
+    if reason:
+        click.echo(f"note: {reason}: the molecule is held in its geometry", err=True)
     parts = output.with_name(output.name + ".parts")
     with ShownProgress(settings.duration) as progress:
-        result = sample_frames(
+        result = (sample_held if reason else sample_frames)(
             solute, settings, folder=parts, workers=workers, platform=platform, progress=progress
         )
     write_frames(output, result, {"sampling": describe(solute, settings)})

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from datagen.cli import cli
@@ -19,7 +20,7 @@ pytest.importorskip("rdkit")
 from datagen.commands import sample as sample_command
 from eqmm_ase.command_line import run
 from eqmm_ase.frame import Frame
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.reference_data import ReferenceData, read_frames
 
 QUICK = ["--frames", "2", "--trajectories", "1", "--interval", "0.05", "--radius", "5"]
 QUICK += ["--equilibration", "0.5", "--decorrelation", "0", "--platform", "CPU"]
@@ -69,16 +70,20 @@ def test_output_in_no_folder_is_refused_before_the_work(tmp_path, capsys):
     assert "nowhere does not exist" in _one_sentence(capsys)
 
 
-def test_a_molecule_without_parameters_is_a_failed_run(tmp_path, capsys):
-    assert (
-        run(
-            cli,
-            "eqmm-datagen",
-            ["sample", "C[Si](C)(C)C", "-o", str(tmp_path / "frames.h5"), "--radius", "12"],
-        )
-        == 1
-    )
+def test_a_molecule_without_parameters_is_held_and_the_user_is_told(tmp_path, capsys):
+    pytest.importorskip("tblite")
+    output = tmp_path / "frames.h5"
+    arguments = ["sample", "[SiH4]", "-o", str(output), "--radius", "4", "--frames", "2"]
+    arguments += ["--trajectories", "1", "--interval", "0.02", "--decorrelation", "0.02"]
+    assert run(cli, "eqmm-datagen", [*arguments, "--equilibration", "0.5", "--workers", "1"]) == 0
     assert "no parameters for Si" in capsys.readouterr().err
+    first, second = read_frames(output)
+    np.testing.assert_allclose(distances(first), distances(second), atol=1e-5)
+    assert first.n_mm > 0
+
+
+def distances(frame: Frame) -> np.ndarray:
+    return np.linalg.norm(frame.qm_positions[:, None] - frame.qm_positions, axis=-1)
 
 
 def test_unknown_command_and_option_are_usage_errors(capsys):

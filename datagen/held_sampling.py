@@ -1,0 +1,58 @@
+"""Sample a molecule that no force field describes: rigid, in solvent that moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ase import Atoms
+
+from datagen.sampling import SamplingProgress, SamplingSettings
+from datagen.solute import Solute
+from datagen.solvation import SolvationSettings, solvate_geometries
+from eqmm_ase.frame import Frame
+
+
+def sample_held(
+    solute: Solute,
+    settings: SamplingSettings,
+    *,
+    folder: Path | None = None,
+    workers: int | None = None,
+    platform: str | None = None,
+    progress: SamplingProgress | None = None,
+) -> list[Frame]:
+    """As `datagen.sampling.sample`, with the molecule held in the one geometry that it has.
+
+    Its charges are GFN2-xTB's, its Lennard-Jones spheres those of the elements. The solvent has
+    the first of the temperatures; each trajectory settles for the decorrelation.
+    """
+    held = SolvationSettings(
+        solvent=settings.solvent,
+        salt=settings.salt,
+        relaxation=settings.interval,
+        settling=settings.decorrelation,
+        equilibration=settings.equilibration,
+        temperature=settings.temperatures[0],
+        radius=settings.radius,
+        seed=settings.seed,
+    )
+    geometries = [
+        _geometry(solute, str(number))
+        for number, schedule in settings.schedules().items()
+        for _ in range(schedule.n_frames)
+    ]
+    return solvate_geometries(
+        geometries, held, folder=folder, workers=workers, platform=platform, progress=progress
+    )
+
+
+def _geometry(solute: Solute, trajectory: str) -> Atoms:
+    return Atoms(
+        solute.atomic_numbers,
+        solute.positions,
+        info={
+            "total_charge": solute.total_charge,
+            "spin_multiplicity": solute.spin_multiplicity,
+            "source": trajectory,
+        },
+    )
