@@ -92,7 +92,7 @@ def compare(folder: Path, method: Method, frame: int) -> dict[str, Any]:
         rows.append(row)
     return {
         "frame": frame,
-        "edge": float(np.min(np.diag(snapshot.cell))),
+        "edge": float(np.diag(np.asarray(snapshot.cell)).min()),
         "mm_charges_of_the_box": whole.n_mm,
         "seconds_periodic": seconds,
         "method": {**method.settings(), "density_fit": False},
