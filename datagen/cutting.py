@@ -37,7 +37,7 @@ class CutSettings:
     """Name of the surroundings."""
 
     radius: float = RECOMMENDED_RADIUS
-    """Å; residues with an atom this near to a QM atom are in the frame."""
+    """Å; residues with an atom this near to a QM atom are in the frame; infinity for all."""
 
     switch_from: float | None = None
     """Å; charges fade out from here to the radius. None leaves them as they are."""
@@ -56,10 +56,10 @@ class CutSettings:
     def __post_init__(self) -> None:
         if not self.radius >= _SMALLEST_RADIUS:
             raise CutError(f"radius is {self.radius:g}; expected at least {_SMALLEST_RADIUS:g} Å")
-        if self.switch_from is not None and not 0.0 < self.switch_from < self.radius:
+        if self.switch_from is not None and not 0.0 < self.switch_from < self.radius < np.inf:
             raise CutError(
-                f"switch_from is {self.switch_from:g}; expected more than 0 and less than the "
-                f"radius of {self.radius:g} Å"
+                f"switch_from is {self.switch_from:g}; expected more than 0 and less than a "
+                f"finite radius, here {self.radius:g} Å"
             )
         _check_name("cap_rule", self.cap_rule, get_args(CapRule))
         _check_name("charge_scheme", self.charge_scheme, tuple(CHARGE_SCHEMES))

@@ -65,7 +65,7 @@ def cut_cluster(
     cell : (3, 3)
         Lattice vectors as rows, Å; any shape. None for a system that does not repeat.
     radius
-        Å.
+        Å. Infinity takes the whole box, every residue once.
     keep
         Sites of the residues taken that are returned even without charge.
 
@@ -88,7 +88,7 @@ def cut_cluster(
     mm_sites = np.flatnonzero(~np.isin(residues, residues[qm_atoms]))
     _, owner = np.unique(residues[mm_sites], return_inverse=True)
     mm_positions, extent = _nearest_residues(positions[mm_sites] - centre, owner, cell)
-    if cell is not None:
+    if cell is not None and np.isfinite(radius):
         _check_cell(cell, radius, qm_positions, extent)
 
     distances, _ = cKDTree(qm_positions).query(mm_positions)

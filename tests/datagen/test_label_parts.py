@@ -115,6 +115,17 @@ def test_gradient_by_parts_equals_that_of_pyscf(functional, state):
     assert np.abs(difference).max() < 1e-9
 
 
+@pytest.mark.parametrize(("functional", "basis"), [("pbe", "def2-svp"), ("b3lyp", "6-31g*")])
+def test_fitting_functions_are_those_that_pyscf_would_choose(functional, basis):
+    frame, method = water_in_charges().in_vacuum(), Method(functional=functional, basis=basis)
+    molecule = build_molecule(frame, method)
+    for _ in range(2):  # the second time they come from memory
+        ours = scf.mean_field(molecule, frame, method).with_df.build().auxmol
+        theirs = dft.RKS(molecule, xc=functional).density_fit().with_df.build().auxmol
+        np.testing.assert_array_equal(ours._bas, theirs._bas)
+        np.testing.assert_array_equal(ours._env, theirs._env)
+
+
 def test_fitted_gradient_needs_no_second_kind_of_integrals():
     """Its translation rule: the parts of basis and fitting functions cancel in the sum."""
     molecule = build_molecule(water_in_charges(), Method(**SMALL))
