@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from datagen.frame_statistics import frame_statistics
 from datagen.held_sampling import sample_held
 from datagen.parameters import why_not_covered
 from datagen.sampling import (
@@ -149,10 +150,8 @@ def sample(
         )
     write_frames(output, result, {"sampling": describe(solute, settings)})
     shutil.rmtree(parts)
-    sizes = [frame.n_mm for frame in result]
     click.echo(
-        f"{output}: {len(result)} frames of {solute.name} in {settings.medium.name}, "
-        f"{min(sizes)} to {max(sizes)} charges"
+        f"{output}: {solute.name} in {settings.medium.name}, {frame_statistics(result).sentence()}"
     )
 
 

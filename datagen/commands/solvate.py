@@ -11,6 +11,7 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 
 from datagen.commands.sample import ShownProgress, check_output
+from datagen.frame_statistics import frame_statistics
 from datagen.sampling import SamplingError
 from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from datagen.solvents import solvent_names
@@ -105,8 +106,7 @@ def solvate(
         )
     write_frames(output, frames, {"sampling": describe(images, settings)})
     shutil.rmtree(parts, ignore_errors=True)
-    sizes = [frame.n_mm for frame in frames]
-    click.echo(f"{output}: {len(frames)} frames in {solvent}, {min(sizes)} to {max(sizes)} charges")
+    click.echo(f"{output}: {solvent}, {frame_statistics(frames).sentence()}")
 
 
 def _read(path: str, charge: int | None, multiplicity: int | None) -> list[Atoms]:

@@ -1,4 +1,4 @@
-"""Split a file of geometries by sweeps: ``split_sweeps.py water.xyz 7`` makes water-0.xyz and so on."""
+"""Split a file of geometries by sweeps: ``split_sweeps.py water.xyz 7`` makes water-0.xyz etc."""
 
 from __future__ import annotations
 
