@@ -80,9 +80,15 @@ class SolvationSettings:
     """Lennard-Jones of the solute: `charge` lets halogens grow into ions, `element` does not; the
     closer contacts of the latter widen what a model learns from."""
 
+    charge_model: str = "gfn2"
+    """Where charges come from that the geometries do not bring: `gfn2`, or `resp` for PySCF's
+    HF/6-31G* and a fit to its potential, as in the AMBER force fields."""
+
     seed: int = 1
 
     def __post_init__(self) -> None:
+        if self.charge_model not in ("gfn2", "resp"):
+            raise SamplingError(f"charge_model is {self.charge_model!r}; expected 'gfn2' or 'resp'")
         if self.spheres not in ("charge", "element"):
             raise SamplingError(f"spheres is {self.spheres!r}; expected 'charge' or 'element'")
         if self.solvent != GAS:
@@ -115,8 +121,9 @@ def solvate_geometries(
     Parameters
     ----------
     geometries
-        Of one molecule. Initial charges are what the solvent feels; where all are zero, GFN2-xTB
-        gives them. ``info`` may hold ``total_charge``, ``spin_multiplicity`` and ``source``.
+        Of one molecule. Initial charges are what the solvent feels; where all are zero, the
+        charge model of the settings gives them. ``info`` may hold ``total_charge``,
+        ``spin_multiplicity`` and ``source``.
     settings
         The solvent, and for how long it relaxes.
     folder
@@ -246,7 +253,7 @@ def _held(
 
 
 def _held_geometry(atoms: Atoms, region: QMRegion, settings: SolvationSettings) -> HeldGeometry:
-    charges = _charges(atoms, region)
+    charges = _charges(atoms, region, settings.charge_model)
     spheres = [
         charged_sphere(symbol, charge) if settings.spheres == "charge" else element_sphere(symbol)
         for symbol, charge in zip(atoms.symbols, charges, strict=True)
@@ -254,20 +261,33 @@ def _held_geometry(atoms: Atoms, region: QMRegion, settings: SolvationSettings) 
     return HeldGeometry(atoms.positions.copy(), charges, tuple(spheres))
 
 
-def _charges(atoms: Atoms, region: QMRegion) -> np.ndarray:
+def _charges(atoms: Atoms, region: QMRegion, charge_model: str) -> np.ndarray:
     charges = np.asarray(atoms.get_initial_charges(), float)
     if not charges.any():
-        engine = xtb_calculator(region.total_charge, region.spin_multiplicity)
-        try:
-            charges = np.asarray(engine.get_property("charges", atoms.copy()))
-        except RuntimeError as error:
-            raise PathError(f"GFN2-xTB finds no charges for a geometry: {error}") from error
+        model = {"gfn2": _gfn2_charges, "resp": _resp_charges}[charge_model]
+        charges = model(atoms, region)
     if abs(charges.sum() - region.total_charge) > 0.01:
         raise SamplingError(
             f"the charges of a geometry sum to {charges.sum():+.3f} e; "
             f"expected {region.total_charge:+d}"
         )
     return charges + (region.total_charge - charges.sum()) / len(charges)
+
+
+def _gfn2_charges(atoms: Atoms, region: QMRegion) -> np.ndarray:
+    engine = xtb_calculator(region.total_charge, region.spin_multiplicity)
+    try:
+        return np.asarray(engine.get_property("charges", atoms.copy()))
+    except RuntimeError as error:
+        raise PathError(f"GFN2-xTB finds no charges for a geometry: {error}") from error
+
+
+def _resp_charges(atoms: Atoms, region: QMRegion) -> np.ndarray:
+    from datagen.method import Method
+    from datagen.single_point import label_frame
+
+    method = Method(functional="hf", basis="6-31g*", charges=("resp",))
+    return label_frame(_gas_frame(region, atoms, ""), method).frame.charges["resp"]
 
 
 def _box(

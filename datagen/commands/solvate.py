@@ -54,6 +54,12 @@ _DEFAULT = SolvationSettings()
     default=_DEFAULT.spheres,
     help="Lennard-Jones of the solute: by element, or growing into ions with negative charge.",
 )
+@click.option(
+    "--charge-model",
+    type=click.Choice(["gfn2", "resp"]),
+    default=_DEFAULT.charge_model,
+    help="Charges of geometries that bring none: GFN2-xTB, or RESP of HF/6-31G*.",
+)
 @click.option("--charge", type=int, help="Total charge, e.  [default: from the file, else 0]")
 @click.option("--multiplicity", type=int, help="2S+1.  [default: from the file, else 1]")
 @click.option("--seed", default=_DEFAULT.seed, help="Equal seeds give equal frames on the CPU.")
@@ -71,6 +77,7 @@ def solvate(
     temperature: float,
     radius: float,
     spheres: str,
+    charge_model: str,
     charge: int | None,
     multiplicity: int | None,
     seed: int,
@@ -80,8 +87,8 @@ def solvate(
     """Hold each of GEOMETRIES while solvent relaxes around it, and cut a frame out.
 
     GEOMETRIES is any file that ASE reads, all its images: a path, a scan, a trajectory. Initial
-    charges in it are what the solvent feels; without them GFN2-xTB gives charges. Images with the
-    same `source` in their info form a chain that the solvent follows in order.
+    charges in it are what the solvent feels. Images with the same `source` in their info form a
+    chain that the solvent follows in order.
 
     Finished chains are kept in OUTPUT.parts until the output is written: an interrupted run goes
     on when the same command is given again.
@@ -95,6 +102,7 @@ def solvate(
         temperature=temperature,
         radius=radius,
         spheres=spheres,
+        charge_model=charge_model,
         seed=seed,
     )
     check_output(output, overwrite)

@@ -93,11 +93,11 @@ def test_gas_is_the_geometry_alone(geometries):
     np.testing.assert_allclose(found[2].qm_positions.mean(axis=0), 0.0, atol=1e-12)
 
 
-def test_charges_come_from_xtb_where_there_are_none(monkeypatch):
-    pytest.importorskip("tblite")
+@pytest.mark.parametrize("model", ["gfn2", "resp"])
+def test_charges_come_from_a_calculation_where_there_are_none(model):
+    pytest.importorskip({"gfn2": "tblite", "resp": "pyscf"}[model])
     atoms = Atoms("OH", [[0.0, 0.0, 0.0], [0.0, 0.0, 0.97]], info={"total_charge": -1})
-    region = solvation._common_region([atoms])
-    charges = solvation._charges(atoms, region)
+    charges = solvation._charges(atoms, solvation._common_region([atoms]), model)
     assert charges.sum() == pytest.approx(-1.0, abs=1e-9)
     assert charges[0] < -0.8
 
@@ -139,7 +139,11 @@ def test_geometries_without_sense_are_refused(change, sentence, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
-    [({"relaxation": 0.0}, "relaxation is 0"), ({"spheres": "big"}, "spheres is 'big'")],
+    [
+        ({"relaxation": 0.0}, "relaxation is 0"),
+        ({"spheres": "big"}, "spheres is 'big'"),
+        ({"charge_model": "x"}, "charge_model is 'x'"),
+    ],
 )
 def test_settings_without_sense_are_refused(settings, sentence):
     with pytest.raises(SamplingError, match=sentence):
