@@ -169,5 +169,5 @@ def _check_cell(
         raise PartitionError(
             f"the box repeats every {found:.2f} Å, too small for a radius of {radius:g} Å around "
             f"this QM region: more than {needed:.2f} Å is needed, or one residue would be near "
-            "it twice"
+            f"it twice; the largest radius that fits is {radius - (needed - found) / 2:.1f} Å"
         )

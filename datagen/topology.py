@@ -136,7 +136,11 @@ def _load(path: Path) -> Any:
             structure = parmed.load_file(str(path))
     except Exception as error:  # ParmEd raises whatever its parsers stumble over
         reason = str(error).strip() or type(error).__name__
+        if path.suffix.lower() == ".top":
+            reason += "; what a top includes is looked for beside it and in $GMXDATA/top"
         raise TopologyError(f"ParmEd cannot read {path}: {reason}") from error
+    if not getattr(structure, "atoms", True):
+        raise TopologyError(f"{path} has no atoms; is it complete?")
     kinds = (amber.AmberParm, charmm.CharmmPsfFile, gromacs.GromacsTopologyFile)
     if not isinstance(structure, kinds) or isinstance(structure, amber.AmoebaParm):
         found = type(structure).__name__

@@ -184,6 +184,6 @@ def _description(
         "cut_bonds": len(cutter.region.bonds),
         "force_field_charge_of_qm_region": cutter.region.force_field_charge,
         "net_mm_charge": statistics.net_mm_charge,
-        "closest_contact": statistics.closest_contact,
+        "closest_contact": statistics.closest_contact if statistics.n_mm[1] else None,
         "versions": {name: version(name) for name in ("MDAnalysis", "ParmEd")},
     }

@@ -68,5 +68,5 @@ def test_boxes_that_do_not_fit_are_sentences(frame):
     for cell in (None, skewed):
         with pytest.raises(InvalidFrameError, match="expected a rectangular box"):
             label_in_periodic_box(replace(frame, cell=cell), CHEAP)
-    with pytest.raises(InvalidFrameError, match="too far for a box with an edge of 2.0 Å"):
+    with pytest.raises(InvalidFrameError, match=r"too far for a box with an edge of 2.0 Å"):
         label_in_periodic_box(replace(frame, cell=np.eye(3) * 2.0), CHEAP)

@@ -186,6 +186,14 @@ def test_what_cannot_be_read_is_a_sentence(files, amber, tmp_path):
     text.write_text("no topology at all\n")
     with pytest.raises(TopologyError, match="ParmEd cannot read"):
         read_topology(text)
+    (tmp_path / "lost.top").write_text(
+        '#include "charmm99.ff/forcefield.itp"\n[ moleculetype ]\nA 3\n'
+    )
+    with pytest.raises(TopologyError, match=r"charmm99.ff.*; what a top includes is looked for"):
+        read_topology(tmp_path / "lost.top")
+    (tmp_path / "empty.psf").write_text("PSF\n\n 1 !NTITLE\n nothing\n")
+    with pytest.raises(TopologyError, match=r"empty.psf has no atoms"):
+        read_topology(tmp_path / "empty.psf")
     with pytest.raises(TopologyError, match=r"opc.gro was read as .*; expected an AMBER prmtop"):
         read_topology(files / "opc.gro")
     with pytest.raises(TopologyError, match="holds no charges; give the OpenMM System"):
