@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-_NEGLIGIBLE = 1e-15  # an atom whose share is below this everywhere on a block is left out
+_NEGLIGIBLE = 1e-13  # an atom whose share is below this everywhere on a block is left out
 
 
 class BeckeWeights:
@@ -64,32 +64,48 @@ class BeckeWeights:
         separation = points - self._nuclei[:, None]  # (n_atoms, n, 3)
         distance = np.linalg.norm(separation, axis=2)
         near = self._near(atom, distance)
-        mu = (distance[near, None] - distance) / self._distances[
-            near, :, None
-        ]  # (near, n_atoms, n)
-        share, log_slope = _switch(mu, self._shift[near, :, None])
-        own = np.arange(len(near)), near
-        share[own], log_slope[own] = 1.0, 0.0
-
-        product = share.prod(1)  # p_i, (near, n)
+        product, slopes, mu = self._products(near, distance)
         fraction = product / product.sum(0)
         mine = int(np.flatnonzero(near == atom)[0])
         by_log = -factors * fraction[mine] * fraction  # derivative by ln p_i
         by_log[mine] += factors * fraction[mine]
-        by_mu = by_log[:, None] * log_slope / self._distances[near, :, None]
 
-        by_distance = -by_mu.sum(0)
-        by_distance[near] += by_mu.sum(1)
+        by_distance = np.zeros_like(distance)
+        gradient = np.zeros_like(self._nuclei)
+        for row, i in enumerate(near):
+            by_mu = slopes[row]
+            by_mu *= by_log[row]
+            by_separation = np.einsum("jg,jg->j", by_mu, mu[row]) / self._distances[i]
+            by_mu /= self._distances[i, :, None]
+            by_distance -= by_mu
+            by_distance[i] += by_mu.sum(0)
+            between = by_separation[:, None] * self._directions[i]
+            gradient += between
+            gradient[i] -= between.sum(0)
         by_distance[atom] = 0.0  # the point keeps its distance to its own atom
         with np.errstate(invalid="ignore", divide="ignore"):
             pull = np.where(distance > 0.0, by_distance / distance, 0.0)
         moved = np.einsum("ig,igx->ix", pull, separation)
-        between = (by_mu * mu).sum(2)[:, :, None] * self._directions[near]
-
-        gradient = between.sum(0) - moved
-        gradient[near] -= between.sum(1)
+        gradient -= moved
         gradient[atom] += moved.sum(0)
         return gradient
+
+    def _products(
+        self, near: np.ndarray, distance: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+        """Values of p_i, (near, n), and for each i d ln p_i / dμ_ij and μ_ij, (n_atoms, n).
+
+        One atom after the other: what belongs to one fits the processor's cache.
+        """
+        product = np.empty((len(near), distance.shape[1]))
+        slopes, mu = [], []
+        for row, i in enumerate(near):
+            mu.append((distance[i] - distance) / self._distances[i, :, None])
+            share, slope = _switch(mu[-1], self._shift[i, :, None])
+            share[i], slope[i] = 1.0, 0.0
+            product[row] = share.prod(0)
+            slopes.append(slope)
+        return product, slopes, mu
 
     def _near(self, atom: int, distance: np.ndarray) -> np.ndarray:
         """Atoms with a share at one of the points; p_i is at most the one factor looked at here."""
@@ -102,9 +118,18 @@ class BeckeWeights:
 
 def _switch(mu: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values of s and d ln s / dμ."""
-    first = mu + shift * (1.0 - mu**2)
-    second = 0.5 * first * (3.0 - first**2)
-    third = 0.5 * second * (3.0 - second**2)
-    share = 0.5 - 0.25 * third * (3.0 - third**2)
-    slope = (1.0 - third**2) * (1.0 - second**2) * (1.0 - first**2) * (1.0 - 2.0 * shift * mu)
-    return share, -(27.0 / 16.0) * slope / (share + 1e-200)
+    first = 1.0 - mu * mu
+    first *= shift
+    first += mu
+    inner = 1.0 - first * first  # and then the same factor of each further step
+    second = 0.5 * first * (2.0 + inner)
+    factor = 1.0 - second * second
+    inner *= factor
+    third = 0.5 * second * (2.0 + factor)
+    factor = 1.0 - third * third
+    inner *= factor
+    share = 0.5 - 0.25 * third * (2.0 + factor)
+    inner *= 1.0 - 2.0 * shift * mu
+    inner *= -27.0 / 16.0
+    inner /= share + 1e-200
+    return share, inner
