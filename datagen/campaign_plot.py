@@ -60,7 +60,11 @@ def _histogram(axes: Axes, values: np.ndarray, label: str, counted: str) -> None
 def _logarithmic(axes: Axes, forces: np.ndarray) -> None:
     present = forces[forces > 0.0]
     if len(present):
-        axes.hist(present, bins=np.geomspace(present.min(), present.max() * 1.001, _BINS).tolist())
+        axes.hist(
+            present,
+            bins=np.geomspace(present.min(), present.max() * 1.001, _BINS).tolist(),
+            color=_BLUE,
+        )
         axes.set_xscale("log")
     axes.set(xlabel="force on an MM site, eV/Å", ylabel="sites")
 

@@ -162,12 +162,11 @@ def test_coordinate_of_an_atom_that_there_is_not_is_refused(folder, capsys):
     assert "is no reaction coordinate" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [[], ["--coordinate", BEND.text]])
-def test_picture_is_written_for_any_campaign(folder, tmp_path, options, capsys):
+def test_picture_is_written_for_any_campaign(folder, tmp_path, capsys):
     empty = tmp_path / "empty"
     with Campaign(empty, QUICK) as campaign:
         campaign.add(waters(1))
-    for campaign_folder in (folder, empty):
+    for campaign_folder, options in ((folder, ["--coordinate", BEND.text]), (empty, [])):
         picture = tmp_path / f"{campaign_folder.name}.png"
         arguments = ["status", str(campaign_folder), "--plot", str(picture), *options]
         assert run(cli, "eqmm-datagen", arguments) == 0
