@@ -27,12 +27,20 @@ _Group = lazy_group("datagen.commands", _COMMANDS)
 @click.version_option(package_name="eqmm")
 @click.option("--traceback", is_flag=True, help="Show where an error arose, for bug reports.")
 def cli(traceback: bool) -> None:
-    r"""Make reference data for EqMM: sample molecules in solvent, then label the frames.
+    """Make reference data for EqMM: sample molecules in solvent, then label the frames.
 
     \b
     eqmm-datagen sample CO -o frames.h5 --solvent water --frames 150
     eqmm-datagen label frames.h5 -o labels.h5 --functional b3lyp --basis '6-31g*'
-    """
+
+    Long campaigns live in a folder with a file campaign.yaml:
+
+    \b
+    eqmm-datagen run FOLDER
+    eqmm-datagen status FOLDER --plot labels.png
+    eqmm-datagen retry FOLDER --reason SCFNotConvergedError
+    eqmm-datagen collect FOLDER -o labels.h5
+    """  # noqa: D301 - click needs the backspace itself
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from datagen.commands.campaign_output import ShownProgress, summary_table
 @click.argument("campaign", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("settings", nargs=-1)
 def run(campaign: Path, settings: tuple[str, ...]) -> int:
-    r"""Compute what waits in the folder CAMPAIGN; begin it if it is new.
+    """Compute what waits in the folder CAMPAIGN; begin it if it is new.
 
     A new campaign needs a file campaign.yaml in the folder that names frames and a method:
 
@@ -28,7 +28,7 @@ def run(campaign: Path, settings: tuple[str, ...]) -> int:
     way goes on when the command is given again; frames that are done are not computed again. Exit
     code 1 says that a frame failed: `eqmm-datagen status` shows why, `eqmm-datagen retry` sends
     it back.
-    """
+    """  # noqa: D301 - click needs the backspace itself
     with ShownProgress() as shown:
         summary = run_campaign(campaign, settings, shown.update)
     Console().print(summary_table(summary, str(campaign)))

@@ -153,6 +153,12 @@ def test_settings_that_make_no_sense_are_a_sentence_and_exit_code_2(
     assert not (tmp_path / "ledger.sqlite").exists()
 
 
+def test_help_shows_a_file_of_settings_as_it_is_written(capsys):
+    assert command("run", "--help") == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "method: {functional: b3lyp, basis: 6-31g*}" in lines
+
+
 def test_overrides_go_before_the_file(folder):
     config, method = load_campaign_config(folder, ["executor.timeout=60", "executor.workers=3"])
     assert config.frames == ("frames.h5",)
