@@ -13,6 +13,11 @@ from datagen.partition import cut_cluster
 from eqmm_ase.frame import Frame
 
 
+_RESOLUTION = 2.0**-13
+"""Å. MM positions are multiples of it, 1.2e-4 Å: an engine in single precision knows no more, and
+a file in single precision, half as large, still holds exactly what the QM program saw."""
+
+
 @dataclass(frozen=True, eq=False)
 class QMRegion:
     """What all frames of a sampling share; the first atoms of the box, in this order."""
@@ -62,7 +67,7 @@ class FrameCutter:
         frame = Frame(
             atomic_numbers=region.atomic_numbers,
             qm_positions=cluster.qm_positions,
-            mm_positions=cluster.mm_positions,
+            mm_positions=np.round(cluster.mm_positions / _RESOLUTION) * _RESOLUTION,
             mm_charges=cluster.mm_charges,
             total_charge=region.total_charge,
             spin_multiplicity=region.spin_multiplicity,
