@@ -12,7 +12,6 @@ from datagen.dynamics import Box, Snapshots, charges_and_residues
 from datagen.partition import cut_cluster
 from eqmm_ase.frame import Frame
 
-
 _RESOLUTION = 2.0**-13
 """Å. MM positions are multiples of it, 1.2e-4 Å: an engine in single precision knows no more, and
 a file in single precision, half as large, still holds exactly what the QM program saw."""
