@@ -25,6 +25,8 @@ SMALLER = {
         "--frames 7 --trajectories 7 --interval 0.02 --radius 3 --equilibration 0.5 "
         "--decorrelation 0"
     ),
+    "eqmm-datagen path": "--sweeps 1 --frames 2 --interval 0.002",
+    "eqmm-datagen solvate": "--relaxation 0.02 --settling 0 --equilibration 0.5 --radius 3",
     "eqmm-datagen label": "--functional hf --basis sto-3g --no-density-fit",
     "eqmm train": "training.max_steps=2 training.validate_every=1 model.channels=4",
     "eqmm optimize": "--steps 2",
