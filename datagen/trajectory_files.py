@@ -1,7 +1,7 @@
 """Snapshots from trajectory files, and atoms chosen by MDAnalysis' selection language.
 
-MDAnalysis is LGPL software, imported here only. The AMBER restart files that it reads without
-their box are read with ParmEd instead.
+MDAnalysis is LGPL software, imported here only. AMBER restart files, which it reads without their
+box, are read with ParmEd instead, and AMBER's NetCDF files directly.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 from ase.geometry import cellpar_to_cell
 from numpy.typing import NDArray
 
+from datagen.amber_netcdf import is_netcdf, netcdf_frames
 from datagen.topology import Topology, quiet
 
 FloatArray = NDArray[np.floating]
@@ -61,7 +62,10 @@ def read_snapshots(path: Path, n_sites: int, which: slice = slice(None)) -> Iter
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no trajectory {path}")
-    read = _read_restart if path.suffix.lower() in _RESTARTS else _read_trajectory
+    if is_netcdf(path):
+        read = _read_netcdf
+    else:
+        read = _read_restart if path.suffix.lower() in _RESTARTS else _read_trajectory
     empty = True
     for snapshot in read(path, n_sites, which):
         empty = False
@@ -178,6 +182,19 @@ def _read_trajectory(path: Path, n_sites: int, which: slice) -> Iterator[Snapsho
         yield Snapshot(number, np.array(step.positions, np.float64), _cell(box))
 
 
+def _read_netcdf(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
+    frames = netcdf_frames(path, which)
+    while True:
+        try:
+            number, positions, box = next(frames)
+        except StopIteration:
+            return
+        except (OSError, ValueError, TypeError, IndexError) as error:
+            raise TrajectoryError(f"{path} is no AMBER NetCDF trajectory: {error}") from error
+        _check_sites(path, len(positions), n_sites)
+        yield Snapshot(number, positions, _cell(box))
+
+
 def _read_restart(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
     import parmed
 
@@ -189,10 +206,14 @@ def _read_restart(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
             raise TrajectoryError(
                 f"ParmEd cannot read {path} as an AMBER restart file: {error}"
             ) from error
-    if len(positions) != n_sites:
-        raise TrajectoryError(f"{path} has {len(positions)} sites; the topology has {n_sites}")
+    _check_sites(path, len(positions), n_sites)
     if list(range(1))[which]:
         yield Snapshot(0, positions, _cell(file.box))
+
+
+def _check_sites(path: Path, found: int, expected: int) -> None:
+    if found != expected:
+        raise TrajectoryError(f"{path} has {found} sites; the topology has {expected}")
 
 
 def _cell(box: FloatArray | None) -> FloatArray | None:

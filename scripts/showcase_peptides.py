@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +61,31 @@ SHOWCASES = {
 }
 
 
-def label(frames: Sequence[Frame], method: Method) -> tuple[list[Frame], list[float], list[str]]:
-    """Labelled frames, seconds per label, and why others failed."""
-    labelled, seconds, failures = [], [], []
+@dataclass
+class Labels:
+    """Labelled frames, what each took, and why others failed."""
+
+    frames: list[Frame] = field(default_factory=list)
+    wall_seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def label(frames: Sequence[Frame], method: Method) -> Labels:
+    """Label frames one after another in this process."""
+    labels = Labels()
     for frame in frames:
+        start = time.process_time()
         try:
             outcome = label_task(frame, method)
         except _LABEL_ERRORS as error:
-            failures.append(f"{type(error).__name__}: {error}")
+            labels.failures.append(f"{type(error).__name__}: {error}")
             continue
-        labelled.append(outcome.frame)
-        seconds.append(outcome.wall_time)
+        labels.cpu_seconds.append(time.process_time() - start)
+        labels.wall_seconds.append(outcome.wall_time)
+        labels.frames.append(outcome.frame)
         print(f"labelled in {outcome.wall_time:.1f} s ({outcome.rung})", flush=True)
-    return labelled, seconds, failures
+    return labels
 
 
 def sum_of_projected_forces(frame: Frame) -> float:
@@ -86,12 +99,10 @@ def show(name: str, folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
     showcase = SHOWCASES[name]
     folder.mkdir(parents=True, exist_ok=True)
     trajectory, frames_file = folder / showcase.trajectory, folder / "frames.h5"
-    start = time.perf_counter()
     if not trajectory.exists():
         lines = ("source leaprc.protein.ff14SB", f"solute = sequence {{ {showcase.sequence} }}")
         build(lines, showcase.buffer, folder)
         simulate(folder, trajectory, chosen.equilibration, chosen.frames, chosen.interval)
-    seconds_simulation = time.perf_counter() - start
     arguments = ["cut", str(folder / "system.prmtop"), str(trajectory), "-o", str(frames_file)]
     arguments += ["--overwrite", "--medium", "water", "--qm", showcase.selection]
     start = time.perf_counter()
@@ -101,23 +112,23 @@ def show(name: str, folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
     frames = read_frames(frames_file)
     method = Method(functional=chosen.functional, basis=chosen.basis)
     wanted = frames[: chosen.labels]
-    labelled, seconds, failures = label(wanted, method)
-    write_frames(folder / f"labels-{chosen.functional}.h5", labelled, method.as_dict())
+    labels = label(wanted, method)
+    write_frames(folder / f"labels-{chosen.functional}.h5", labels.frames, method.as_dict())
     statistics = frame_statistics(frames)
-    net_forces = map(sum_of_projected_forces, labelled)
+    net_forces = map(sum_of_projected_forces, labels.frames)
     return {
-        "command": f"eqmm-datagen {' '.join(arguments)}",
+        "cut": shlex.join(["eqmm-datagen", *arguments]),
         "frames": statistics.n_frames,
         "qm_atoms_with_caps": frames[0].n_qm,
         "mm_charges": statistics.n_mm,
         "net_mm_charge": statistics.net_mm_charge,
         "closest_contact": statistics.closest_contact,
         "cut_bonds": len(frames[0].boundary.links) if frames[0].boundary else 0,
-        "seconds_simulation": seconds_simulation,
         "seconds_cut": seconds_cut,
-        "labels": len(labelled),
-        "seconds_per_label": seconds,
-        "failures": failures,
+        "labels": len(labels.frames),
+        "wall_seconds_per_label": labels.wall_seconds,
+        "cpu_seconds_per_label": labels.cpu_seconds,
+        "failures": labels.failures,
         "largest_sum_of_projected_forces": max(net_forces, default=None),
         "method": method.settings(),
     }

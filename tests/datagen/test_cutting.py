@@ -110,7 +110,7 @@ def test_a_box_is_needed_and_must_be_large_enough():
     )
     with pytest.raises(CutError, match="frame 4 has no periodic box"):
         cutter(Snapshot(4, PLACES, None), "run")
-    with pytest.raises(PartitionError, match=r"radius of 8 .*; the largest .* that fits is 2.6 Å"):
+    with pytest.raises(PartitionError, match=r"radius of 8 .* radius that fits is 2.6 Å"):
         cutter(Snapshot(0, PLACES, CELL / 2), "run")
     alone = cut(tuple(range(22)))
     assert (alone.n_mm, alone.cell) == (0, None)

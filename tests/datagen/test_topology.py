@@ -57,6 +57,7 @@ def files(tmp_path_factory) -> Path:
         for name in ("opc.top", "opc.gro", "opc.rst7"):
             structure.save(str(folder / name))
         structure["@1-22"].save(str(folder / "dipeptide.psf"))  # ParmEd writes no four-site water
+        structure.save(str(folder / "opc.ncrst"))
     _write_trajectories(folder, structure.coordinates, structure.box)
     return folder
 
@@ -155,12 +156,28 @@ def test_trajectories_give_positions_and_boxes(suffix, files, amber):
     np.testing.assert_array_equal(last.positions, snapshots[2].positions)
 
 
-@pytest.mark.parametrize("name", ["opc.inpcrd", "opc.rst7", "opc.gro", "opc.pdb"])
+@pytest.mark.parametrize("name", ["opc.inpcrd", "opc.rst7", "opc.ncrst", "opc.gro", "opc.pdb"])
 def test_single_structures_keep_their_box(name, files, amber):
     reference = parmed.load_file(str(files / "opc.inpcrd"))
     (snapshot,) = read_snapshots(files / name, amber.n_sites)
     np.testing.assert_allclose(snapshot.positions, reference.coordinates[0], atol=6e-3)
     np.testing.assert_allclose(snapshot.cell, np.diag(reference.box[:3]), atol=6e-3)
+
+
+def test_netcdf_with_32_bit_offsets_is_read(files, amber, tmp_path):
+    """As ParmEd's reporter writes it; MDAnalysis refuses it."""
+    reference = parmed.load_file(str(files / "opc.inpcrd"))
+    with quiet():
+        trajectory = parmed.amber.NetCDFTraj.open_new(
+            str(tmp_path / "old.nc"), amber.n_sites, box=True
+        )
+        trajectory.add_coordinates(reference.coordinates[0])
+        trajectory.add_cell_lengths_angles(reference.box)
+        trajectory.close()
+    assert (tmp_path / "old.nc").read_bytes()[:4] == b"CDF\x01"
+    (snapshot,) = read_snapshots(tmp_path / "old.nc", amber.n_sites)
+    np.testing.assert_allclose(snapshot.positions, reference.coordinates[0], atol=1e-4)
+    np.testing.assert_allclose(snapshot.cell, np.diag(reference.box[:3]), atol=1e-4)
 
 
 def test_selections_see_names_bonds_and_distances(amber, files):
@@ -206,9 +223,14 @@ def test_what_cannot_be_read_is_a_sentence(files, amber, tmp_path):
     with pytest.raises(TopologyError, match=r"has 0 particles; expected the same"):
         read_topology(files / "opc.pdb", tmp_path / "empty.xml")
     with pytest.raises(TrajectoryError, match=r"as a trajectory of 5 sites"):
-        list(read_snapshots(files / "opc.nc", 5))
-    with pytest.raises(TrajectoryError, match=r"; the topology has 5"):
-        list(read_snapshots(files / "opc.rst7", 5))
+        list(read_snapshots(files / "opc.xtc", 5))
+    for name in ("opc.rst7", "opc.nc"):
+        with pytest.raises(TrajectoryError, match=r"; the topology has 5"):
+            list(read_snapshots(files / name, 5))
+    cut_short = tmp_path / "short.nc"
+    cut_short.write_bytes((files / "opc.nc").read_bytes()[:2000])
+    with pytest.raises(TrajectoryError, match="is no AMBER NetCDF trajectory"):
+        list(read_snapshots(cut_short, amber.n_sites))
     with pytest.raises(TrajectoryError, match="none of the frames asked for"):
         list(read_snapshots(files / "opc.dcd", amber.n_sites, read_slice("7:")))
     with pytest.raises(TrajectoryError, match="does not understand the selection"):
