@@ -54,7 +54,7 @@ class GuardedProcess:
         CampaignError
             When it cannot start.
         WorkerDiedError
-            When it was ended for good.
+            When it was killed meanwhile, or ended for good.
         """
         if self._ended.is_set():
             raise WorkerDiedError("the worker processes were shut down")
@@ -76,7 +76,9 @@ class GuardedProcess:
         try:
             ours.recv()
         except (EOFError, OSError) as error:
-            raise CampaignError(f"a worker process cannot start: it {self._ending()}") from error
+            ending = f"a worker process cannot start: it {self._ending()}"
+            killed = process.returncode < 0  # by chance, and not for what it is
+            raise (WorkerDiedError if killed else CampaignError)(ending) from error
 
     def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Compute ``fn(*args, **kwargs)`` in the process; its errors are raised here.

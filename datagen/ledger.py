@@ -96,7 +96,9 @@ class LedgerReader:
 
     def known_fact(self, key: str) -> Any:
         """A fact about the whole campaign, or None."""
-        row = self._db.execute("SELECT value FROM campaign WHERE key = ?", (key,)).fetchone()
+        query = "SELECT value FROM campaign WHERE key = ?"
+        with readable_errors(self._path):
+            row = self._db.execute(query, (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
     def rows(self) -> list[Row]:
@@ -111,7 +113,8 @@ class LedgerReader:
     def inputs(self, frame_id: str) -> bytes:
         """The frame as it was added."""
         query = "SELECT inputs FROM frames WHERE frame_id = ?"
-        return bytes(self._db.execute(query, (frame_id,)).fetchone()[0])
+        with readable_errors(self._path):
+            return bytes(self._db.execute(query, (frame_id,)).fetchone()[0])
 
     def _refuse_later(self, version: int) -> None:
         if version > ledger_schema.VERSION:

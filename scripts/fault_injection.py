@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -128,6 +129,7 @@ def disturb(folder: Path, faults: int, frame_time: float, dice: random.Random) -
     for number, wanted in enumerate(_schedule(faults, dice)):
         _wait_for_a_moment(driver, faults - number, frame_time, dice)
         kind = _possible(wanted, ledger_rows(folder), worker_kills)
+        print(f"fault {number + 1} of {faults}: {kind}", file=sys.stderr, flush=True)
         if kind == "worker killed":
             worker_kills += 1
             record.strike(kind, driver.kill_worker(dice))

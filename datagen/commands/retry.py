@@ -21,7 +21,7 @@ def retry(campaign: Path, reason: str | None) -> None:
         if reason is not None and reason not in reasons:
             raise CampaignError(_no_such_failure(campaign, reason, reasons))
         count = opened.retry_failed(reason=reason)
-    click.echo(f"{count} frames of {campaign} wait again")
+    click.echo(f"{campaign}: {count} failed frames wait again" if count else "nothing has failed")
 
 
 def _no_such_failure(campaign: Path, reason: str, reasons: list[str]) -> str:

@@ -43,6 +43,8 @@ def fake_labels(monkeypatch):
     def label(frame, method):
         if frame.spin_multiplicity == 2:
             raise ValueError("ten electrons")
+        if frame.spin_multiplicity == 4:
+            raise KeyError("another reason")
         return fake_label(frame, method)
 
     monkeypatch.setattr(campaign_module, "label_task", label)
@@ -58,7 +60,7 @@ def test_run_retry_collect_take_a_campaign_from_its_settings_to_a_dataset(folder
     assert "failed: InvalidFrameError" in capsys.readouterr().out
     assert [row[1:] for row in ledger(folder)] == [("done", 1), ("failed", 1), ("done", 1)]
     assert command("retry", folder, "--reason", "InvalidFrameError") == 0
-    assert "1 frames of" in capsys.readouterr().out
+    assert "1 failed frames wait again" in capsys.readouterr().out
     assert [row[1] for row in ledger(folder)] == ["done", "waiting", "done"]
 
     output = folder.parent / "labels.h5"
@@ -122,6 +124,16 @@ def test_retry_of_a_reason_that_did_not_occur_names_the_nearest(folder, capsys):
     assert command("retry", folder) == 0
     assert command("retry", folder, "--reason", "ValueError") == 2
     assert "no frame of" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("fake_labels")
+def test_retry_for_a_reason_leaves_the_frames_that_failed_for_another(tmp_path):
+    frames = [replace(frame, spin_multiplicity=2 * n) for n, frame in enumerate(waters(3)) if n]
+    with Campaign(tmp_path, QUICK) as campaign:
+        campaign.add(frames)
+    command("run", tmp_path)
+    assert command("retry", tmp_path, "--reason", "KeyError") == 0
+    assert [row[1] for row in ledger(tmp_path)] == ["failed", "waiting"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from campaign_kit import QUICK, alive, children, fake_label, ledger, wait_for, w
 
 import datagen
 from datagen import campaign as campaign_module
+from datagen import guarded_process
 from datagen.campaign import label_frames
 from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
 from datagen.executors import LocalProcesses
@@ -56,6 +57,21 @@ class _UnportableError(Exception):
 
 def _raise_unportable() -> None:
     raise _UnportableError("two", "arguments")
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("raise SystemExit(3)", CampaignError),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", WorkerDiedError),
+    ],
+)
+def test_worker_that_is_killed_while_it_starts_is_no_reason_to_give_up(
+    program, expected, monkeypatch
+):
+    monkeypatch.setattr(guarded_process, "_PROGRAM", program)
+    with pytest.raises(expected, match="cannot start"):
+        guarded_process.GuardedProcess(Limits()).start()
 
 
 def test_call_over_its_time_is_killed_and_the_next_one_gets_a_new_worker():
