@@ -19,6 +19,10 @@ _COMMANDS = {
     "status": "Show how far a campaign is, what failed, and what its labels look like.",
     "retry": "Send failed frames of a campaign back.",
     "collect": "Write the labels of a campaign into one dataset.",
+    "split": "Split a dataset by trajectory into training and test set.",
+    "merge": "Put datasets of one method into one, without doubles.",
+    "export": "Write a dataset as extended XYZ, ASE database or NumPy archive.",
+    "import": "Make a dataset of extended XYZ or of ORCA's QM/MM files.",
 }
 _Group = lazy_group("datagen.commands", _COMMANDS)
 

@@ -45,3 +45,11 @@ class DamagedResultsError(CampaignError):
 
 class DiskFullError(RuntimeError):
     """There is no room to store a result; the campaign goes on once there is."""
+
+
+class ExchangeError(ValueError):
+    """A file of another program, or a dataset for one, is not what it should be."""
+
+
+class DifferentMethodsError(ValueError):
+    """Labels of different methods cannot be in one dataset."""

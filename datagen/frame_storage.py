@@ -27,7 +27,17 @@ def frame_id(frame: Frame, method: Method) -> str:
     Where the frame came from does not enter; neither do program versions, which are recorded
     beside the labels instead, so that an upgrade does not orphan a campaign.
     """
-    digest = hashlib.sha256(json.dumps(method.settings(), sort_keys=True).encode())
+    settings = json.dumps(method.settings(), sort_keys=True)
+    return _hash_inputs(frame, settings)
+
+
+def inputs_hash(frame: Frame) -> str:
+    """Name of what is to be labelled: equal for the same QM region in the same charges."""
+    return _hash_inputs(frame, "")
+
+
+def _hash_inputs(frame: Frame, start: str) -> str:
+    digest = hashlib.sha256(start.encode())
     digest.update(f"{frame.total_charge},{frame.spin_multiplicity},{frame.n_qm}".encode())
     digest.update(np.ascontiguousarray(frame.atomic_numbers, dtype="<i8").tobytes())
     for array in (frame.qm_positions, frame.mm_positions, frame.mm_charges):

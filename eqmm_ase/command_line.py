@@ -5,6 +5,7 @@ Exit codes are 0: done; 1: the run failed; 2: the input makes no sense; 130: int
 
 from __future__ import annotations
 
+import keyword
 import logging
 import sys
 import traceback
@@ -30,7 +31,8 @@ def lazy_group(package: str, commands: Mapping[str, str]) -> type[click.Group]:
     Parameters
     ----------
     package
-        Holds a module for each command, with a click command of the same name.
+        Holds a module for each command, with a click command of the same name; a name that Python
+        keeps for itself has an underscore behind it in both.
     commands
         Name → one line of help.
     """
@@ -42,7 +44,8 @@ def lazy_group(package: str, commands: Mapping[str, str]) -> type[click.Group]:
         def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
             if cmd_name not in commands:
                 return None
-            command: click.Command = getattr(import_module(f"{package}.{cmd_name}"), cmd_name)
+            name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+            command: click.Command = getattr(import_module(f"{package}.{name}"), name)
             return command
 
         def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

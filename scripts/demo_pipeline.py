@@ -89,8 +89,7 @@ def stages(s: Settings) -> list[Stage]:
         ),
         Stage(
             "Hold out one trajectory",
-            f"python {SCRIPTS / 'split_dataset.py'} labels.h5 "
-            f"--hold-out {s.solvent}-{s.trajectories - 1}",
+            f"eqmm-datagen split labels.h5 --hold-out {s.solvent}-{s.trajectories - 1}",
             "test.h5",
         ),
         Stage(

@@ -1,10 +1,9 @@
-"""The scripts: the demo's stages, its relaxation, the split by trajectory, the benchmark."""
+"""The scripts: the demo's stages, its relaxation, the benchmark."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import benchmark_inference
@@ -12,7 +11,6 @@ import demo_pipeline
 import demo_relaxation
 import numpy as np
 import pytest
-import split_dataset
 import torch
 from ase.calculators.mixing import SumCalculator
 from ase.io import read
@@ -90,23 +88,6 @@ def test_the_commands_of_the_demo_have_options_that_exist(settings: demo_pipelin
             command = groups[program].get_command(None, name)
             command.make_context(name, words)  # raises for what the command does not know
             load_config(None, [word for word in words if "=" in word])
-
-
-def test_splitting_keeps_whole_trajectories_apart(methanol_file: Path, tmp_path: Path) -> None:
-    frames = [
-        replace(frame, source=f"water-{number % 3}")
-        for number, frame in enumerate(read_frames(methanol_file, range(6)))
-    ]
-    write_frames(tmp_path / "labels.h5", frames, {})
-    train, test = tmp_path / "train.h5", tmp_path / "test.h5"
-    assert split_dataset.split(tmp_path / "labels.h5", ["water-2"], train, test) == (4, 2)
-    assert {frame.source for frame in read_frames(train)} == {"water-0", "water-1"}
-    assert {frame.source for frame in read_frames(test)} == {"water-2"}
-    assert read_frames(test)[0].energy == frames[2].energy
-    with pytest.raises(ValueError, match="no trajectory 'water-7'"):
-        split_dataset.split(tmp_path / "labels.h5", ["water-7"], train, test)
-    with pytest.raises(ValueError, match="none is left to train on"):
-        split_dataset.split(tmp_path / "labels.h5", [f"water-{i}" for i in range(3)], train, test)
 
 
 @pytest.fixture(scope="module")

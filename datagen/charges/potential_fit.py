@@ -17,6 +17,7 @@ K. M. Merz, P. A. Kollman, ibid. 431; C. I. Bayly et al., J. Phys. Chem. 97, 102
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,13 +74,13 @@ def chelpg_points(molecule: Any) -> np.ndarray:
     return points[outside & (distances.min(0) <= GRID_REACH)] / BOHR
 
 
-def merz_kollman_points(molecule: Any) -> np.ndarray:
-    """Points on the shells around the molecule, (n, 3), Bohr."""
+def merz_kollman_points(molecule: Any, factors: Sequence[float] = SHELLS) -> np.ndarray:
+    """Points on shells at these multiples of the radii around the molecule, (n, 3), Bohr."""
     nuclei = molecule.atom_coords() * BOHR
     elements = _elements(molecule)
     radii = np.array([MERZ_KOLLMAN_RADII.get(z, _bondi_radius(z)) for z in elements])
     points = []
-    for factor in SHELLS:
+    for factor in factors:
         reach = factor * radii
         for atom, nucleus in enumerate(nuclei):
             count = round(SHELL_DENSITY * 4.0 * np.pi * reach[atom] ** 2)

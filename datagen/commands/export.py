@@ -1,0 +1,28 @@
+"""``eqmm-datagen export``: a dataset for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from datagen import exchange
+from datagen.commands.options import output_option, refuse_existing
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@output_option("File to write: .extxyz (MACE and FieldMACE keys), .db (ASE) or .npz (NumPy).")
+@click.option(
+    "--charges",
+    metavar="SCHEME",
+    help="What becomes REF_charges in extended XYZ and the charges of an ASE database.",
+)
+def export(dataset: Path, output: Path, overwrite: bool, charges: str | None) -> None:
+    """Write DATASET in another format, with everything it holds.
+
+    Units stay eV, Å, e and V. Of the three, extended XYZ can be read back by `eqmm-datagen import`.
+    """
+    refuse_existing(output, overwrite)
+    count = exchange.export(dataset, output, charges)
+    click.echo(f"{output}: {count} frames")

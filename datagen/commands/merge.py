@@ -1,0 +1,24 @@
+"""``eqmm-datagen merge``: several datasets of one method as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from datagen import merge as merging
+from datagen.commands.options import output_option, refuse_existing
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, required=True, type=click.Path(path_type=Path))
+@output_option("Dataset file to write.")
+def merge(datasets: tuple[Path, ...], output: Path, overwrite: bool) -> None:
+    """Put the frames of DATASETS into one file, each of them once.
+
+    Labels must have been made in the same way: the same functional, basis set, thresholds and
+    program. Which charges there are and where the frames come from may differ.
+    """
+    refuse_existing(output, overwrite)
+    written, again = merging.merge(datasets, output)
+    click.echo(f"{output}: {written} frames; {again} that occur again left out")

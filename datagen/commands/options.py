@@ -1,0 +1,36 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from datagen.errors import ExchangeError
+from eqmm_ase.atomic_write import refuse_unwritable
+
+
+def output_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`-o/--output`, and `--overwrite`, without which an existing file is refused."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+        output = click.option(
+            "-o",
+            "--output",
+            required=True,
+            type=click.Path(path_type=Path, dir_okay=False),
+            help=help_text,
+        )
+        return output(overwrite(command))
+
+    return decorate
+
+
+def refuse_existing(output: Path, overwrite: bool) -> None:
+    """Say at once what would go wrong at the end."""
+    refuse_unwritable(output)
+    if output.exists() and not overwrite:
+        raise ExchangeError(f"{output} exists already; --overwrite replaces it")

@@ -1,0 +1,52 @@
+"""Datasets in the formats of other programs; one format a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from datagen.errors import ExchangeError
+from datagen.exchange.ase_database import write_ase_database
+from datagen.exchange.extended_xyz import write_extended_xyz
+from datagen.exchange.numpy_archive import write_numpy_archive
+from eqmm_ase.reference_data import ReferenceData
+
+Writer = Callable[[ReferenceData, Path, "str | None"], None]
+
+WRITERS: Mapping[str, Writer] = MappingProxyType(
+    {
+        ".extxyz": write_extended_xyz,
+        ".xyz": write_extended_xyz,
+        ".db": write_ase_database,
+        ".npz": write_numpy_archive,
+    }
+)
+
+
+def export(source: Path, target: Path, charge_scheme: str | None = None) -> int:
+    """Write a dataset in the format that the target's suffix names.
+
+    Parameters
+    ----------
+    source
+        An `eqmm-dataset` file.
+    target
+        Replaced in one step when it exists.
+    charge_scheme
+        Which charges go where a format has room for one kind only; None chooses as training does.
+
+    Returns
+    -------
+    Number of frames.
+
+    Raises
+    ------
+    ExchangeError
+        When the suffix is unknown or the charges do not exist.
+    """
+    if target.suffix not in WRITERS:
+        raise ExchangeError(f"{target} has no suffix of {', '.join(WRITERS)}")
+    with ReferenceData.open(source) as data:
+        WRITERS[target.suffix](data, target, charge_scheme)
+        return len(data)

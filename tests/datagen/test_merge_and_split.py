@@ -1,0 +1,132 @@
+"""Datasets come together only when their labels do, and fall apart between trajectories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from label_kit import water_in_charges
+
+from datagen.cli import cli
+from datagen.errors import DifferentMethodsError
+from datagen.merge import merge
+from datagen.split import choose_sources, split
+from eqmm_ase.command_line import run
+from eqmm_ase.frame import Frame
+from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+
+METHOD = {
+    "functional": "b3lyp",
+    "basis": "6-31g*",
+    "program": "pyscf",
+    "versions": {"pyscf": "2.14.0"},
+}
+
+
+def write(path: Path, seeds: range, method: object = METHOD, **labels: object) -> Path:
+    frames = [replace(water_in_charges(s), energy=float(s), **labels) for s in seeds]
+    write_frames(path, frames, method)
+    return path
+
+
+def test_merged_dataset_has_every_frame_once_in_order(tmp_path, capsys):
+    first = write(tmp_path / "a.h5", range(3))
+    second = write(tmp_path / "b.h5", range(1, 5))
+    arguments = ["merge", str(first), str(second), "-o", str(tmp_path / "c.h5")]
+    assert run(cli, "eqmm-datagen", arguments) == 0
+    assert "5 frames; 2 that occur again left out" in capsys.readouterr().out
+    with ReferenceData(tmp_path / "c.h5") as data:
+        assert [frame.energy for frame in data] == [0.0, 1.0, 2.0, 3.0, 4.0]
+        assert data.method == METHOD
+    assert run(cli, "eqmm-datagen", arguments) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_of_two_frames_that_are_the_same_the_better_known_stays(tmp_path):
+    plain = write(tmp_path / "a.h5", range(2))
+    charges = {"charges": {"mbis": np.zeros(3)}}
+    better = write(tmp_path / "b.h5", range(1, 2), {**METHOD, "charges": ["mbis"]}, **charges)
+    for order in ([plain, better], [better, plain]):
+        assert merge(order, tmp_path / "c.h5") == (2, 1)
+        found = {frame.energy: set(frame.charges) for frame in read_frames(tmp_path / "c.h5")}
+        assert found == {0.0: set(), 1.0: {"mbis"}}
+    with ReferenceData(tmp_path / "c.h5") as data:
+        assert data.method["charges"] == ["mbis"]
+    # Another charge in the surroundings or another state is another frame.
+    other = replace(water_in_charges(0), energy=0.0, total_charge=2)
+    write_frames(better, [other], METHOD)
+    assert merge([plain, better], tmp_path / "c.h5") == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"basis": "def2-svp"}, "with basis = 'def2-svp' and .* with '6-31g\\*': datasets of"),
+        ({"basis": "x", "functional": "hf"}, r"\(functional differ too\)"),
+        ({"dispersion": "d3bj"}, "dispersion = 'd3bj' and .* with None"),
+    ],
+)
+def test_datasets_of_different_methods_are_not_merged(change, sentence, tmp_path):
+    first = write(tmp_path / "a.h5", range(2))
+    second = write(tmp_path / "b.h5", range(2, 4), {**METHOD, **change})
+    with pytest.raises(DifferentMethodsError, match=sentence):
+        merge([first, second], tmp_path / "c.h5")
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_versions_and_origins_stand_side_by_side_after_a_merge(tmp_path):
+    newer = {**METHOD, "versions": {"pyscf": "2.15.0", "dftd4": "1"}, "sampling": {"seed": 2}}
+    first = write(tmp_path / "a.h5", range(2), {**METHOD, "sampling": {"seed": 1}})
+    merge([first, write(tmp_path / "b.h5", range(2, 3), newer)], tmp_path / "c.h5")
+    with ReferenceData(tmp_path / "c.h5") as data:
+        assert data.method["versions"] == {"dftd4": "1", "pyscf": "2.14.0, 2.15.0"}
+        assert data.method["sampling"] == [{"seed": 1}, {"seed": 2}]
+    again = merge([tmp_path / "c.h5", first], tmp_path / "d.h5")
+    assert again == (3, 2)
+    with ReferenceData(tmp_path / "d.h5") as data:
+        assert data.method["versions"] == {"dftd4": "1", "pyscf": "2.14.0, 2.15.0"}
+        assert data.method["sampling"] == [{"seed": 1}, {"seed": 2}]
+
+
+@pytest.fixture
+def trajectories(tmp_path: Path) -> Path:
+    frames: list[Frame] = [
+        replace(water_in_charges(number), source=f"water-{number % 3}", energy=float(number))
+        for number in range(6)
+    ]
+    write_frames(tmp_path / "labels.h5", frames, METHOD)
+    return tmp_path / "labels.h5"
+
+
+def test_splitting_keeps_whole_trajectories_apart(trajectories, tmp_path):
+    train, test = tmp_path / "train.h5", tmp_path / "test.h5"
+    assert split(trajectories, ["water-2"], train, test) == (4, 2)
+    assert {frame.source for frame in read_frames(train)} == {"water-0", "water-1"}
+    assert {frame.source for frame in read_frames(test)} == {"water-2"}
+    assert [frame.energy for frame in read_frames(test)] == [2.0, 5.0]
+    with pytest.raises(ValueError, match="no trajectory 'water-7'; it has water-0, water-1"):
+        split(trajectories, ["water-7"], train, test)
+    with pytest.raises(ValueError, match="none is left to train on"):
+        split(trajectories, [f"water-{i}" for i in range(3)], train, test)
+
+
+def test_a_fraction_is_held_out_as_whole_trajectories_the_same_for_a_seed(trajectories):
+    assert len(choose_sources(trajectories, 0.34, 1)) == 1
+    assert len(choose_sources(trajectories, 0.7, 1)) == 2
+    assert len(choose_sources(trajectories, 0.05, 1)) == 1
+    assert choose_sources(trajectories, 0.34, 1) == choose_sources(trajectories, 0.34, 1)
+    assert len({choose_sources(trajectories, 0.34, seed)[0] for seed in range(20)}) == 3
+    with pytest.raises(ValueError, match=r"is 1\.5; expected between 0 and 1"):
+        choose_sources(trajectories, 1.5, 1)
+
+
+def test_the_command_splits_by_name_or_by_fraction(trajectories, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(cli, "eqmm-datagen", ["split", "labels.h5", "--hold-out", "water-1"]) == 0
+    assert "train.h5: 4 frames; test.h5: 2 frames of water-1" in capsys.readouterr().out
+    assert run(cli, "eqmm-datagen", ["split", "labels.h5", "--fraction", "0.7"]) == 0
+    assert "train.h5: 2 frames; test.h5: 4 frames" in capsys.readouterr().out
+    assert run(cli, "eqmm-datagen", ["split", "labels.h5"]) == 2
+    assert "give either --hold-out or --fraction" in capsys.readouterr().err
