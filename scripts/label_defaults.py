@@ -48,7 +48,8 @@ def labelled(frames: Sequence[Frame], settings: dict[str, Any]) -> tuple[list[Fr
 
 def errors(found: Sequence[Frame], expected: Sequence[Frame]) -> dict[str, float]:
     """Largest errors in kcal/mol and kcal/mol/Å."""
-    energy = np.array([a.energy - b.energy for a, b in zip(found, expected, strict=True)])
+    energies = np.array([[frame.energy for frame in frames] for frames in (found, expected)], float)
+    energy = energies[0] - energies[1]
     worst = {"energy": np.abs(energy).max(), "energy_less_mean": np.ptp(energy - energy.mean()) / 2}
     for name in ("qm_forces", "mm_forces"):
         pairs = zip(found, expected, strict=True)

@@ -76,13 +76,9 @@ def test_commands_run_one_after_the_other(folder: Path) -> None:
     for line in commands():
         program, *words = shlex.split(line)
         name = f"{program} {words[0]}"
-        modules = {"eqmm": "eqmm_ase.cli", "eqmm-datagen": "datagen.cli"}
-        if program in modules:
-            words += shlex.split(SMALLER.get(name, ""))
-            start = ["-c", f"from {modules[program]} import main; main()"]
-        else:
-            assert program == "python"
-            start = []
+        module = {"eqmm": "eqmm_ase.cli", "eqmm-datagen": "datagen.cli"}[program]
+        words += shlex.split(SMALLER.get(name, ""))
+        start = ["-c", f"from {module} import main; main()"]
         done = run([sys.executable, *start, *words], folder)
         expected = 1 if name in NOT_CONVERGED else 0
         assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"

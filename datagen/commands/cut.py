@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from datagen.boundary_charges import CHARGE_SCHEMES
-from datagen.commands.sample import check_output
+from datagen.commands.options import output_option, refuse_existing
 from datagen.cutting import CutSettings, SnapshotCutter
 from datagen.frame_statistics import FrameStatistics, frame_statistics
 from datagen.qm_region import SelectedRegion, find_region
@@ -29,14 +29,7 @@ _DEFAULT = CutSettings(medium="")
 @click.command(context_settings={"show_default": True})
 @click.argument("topology", type=click.Path(path_type=Path))
 @click.argument("trajectories", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Dataset file to write.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@output_option("Dataset file to write.")
 @click.option(
     "--qm",
     "selection",
@@ -102,7 +95,7 @@ def cut(
     the QM region and the charges of all whole residues around it, without labels; `eqmm-datagen
     label` computes those. Bonds between the QM region and the rest are capped with hydrogen.
     """
-    check_output(output, overwrite)
+    refuse_existing(output, overwrite)
     settings = CutSettings(
         medium=medium,
         radius=radius,

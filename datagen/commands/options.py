@@ -34,3 +34,12 @@ def refuse_existing(output: Path, overwrite: bool) -> None:
     refuse_unwritable(output)
     if output.exists() and not overwrite:
         raise ExchangeError(f"{output} exists already; --overwrite replaces it")
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--workers` and `--platform` of molecular dynamics."""
+    workers = click.option(
+        "--workers", type=click.IntRange(min=1), help="Processes.  [default: all cores]"
+    )
+    platform = click.option("--platform", help="OpenMM platform.  [default: the fastest]")
+    return workers(platform(command))

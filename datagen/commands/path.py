@@ -15,20 +15,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from datagen.commands.options import output_option, refuse_existing
 from datagen.coordinate import Coordinate
-from datagen.reaction_path import PathError, PathSettings, sweep_path
+from datagen.reaction_path import PathSettings, sweep_path
 from eqmm_ase.structure_io import read_structure
 
 
 @click.command(context_settings={"show_default": True})
 @click.argument("structure")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Extended XYZ file to write.",
-)
+@output_option("Extended XYZ file to write.")
 @click.option(
     "--coordinate",
     required=True,
@@ -55,6 +50,7 @@ from eqmm_ase.structure_io import read_structure
 def path(
     structure: str,
     output: Path,
+    overwrite: bool,
     coordinate: str,
     ends: tuple[float, float],
     sweeps: int,
@@ -81,8 +77,7 @@ def path(
         solvation=solvation,
         seed=seed,
     )
-    if not output.parent.is_dir():
-        raise PathError(f"the folder {output.parent} does not exist")
+    refuse_existing(output, overwrite)
     bar = Progress(
         TextColumn("sweeping"),
         BarColumn(),

@@ -17,12 +17,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from datagen.commands.options import engine_options, output_option, refuse_existing
 from datagen.frame_statistics import frame_statistics
 from datagen.held_sampling import sample_held
 from datagen.parameters import why_not_covered
 from datagen.sampling import (
     RECOMMENDED_RADIUS,
-    SamplingError,
     SamplingProgress,
     SamplingSettings,
     describe,
@@ -37,14 +37,7 @@ _DEFAULT = SamplingSettings()
 
 @click.command(context_settings={"show_default": True})
 @click.argument("molecule")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Dataset file to write.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@output_option("Dataset file to write.")
 @click.option(
     "--solvent",
     default=_DEFAULT.solvent,
@@ -87,8 +80,7 @@ _DEFAULT = SamplingSettings()
     "--multiplicity", type=int, help="Spin multiplicity 2S+1.  [default: from the radicals]"
 )
 @click.option("--seed", default=1, help="Equal seeds give equal frames on the CPU.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: all cores]")
-@click.option("--platform", help="OpenMM platform.  [default: the fastest]")
+@engine_options
 def sample(
     molecule: str,
     output: Path,
@@ -132,7 +124,7 @@ def sample(
         decorrelation=decorrelation,
         seed=seed,
     )
-    check_output(output, overwrite)
+    refuse_existing(output, overwrite)
     solute = read_solute(molecule, total_charge=charge, spin_multiplicity=multiplicity, seed=seed)
     if radius < RECOMMENDED_RADIUS:
         click.echo(
@@ -153,14 +145,6 @@ def sample(
     click.echo(
         f"{output}: {solute.name} in {settings.medium.name}, {frame_statistics(result).sentence()}"
     )
-
-
-def check_output(output: Path, overwrite: bool) -> None:
-    """Say at once what would go wrong at the end."""
-    if not output.parent.is_dir():
-        raise SamplingError(f"the folder {output.parent} does not exist")
-    if output.exists() and not overwrite:
-        raise SamplingError(f"{output} exists already; --overwrite replaces it")
 
 
 class ShownProgress(SamplingProgress):

@@ -10,7 +10,8 @@ from ase import Atoms
 from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 
-from datagen.commands.sample import ShownProgress, check_output
+from datagen.commands.options import engine_options, output_option, refuse_existing
+from datagen.commands.sample import ShownProgress
 from datagen.frame_statistics import frame_statistics
 from datagen.sampling import SamplingError
 from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
@@ -22,14 +23,7 @@ _DEFAULT = SolvationSettings()
 
 @click.command(context_settings={"show_default": True})
 @click.argument("geometries")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Dataset file to write.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+@output_option("Dataset file to write.")
 @click.option(
     "--solvent",
     default=_DEFAULT.solvent,
@@ -63,8 +57,7 @@ _DEFAULT = SolvationSettings()
 @click.option("--charge", type=int, help="Total charge, e.  [default: from the file, else 0]")
 @click.option("--multiplicity", type=int, help="2S+1.  [default: from the file, else 1]")
 @click.option("--seed", default=_DEFAULT.seed, help="Equal seeds give equal frames on the CPU.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: all cores]")
-@click.option("--platform", help="OpenMM platform.  [default: the fastest]")
+@engine_options
 def solvate(
     geometries: str,
     output: Path,
@@ -105,7 +98,7 @@ def solvate(
         charge_model=charge_model,
         seed=seed,
     )
-    check_output(output, overwrite)
+    refuse_existing(output, overwrite)
     images = _read(geometries, charge, multiplicity)
     parts = output.with_name(output.name + ".parts")
     with ShownProgress(duration(images, settings)) as progress:
