@@ -99,7 +99,8 @@ def test_equal_frames_are_one_and_the_order_is_that_of_the_input(tmp_path):
     assert [f.energy for f in labelled] == [f.qm_positions[0, 0] for f in (second, first)]
 
 
-def test_kill_9_in_the_middle_of_label_loses_nothing_and_repeats_nothing(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
+def test_kill_9_or_ctrl_c_in_the_middle_of_label_loses_nothing_and_repeats_nothing(tmp_path, how):
     frames = waters(40)
     write_frames(tmp_path / "frames.h5", frames, {})
     folder = tmp_path / "labels.h5.campaign"
@@ -116,11 +117,14 @@ def test_kill_9_in_the_middle_of_label_loses_nothing_and_repeats_nothing(tmp_pat
         workers = children(process.pid)
         assert workers
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(how)
         process.wait()
+    assert process.returncode == (130 if how is signal.SIGINT else -how)
     wait_for(lambda: not any(alive(pid) for pid in workers))
     before = {path: path.stat().st_mtime_ns for path in results(folder)}
     done = {name for name, state, _ in ledger(folder) if state == "done"}
+    if how is signal.SIGINT:
+        assert "running" not in {state for _, state, _ in ledger(folder)}
     assert 3 <= len(before) < 40, "the kill came too late to test anything"
     assert len(done) >= len(before) - 1
     assert not (tmp_path / "labels.h5").exists()
