@@ -23,8 +23,8 @@ from grid.rtransform import BeckeRTransform
 from horton_part.mbis import MBISWPart
 from pyscf import gto
 
-RADIAL_POINTS = 80
-ANGULAR_POINTS = 302
+RADIAL_POINTS = 60
+ANGULAR_POINTS = 194
 BLOCK = 20_000
 
 
@@ -49,8 +49,8 @@ def main(source: str, target: str) -> None:
         grid,
         density,
         grid_type=2,  # the whole molecular grid for every atom: its own atomic grids lose 1e-4 e
-        threshold=1e-8,
-        inner_threshold=1e-10,
+        threshold=1e-6,
+        inner_threshold=1e-8,
         maxiter=5000,
     )
     partition.do_charges()
