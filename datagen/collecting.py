@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from datagen.errors import CampaignError, DamagedResultsError
 from datagen.full_disk import full_disk_is_a_sentence
 from datagen.ledger import LedgerReader, Row
+from datagen.merge import merged_versions
 from datagen.method import Method
 from datagen.result_files import read_result, result_path
 from eqmm_ase.config_reader import build
@@ -75,12 +75,3 @@ def write_dataset(
     with full_disk_is_a_sentence(Path(output)):
         write_frames(output, frames, {**method.as_dict(), "versions": versions})
     return len(frames)
-
-
-def merged_versions(versions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """One entry a program; several versions side by side where the campaign saw an upgrade."""
-    programs = sorted({program for entry in versions for program in entry})
-    return {
-        program: ", ".join(sorted({entry[program] for entry in versions if program in entry}))
-        for program in programs
-    }

@@ -59,7 +59,7 @@ def merged_method(methods: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def merged_versions(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """One entry a program; several versions side by side."""
+    """One entry a program; several versions side by side where there was an upgrade."""
     programs = sorted({program for entry in versions for program in entry})
     return {
         program: ", ".join(

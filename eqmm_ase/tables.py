@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from rich.table import Table
 
-from eqmm_ase.dataset_format import FIELDS
+from eqmm_ase.dataset_format import FIELDS, GROUPS
 from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, REPORTED, Metrics
 from eqmm_ase.reference_data import ReferenceData
@@ -79,7 +79,7 @@ def dataset_table(path: Path) -> Table:
             "media": _counted(f.medium or "unnamed" for f in frames),
             "trajectories": str(len(data.sources)),
             **{f"method: {key}": str(value) for key, value in data.method.items()},
-            **_coverage(frames, data.charge_schemes),
+            **_coverage(frames),
             "content hash": data.content_hash,
         }
     return _facts(f"{path}: eqmm-dataset", rows)
@@ -119,11 +119,14 @@ def _facts(title: str, rows: Mapping[str, str]) -> Table:
     return table
 
 
-def _coverage(frames: Sequence[Frame], schemes: Iterable[str]) -> dict[str, str]:
+def _coverage(frames: Sequence[Frame]) -> dict[str, str]:
     """How many frames know each label."""
     labels = [name for name, field in FIELDS.items() if field.label and name not in _NO_LABELS]
     counts = {n: sum(getattr(frame, n) is not None for frame in frames) for n in labels}
-    counts |= {f"charges/{s}": sum(s in frame.charges for frame in frames) for s in schemes}
+    for group in GROUPS:
+        for scheme in sorted({scheme for frame in frames for scheme in getattr(frame, group)}):
+            known = sum(scheme in getattr(frame, group) for frame in frames)
+            counts[f"{group}/{scheme}"] = known
     total = len(frames)
     return {
         f"label: {name}": "all frames" if count == total else f"{count} of {total} frames"

@@ -236,9 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--horton", help="a Python that has horton-part and pyscf")
     parser.add_argument("--molecules", nargs="+", choices=CASES, default=list(CASES))
     chosen = parser.parse_args(arguments)
-    results = {name: compare(CASES[name], chosen.horton) for name in chosen.molecules}
-    for name, result in results.items():
-        print(table(name, result))
+    results = {}
+    for name in chosen.molecules:
+        results[name] = compare(CASES[name], chosen.horton)
+        print(table(name, results[name]), flush=True)
     content = {
         "what": "B3LYP; charges in e; RMS errors of the potential in kcal/mol per unit charge",
         "molecules": results,

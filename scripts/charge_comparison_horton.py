@@ -1,4 +1,4 @@
-"""MBIS charges by horton-part on grids of qc-grid: an independent check of ours.
+"""MBIS charges by horton-part: an independent check of ours.
 
 horton-part is GPL software that EqMM neither contains nor links. This file runs by itself, in an
 environment of its own (`pip install horton-part pyscf`), started by `charge_comparison.py`:
@@ -16,15 +16,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from grid.becke import BeckeWeights
-from grid.molgrid import MolGrid
-from grid.onedgrid import GaussChebyshev
-from grid.rtransform import BeckeRTransform
+from grid.basegrid import Grid
 from horton_part.mbis import MBISWPart
-from pyscf import gto
+from pyscf import dft, gto
 
-RADIAL_POINTS = 80
-ANGULAR_POINTS = 302
+GRID_LEVEL = 3  # of PySCF; ours is 2
 BLOCK = 20_000
 
 
@@ -33,10 +29,10 @@ def main(source: str, target: str) -> None:
     with np.load(source) as stored:
         molecule, matrix = gto.loads(str(stored["molecule"])), stored["matrix"]
     numbers, nuclei = molecule.atom_charges(), molecule.atom_coords()
-    radial = BeckeRTransform(1e-4, 1.5).transform_1d_grid(GaussChebyshev(RADIAL_POINTS))
-    grid = MolGrid.from_size(
-        numbers, nuclei, ANGULAR_POINTS, radial, BeckeWeights(order=3), rotate=False, store=True
-    )
+    own = dft.gen_grid.Grids(molecule)
+    own.level = GRID_LEVEL
+    own.build()
+    grid = Grid(own.coords, own.weights)
     blocks = []
     for start in range(0, len(grid.points), BLOCK):
         orbitals = molecule.eval_gto("GTOval", grid.points[start : start + BLOCK])
@@ -48,9 +44,9 @@ def main(source: str, target: str) -> None:
         None,
         grid,
         density,
-        grid_type=2,  # the whole molecular grid for every atom: its own atomic grids lose 1e-4 e
-        threshold=1e-8,
-        inner_threshold=1e-10,
+        grid_type=3,  # one grid for all atoms: horton-part's own atomic grids lose 1e-4 e
+        threshold=1e-6,
+        inner_threshold=1e-8,
         maxiter=5000,
     )
     partition.do_charges()

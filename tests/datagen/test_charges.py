@@ -110,6 +110,14 @@ def test_mbis_turns_with_the_molecule_and_hardly_depends_on_the_grid():
     assert 8.0 - oxygen == pytest.approx(here.charges[0], abs=1e-4)
 
 
+def test_mbis_of_water_is_that_of_another_program():
+    water = Frame(np.array([8, 1, 1]), WATER)
+    label = label_frame(water, Method(basis="6-31g*", charges=("mbis",))).frame
+    # horton-part 1.2.0 on 150 radial times 590 angular points; see scripts/charge_comparison.py.
+    expected = [-0.848034, 0.424017, 0.424017]
+    np.testing.assert_allclose(label.charges["mbis"], expected, atol=2e-5)
+
+
 def test_mbis_of_a_lone_ion_is_its_charge():
     density = electron_density("Cl", "3-21g", charge=-1)
     found = atomic_charges(density, ["mbis"])["mbis"]

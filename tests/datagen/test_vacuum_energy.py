@@ -42,9 +42,10 @@ def test_vacuum_energy_is_that_of_the_same_molecule_labelled_alone(method, state
     assert 0.0 < undone - label.energy_vacuum < 0.3
 
 
-def test_embedded_labels_do_not_change_when_the_vacuum_energy_is_asked_for():
+@pytest.mark.parametrize("method", [QUICK, Method(functional="pbe", basis="sto-3g", grid_level=0)])
+def test_embedded_labels_do_not_change_when_the_vacuum_energy_is_asked_for(method):
     plain, both = (
-        label_frame(water_in_charges(), replace(QUICK, vacuum_energy=asked)).frame
+        label_frame(water_in_charges(), replace(method, vacuum_energy=asked)).frame
         for asked in (False, True)
     )
     assert plain.energy_vacuum is None
