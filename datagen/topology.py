@@ -40,7 +40,6 @@ class Topology:
     segments: tuple[str, ...]  # of each residue
     bonds: IntArray  # (n_bonds, 2), between atoms only
     parents: IntArray  # (n,) the atom that a virtual site belongs to; −1 for an atom
-    periodic: bool
 
     @property
     def n_sites(self) -> int:
@@ -122,7 +121,6 @@ def _read_parmed(path: Path) -> Topology:
         segments=tuple(str(r.segid or r.chain or "") for r in structure.residues),
         bonds=np.array(bonds, dtype=np.int64).reshape(-1, 2),
         parents=parents,
-        periodic=structure.box is not None,
     )
 
 
@@ -208,7 +206,6 @@ def _read_openmm(path: Path, system_path: Path) -> Topology:
         segments=tuple(str(residue.chain.id) for residue in residues),
         bonds=_openmm_bonds(topology, system, numbers),
         parents=parents,
-        periodic=bool(system.usesPeriodicBoundaryConditions()),
     )
 
 

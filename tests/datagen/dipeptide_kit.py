@@ -51,7 +51,6 @@ DIPEPTIDE = Topology(
     segments=("", "", ""),
     bonds=np.array([[int(i) for i in bond.split("-")] for bond in _BONDS.split()]),
     parents=np.full(len(_ROWS), -1),
-    periodic=False,
 )
 ACETYL_METHYL, BETA_METHYL = (0, 1, 2, 3), (10, 11, 12, 13)
 SCHEMES = tuple(CHARGE_SCHEMES)

@@ -45,7 +45,6 @@ def solvated() -> tuple[Topology, np.ndarray]:
         parents=np.concatenate(
             [DIPEPTIDE.parents, np.stack([*(-np.ones((3, n), int)), first], axis=1).ravel()]
         ),
-        periodic=True,
     )
     return topology, np.concatenate([POSITIONS, (places[:, None] + WATER).reshape(-1, 3)])
 
