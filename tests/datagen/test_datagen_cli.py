@@ -121,7 +121,7 @@ def test_sample_writes_frames_and_leaves_nothing_else(tmp_path, capsys):
     arguments = ["sample", "O", "-o", str(output), "--overwrite", *QUICK]
     assert run(cli, "eqmm-datagen", arguments) == 0
     captured = capsys.readouterr()
-    assert "2 frames of O in water" in captured.out
+    assert "O in water, 2 frames" in captured.out
     assert "12 Å or more are recommended" in captured.err
     with ReferenceData(output) as data:
         assert (len(data), data.elements, data.media) == (2, (1, 8), ("water",))
