@@ -197,4 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Workers import functions by the name of their module, which must not be `__main__`.
+    import benchmark_labels
+
+    benchmark_labels.main()
