@@ -15,6 +15,7 @@ from eqmm_ase.dataset_format import FIELDS, GROUPS
 from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, REPORTED, Metrics
 from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.reliability import GAUSSIAN
 from eqmm_ase.validation import composition
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -45,6 +46,34 @@ def metrics_table(metrics: Mapping[str, Metrics], title: str = "") -> Table:
                 f"{int(errors['count'])}",
             )
         table.add_section()
+    return table
+
+
+def reliability_table(found: Mapping[str, Mapping[str, float]], title: str = "") -> Table:
+    """How the uncertainty of a committee relates to its errors (`eqmm_ase.reliability`)."""
+    table = Table(title=title or None, title_justify="left")
+    table.add_column("quantity")
+    for name in ("uncertainty", "error"):
+        table.add_column(f"{name} (RMS)", justify="right")
+    table.add_column("unit")
+    table.add_column("rank correlation", justify="right")
+    for name in ("1σ", "2σ"):
+        table.add_column(f"within {name} (Gaussian)", justify="right")
+    table.add_column("factor", justify="right")
+    table.add_column("values", justify="right")
+    for name, figures in found.items():
+        one, two = GAUSSIAN[name]
+        table.add_row(
+            REPORTED[name].title,
+            f"{figures['rms_uncertainty']:.4f}",
+            f"{figures['rms_error']:.4f}",
+            REPORTED[name].unit,
+            f"{figures['spearman']:.2f}" if "spearman" in figures else "–",
+            f"{figures['within_1']:.0%} ({one:.0%})",
+            f"{figures['within_2']:.0%} ({two:.0%})",
+            f"{figures['factor']:.2f}",
+            f"{int(figures['count'])}",
+        )
     return table
 
 
@@ -94,6 +123,7 @@ def model_table(path: Path, card: Mapping[str, Any]) -> Table:
         "elements": _symbols(card["elements"]),
         "cutoff": f"{card['cutoff']:g} Å",
         "expansion order L": str(card["l_expansion"]),
+        "committee": f"{card['n_members']} members" if "n_members" in card else "",
         "parameters": str(card.get("n_parameters", "unknown")),
         "charges": card.get("charge_scheme") or "none",
         "QM regions seen": ", ".join(domain.get("compositions", [])),
