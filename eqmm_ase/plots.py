@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.calibration import Calibration, Deviations
@@ -169,11 +170,15 @@ def _reliability_panel(axes: Axes, name: str, pairs: Deviations, factor: float) 
             uncertainty[shown], error[shown], s=7, alpha=0.35, color=_BLUE, edgecolors="none"
         )
         ends = np.array([uncertainty[shown].min(), uncertainty[shown].max()])
-        axes.plot(ends, ends, color=_GREY, linewidth=1.0)
-        axes.plot(ends, 2.0 * ends, color=_GREY, linewidth=0.8, linestyle=":")
+        axes.plot(ends, ends, color=_GREY, linewidth=1.0, label="error = uncertainty σ")
+        axes.plot(ends, 2 * ends, color=_GREY, linewidth=0.9, linestyle=":", label="error = 2σ")
         axes.set(xscale="log", yscale="log", xlim=ends * (0.8, 1.25))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
         # Errors far below their uncertainty are luck; they would squeeze everything else.
-        axes.set_ylim(bottom=max(error[shown].min(), 1e-3 * error.max()) * 0.8)
+        axes.set_ylim(max(error[shown].min(), 3e-3 * error.max()) * 0.8, 6.0 * error.max())
     groups = binned(pairs, factor)
     axes.plot(
         groups.uncertainty / quantity.factor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,30 +50,26 @@ def metrics_table(metrics: Mapping[str, Metrics], title: str = "") -> Table:
 
 
 def reliability_table(found: Mapping[str, Mapping[str, float]], title: str = "") -> Table:
-    """How the uncertainty of a committee relates to its errors (`eqmm_ase.reliability`)."""
+    """How the uncertainty σ of a committee relates to its errors (`eqmm_ase.reliability`).
+
+    Shares of errors within σ have those of normally distributed errors in brackets.
+    """
     table = Table(title=title or None, title_justify="left")
-    table.add_column("quantity")
-    for name in ("uncertainty", "error"):
-        table.add_column(f"{name} (RMS)", justify="right")
-    table.add_column("unit")
-    table.add_column("rank correlation", justify="right")
-    for name in ("1σ", "2σ"):
-        table.add_column(f"within {name} (Gaussian)", justify="right")
-    table.add_column("factor", justify="right")
-    table.add_column("values", justify="right")
-    for name, figures in found.items():
-        one, two = GAUSSIAN[name]
-        table.add_row(
-            REPORTED[name].title,
-            f"{figures['rms_uncertainty']:.4f}",
-            f"{figures['rms_error']:.4f}",
-            REPORTED[name].unit,
-            f"{figures['spearman']:.2f}" if "spearman" in figures else "–",
-            f"{figures['within_1']:.0%} ({one:.0%})",
-            f"{figures['within_2']:.0%} ({two:.0%})",
-            f"{figures['factor']:.2f}",
-            f"{int(figures['count'])}",
-        )
+    table.add_column("")
+    for name in found:
+        table.add_column(REPORTED[name].title, justify="right")
+    units = {name: REPORTED[name].unit for name in found}
+
+    def row(title: str, cell: Callable[[str, Mapping[str, float]], str]) -> None:
+        table.add_row(title, *(cell(name, figures) for name, figures in found.items()))
+
+    row("uncertainty σ (RMS)", lambda name, f: f"{f['rms_uncertainty']:.4f} {units[name]}")
+    row("error (RMS)", lambda name, f: f"{f['rms_error']:.4f} {units[name]}")
+    row("rank correlation", lambda _, f: f"{f['spearman']:.2f}" if "spearman" in f else "–")
+    row("errors within 1σ (normal)", lambda n, f: f"{f['within_1']:.0%} ({GAUSSIAN[n][0]:.0%})")
+    row("errors within 2σ (normal)", lambda n, f: f"{f['within_2']:.0%} ({GAUSSIAN[n][1]:.0%})")
+    row("σ over spread", lambda _, f: f"{f['factor']:.2f}")
+    row("values", lambda _, f: f"{int(f['count'])}")
     return table
 
 
