@@ -369,7 +369,6 @@ class EqMM(Calculator):
     def _forget(self) -> None:
         self._computed_for = None
         self._mm_results = None
-        self._uncertainty = None
 
     def _refreshed(self) -> tuple[FloatArray, FloatArray]:
         self.get_property("energy", self._current_atoms())

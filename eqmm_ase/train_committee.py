@@ -3,6 +3,11 @@
 Members see the same training frames and differ in their first weights and in the order of the
 frames. All are validated on the same frames, which the seed of the first decides: frames that one
 member was trained on could not tell how far the committee is off.
+
+Giving each member another four fifths of the trajectories did not make spreads more telling. Four
+members of 8 channels, 400 steps, 238 training and 100 test frames of methanol in water: rank
+correlation of spread and error 0.08 instead of 0.14 for energies and 0.44 instead of 0.40 for
+forces, with the same errors of the mean and larger ones of each member.
 """
 
 from __future__ import annotations
