@@ -116,10 +116,18 @@ def test_a_committee_interrupted_in_its_second_member_goes_on_there(
     assert_same_weights(output, trained[0])
 
 
-def test_a_committee_can_grow(data, trained, tmp_path):
-    output = run(data, tmp_path / "m.eqmm")
+def test_a_committee_can_grow(data, tmp_path, monkeypatch):
+    output, taken = run(data, tmp_path / "m.eqmm"), []
     before = [member(output, number) for number in (1, 2)]
+    real = Learner.training_step
+
+    def counted(learner, batch, number):
+        taken.append(learner.config.training.seed)
+        return real(learner, batch, number)
+
+    monkeypatch.setattr(Learner, "training_step", counted)
     run(data, output, n_members=3)
+    assert taken == [2] * 12
     assert len(load_model(output)[0].members) == 3
     for number, expected in enumerate(before, start=1):
         assert all(torch.equal(t, member(output, number)[n]) for n, t in expected.items())
