@@ -20,11 +20,18 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
+from ase.calculators.calculator import (
+    CalculationFailed,
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+)
 from numpy.typing import ArrayLike, NDArray
 
 from eqmm_ase import validation
 from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
+from eqmm_ase.calibration import Calibration, Uncertainty
+from eqmm_ase.committee import Committee, predict_with_spread
 from eqmm_ase.domain import Domain, DomainWarning
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
@@ -49,7 +56,7 @@ class EqMM(Calculator):
     Parameters
     ----------
     model
-        A model file, or a model, which is copied.
+        A model file, or a model or committee, which is copied.
     device
         ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
     dtype
@@ -71,27 +78,29 @@ class EqMM(Calculator):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | MultiscaleModel,
+        model: str | os.PathLike[str] | MultiscaleModel | Committee,
         *,
         device: str = "cpu",
         dtype: str = "float32",
         total_charge: int | None = None,
         spin_multiplicity: int | None = None,
     ) -> None:
-        if isinstance(model, MultiscaleModel):
+        if isinstance(model, MultiscaleModel | Committee):
             # The original keeps its width, device and gradients.
-            self._source = copy.deepcopy(model).cpu().eval()
+            self._source: MultiscaleModel | Committee = copy.deepcopy(model).cpu().eval()
             self.card: dict[str, Any] = {}
         else:
             self._source, self.card = load_model(model)
         self._source.requires_grad_(False)
         self.domain = Domain.from_dict(self.card.get("domain", {}))
+        self.calibration = Calibration.from_dict(self.card.get("calibration", {}))
         self._warned: set[str] = set()
         self._known_region: tuple[Any, ...] | None = None
         self._charges = PointCharges([])
         self._latest: weakref.ref[Atoms] | None = None
         self._computed_for: Setting | None = None
         self._mm_results: tuple[FloatArray, FloatArray] | None = None
+        self._uncertainty: Uncertainty | None = None
         super().__init__()
         self._settle()
         self.set(
@@ -187,6 +196,26 @@ class EqMM(Calculator):
         """Potential of the QM region at the MM charges, dE/dq, (n_mm,), V; a copy, as above."""
         return self._refreshed()[1].copy()
 
+    @property
+    def uncertainty(self) -> Uncertainty:
+        """Expected errors of energy (eV) and QM forces (n_qm,) (eV/Å), computed as above.
+
+        They come from how much the members of a committee differ, scaled to the errors on the
+        validation frames where the model file knows them.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            For a single model, which cannot tell.
+        """
+        if not isinstance(self._source, Committee):
+            raise PropertyNotImplementedError(
+                "a single model knows no uncertainty; train a committee (eqmm train --committee 4)"
+            )
+        self._refreshed()
+        assert self._uncertainty is not None
+        return self._uncertainty
+
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
     ) -> Any:
@@ -248,7 +277,7 @@ class EqMM(Calculator):
         positions = validation.qm_positions(atoms.positions)
         validation.electron_count(atoms.numbers, *setting[2:])
         if atoms.pbc.any():
-            _refuse_periodic(atoms, self._model.config.cutoff)
+            validation.refuse_periodic(atoms, self._model.config.cutoff)
         closest = validation.closest_charge(positions, atoms.numbers, *setting[:2])
 
         # float32 resolves 4e-6 Å at 50 Å from the origin: hand over positions about the molecule.
@@ -264,7 +293,13 @@ class EqMM(Calculator):
         frames = Frames.from_frames(
             [frame], dtype=DTYPES[self.parameters["dtype"]], device=self.parameters["device"]
         )
-        prediction = predict(self._model, frames)
+        if isinstance(self._model, Committee):
+            prediction, spread = predict_with_spread(self._model, frames)
+            self._uncertainty = self.calibration.uncertainty(
+                float(spread.energy[0]), _array(spread.qm_forces)
+            )
+        else:
+            prediction = predict(self._model, frames)
         self._warn_of_strangers(atoms, setting, closest)
         self._keep(prediction, origin, setting)
 
@@ -321,6 +356,8 @@ class EqMM(Calculator):
                 f"an MM charge is {closest:.2f} Å from a nucleus, much closer than any in "
                 f"training ({self.domain.closest_mm:.2f} Å)"
             )
+        if self._uncertainty and (sentence := self.calibration.unusual(self._uncertainty)):
+            strange["uncertainty"] = sentence
         for key, sentence in strange.items():
             self._warn_once(key, f"{sentence}; results may be wrong", DomainWarning)
 
@@ -357,17 +394,3 @@ def _close(a: FloatArray, b: FloatArray, tol: float) -> bool:
 
 def _array(tensor: torch.Tensor) -> FloatArray:
     return tensor.detach().cpu().numpy().astype(np.float64)
-
-
-def _refuse_periodic(atoms: Atoms, cutoff: float) -> None:
-    from ase.neighborlist import neighbor_list  # takes SciPy along, half a second
-
-    i, j, shift = neighbor_list("ijS", atoms, cutoff)
-    across = np.flatnonzero(shift.any(axis=1))
-    if len(across):
-        k = across[0]
-        raise ValueError(
-            f"EqMM takes the QM atoms as one cluster, but atom {i[k]} has a periodic image of atom "
-            f"{j[k]} within the model's cutoff of {cutoff:g} Å: make the molecule whole, or set "
-            "atoms.pbc = False"
-        )

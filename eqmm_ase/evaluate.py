@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from eqmm_ase.atomic_write import write_text
+from eqmm_ase.calibration import Deviations
+from eqmm_ase.committee import Committee, predict_with_spread
 from eqmm_ase.dataset import Batch, FrameDataset, collate
 from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, REPORTED, ErrorSums, Metrics
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
+from eqmm_ase.reliability import DeviationCollector
 
 _MOST_PAIRS = 300_000
 """Values kept per quantity for plots; a plot does not get better with more."""
@@ -40,10 +43,12 @@ class Evaluation:
     pairs: Mapping[str, Pairs]
     n_frames: int
     seconds_per_frame: float
+    deviations: Mapping[str, Deviations] = field(default_factory=dict)
+    """quantity → errors and spreads; empty unless the model is a committee."""
 
 
 def evaluate(
-    model: MultiscaleModel,
+    model: MultiscaleModel | Committee,
     frames: Sequence[Frame],
     charge_scheme: str | None = None,
     *,
@@ -55,7 +60,7 @@ def evaluate(
     Parameters
     ----------
     model
-        Of any width; it is moved to the device.
+        A model or a committee of any width; it is moved to the device.
     frames
         Labels that are None do not count.
     charge_scheme
@@ -78,23 +83,34 @@ def evaluate(
     dataset = FrameDataset(frames, charge_scheme, next(model.parameters()).dtype)
     errors = ErrorSums(dataset.media)
     collector = _PairCollector(model, frames)
+    deviations = DeviationCollector()
     seconds = 0.0
     for start in range(0, len(dataset), batch_size):
         numbers = range(start, min(start + batch_size, len(dataset)))
         batch = collate([dataset[i] for i in numbers]).to(device)
         started = time.perf_counter()
-        prediction = predict(model, batch.frames)
+        if isinstance(model, Committee):
+            prediction, spread = predict_with_spread(model, batch.frames)
+            deviations.add(prediction, spread, batch)
+        else:
+            prediction = predict(model, batch.frames)
         seconds += time.perf_counter() - started
         errors.add(prediction, batch)
         collector.add(prediction, batch)
     metrics = errors.result()
     if not metrics[ALL]:
         raise ValueError("none of the frames has a label that could be compared")
-    return Evaluation(metrics, collector.result(), len(dataset), seconds / len(dataset))
+    return Evaluation(
+        metrics,
+        collector.result(),
+        len(dataset),
+        seconds / len(dataset),
+        deviations.result(),
+    )
 
 
 def write_metrics(path: Path, evaluation: Evaluation, facts: Mapping[str, Any]) -> None:
-    """Write metrics as JSON, with facts about what was evaluated.
+    """Write metrics as JSON, with facts about what was evaluated and other plain results.
 
     Raises
     ------
@@ -114,7 +130,7 @@ def write_metrics(path: Path, evaluation: Evaluation, facts: Mapping[str, Any]) 
 class _PairCollector:
     """Keeps pairs for plots; of quantities with very many values, every k-th."""
 
-    def __init__(self, model: MultiscaleModel, frames: Sequence[Frame]) -> None:
+    def __init__(self, model: MultiscaleModel | Committee, frames: Sequence[Frame]) -> None:
         self._offsets = model.atomic_energies.cpu()
         self._numbers = torch.tensor(model.config.elements)
         n_mm = sum(frame.n_mm for frame in frames)

@@ -11,8 +11,9 @@ Source: Lei, Yagi, Sugita, J. Chem. Phys. 160, 214109 (2024).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -23,6 +24,9 @@ from eqmm_ase.graph import EdgeGeometry, Edges
 from eqmm_ase.interaction import Density, InvariantUpdate, Message, PackedLinear, PackedProduct
 from eqmm_ase.readout import AtomicEnergy, ChargeFlow, Multipoles
 from eqmm_ase.system import Frames
+
+if TYPE_CHECKING:
+    from eqmm_ase.committee import Committee
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,9 @@ class MultiscaleModel(torch.nn.Module):
         return elements
 
 
-def predict(model: MultiscaleModel, frames: Frames, *, create_graph: bool = False) -> Prediction:
+def predict(
+    model: MultiscaleModel | Committee, frames: Frames, *, create_graph: bool = False
+) -> Prediction:
     """Energy, forces on QM and MM, potential at the MM sites, charges and dipole.
 
     The dipole is the derivative with respect to a uniform potential gradient,
@@ -223,11 +229,28 @@ def predict(model: MultiscaleModel, frames: Frames, *, create_graph: bool = Fals
     ----------
     create_graph: keep the graph, to train on all these; its leaves are the weights, not positions.
     """
+    return predict_each([model], frames, create_graph=create_graph)[0]
+
+
+def predict_each(
+    models: Sequence[MultiscaleModel | Committee], frames: Frames, *, create_graph: bool = False
+) -> list[Prediction]:
+    """The same from several models of one order L, for which the MM potential is expanded once."""
     leaves = [frames.qm_positions, frames.mm_positions, frames.mm_charges]
     leaves = [leaf.detach().requires_grad_() for leaf in leaves]
     names = ("qm_positions", "mm_positions", "mm_charges")
     frames = replace(frames, **dict(zip(names, leaves, strict=True)))
-    expansion = Expansion(frames, model.config.l_expansion)
+    expansion = Expansion(frames, models[0].config.l_expansion)
+    return [_predict(model, frames, leaves, expansion, create_graph) for model in models]
+
+
+def _predict(
+    model: MultiscaleModel | Committee,
+    frames: Frames,
+    leaves: list[torch.Tensor],
+    expansion: Expansion,
+    create_graph: bool,
+) -> Prediction:
     out = model.in_potential(frames, expansion.tensors)
     *direct, response = torch.autograd.grad(
         out.energy.sum(),

@@ -9,6 +9,9 @@ The header (safetensors metadata, all strings) holds
 ``card``                JSON: what the model is, was trained on and how good it is
 ``sha256``              of the three above and every tensor, so that damage is noticed
 ======================  ==============================================================
+
+The tensors are the model's state; in the file of a committee (`eqmm_ase.committee`), whose members
+share the configuration, those of member k are called ``members.<k>.<name>``.
 """
 
 from __future__ import annotations
@@ -16,17 +19,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 
 from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.committee import Committee, members_of
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 
 FORMAT = "eqmm-model"
@@ -42,9 +47,13 @@ UNITS = {
 
 Header = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
+AnyModel = TypeVar("AnyModel", bound=MultiscaleModel | Committee)
 
 UPGRADES: dict[int, Callable[[Header, Tensors], tuple[Header, Tensors]]] = {}
-"""Version n → function that turns the header and tensors of version n into those of n + 1."""
+"""Version n → function that turns the header and tensors of version n into those of n + 1.
+
+Of a committee it sees one member at a time, under the names that a single model's tensors have.
+"""
 
 
 class ModelFileError(ValueError):
@@ -52,7 +61,9 @@ class ModelFileError(ValueError):
 
 
 def save_model(
-    path: str | os.PathLike[str], model: MultiscaleModel, card: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    model: MultiscaleModel | Committee,
+    card: Mapping[str, Any],
 ) -> None:
     """Write a model file, completely or not at all.
 
@@ -61,7 +72,7 @@ def save_model(
     path
         An existing file is replaced in one step.
     model
-        Its floating-point width is kept.
+        A model or a committee; its floating-point width is kept.
     card
         Plain JSON values. Units, cutoff, elements, order L, EqMM version and time are added from
         the model itself.
@@ -89,7 +100,9 @@ def save_model(
         temporary.write_bytes(serialize(tensors, metadata=header))
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[MultiscaleModel, dict[str, Any]]:
+def load_model(
+    path: str | os.PathLike[str],
+) -> tuple[MultiscaleModel | Committee, dict[str, Any]]:
     """Read a model file, of this version or any earlier one.
 
     Parameters
@@ -100,7 +113,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MultiscaleModel, dict[str,
     Returns
     -------
     model
-        On the CPU, in evaluation mode, as wide (float32 or float64) as it was saved.
+        A model or a committee; on the CPU, in evaluation mode, as wide (float32 or float64) as it
+        was saved.
     card
         What was saved with it.
 
@@ -116,26 +130,29 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MultiscaleModel, dict[str,
     version = _checked_version(header, name)
     if header.get("sha256") != _digest(header, tensors):
         raise ModelFileError(f"{name} is damaged: its contents do not match their checksum")
-    while version < VERSION:
-        header, tensors = UPGRADES[version](header, tensors)
-        version += 1
-    model, card = _from_header(header, name)
-    return _fill(model, tensors, name).eval(), card
+    parts = _by_member(tensors, name)
+    if parts is None:
+        return _built(header, tensors, version, name)
+    built = [_built(header, part, version, name) for part in parts]
+    return Committee(member for member, _ in built).eval(), built[0][1]
 
 
-def cast(model: MultiscaleModel, dtype: torch.dtype) -> MultiscaleModel:
+def cast(model: AnyModel, dtype: torch.dtype) -> AnyModel:
     """Give the weights another width, in place; the atomic energies stay float64.
 
     ``model.float()`` would narrow those too, and −10⁵ eV in float32 is known to 0.01 eV only.
     """
-    atomic_energies = model.atomic_energies
-    model.to(dtype)
-    model.atomic_energies = atomic_energies
+    for member in members_of(model):
+        atomic_energies = member.atomic_energies
+        member.to(dtype)
+        member.atomic_energies = atomic_energies
     return model
 
 
-def _facts(model: MultiscaleModel) -> dict[str, Any]:
+def _facts(model: MultiscaleModel | Committee) -> dict[str, Any]:
+    members = {"n_members": len(model.members)} if isinstance(model, Committee) else {}
     return {
+        **members,
         "units": UNITS,
         "cutoff": model.config.cutoff,
         "elements": list(model.config.elements),
@@ -185,6 +202,30 @@ def _checked_version(header: Header, name: str) -> int:
     if version < VERSION and version not in UPGRADES:
         raise ModelFileError(f"{name} has the unknown format version {found!r}")
     return version
+
+
+def _by_member(tensors: Tensors, name: str) -> list[Tensors] | None:
+    """Tensors of each member of a committee under their own names; None: of a single model."""
+    parts: dict[int, Tensors] = {}
+    for key, tensor in tensors.items():
+        if found := re.fullmatch(r"members\.(\d+)\.(.+)", key):
+            parts.setdefault(int(found[1]), {})[found[2]] = tensor
+    if not parts:
+        return None
+    if sum(map(len, parts.values())) != len(tensors) or set(parts) != set(range(len(parts))):
+        raise ModelFileError(f"{name} is a committee with tensors that belong to no member of it")
+    return [parts[number] for number in range(len(parts))]
+
+
+def _built(
+    header: Header, tensors: Tensors, version: int, name: str
+) -> tuple[MultiscaleModel, dict[str, Any]]:
+    """One model from the header and tensors of any version."""
+    while version < VERSION:
+        header, tensors = UPGRADES[version](header, tensors)
+        version += 1
+    model, card = _from_header(header, name)
+    return _fill(model, tensors, name).eval(), card
 
 
 def _from_header(header: Header, name: str) -> tuple[MultiscaleModel, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Figures: parity of prediction and reference, and the learning curve."""
+"""Figures: parity of prediction and reference, reliability of uncertainties, learning curve."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.calibration import Calibration, Deviations
 from eqmm_ase.evaluate import Evaluation, Pairs
 from eqmm_ase.metrics import ALL, REPORTED
+from eqmm_ase.reliability import binned
 
 PARITY = ("energy", "qm_forces", "mm_forces", "mm_potential", "charges", "dipole")
 """Quantities that get a parity plot where there are labels."""
@@ -58,6 +61,38 @@ def plot_parity(evaluation: Evaluation, folder: Path, title: str = "") -> list[P
                 _save(_parity_figure(name, evaluation.pairs[name], errors, title), path)
             written.append(path)
     return written
+
+
+def plot_reliability(
+    deviations: Mapping[str, Deviations],
+    calibration: Calibration,
+    path: Path,
+    title: str = "",
+) -> Path:
+    """Draw every error against its uncertainty, and the root mean squares of groups of labels.
+
+    Where the uncertainty can be relied on, the groups lie on the diagonal.
+
+    Parameters
+    ----------
+    deviations
+        By quantity, from `eqmm_ase.evaluate.evaluate`; at least one.
+    calibration
+        From the model's card.
+    path
+        The PNG to write.
+    title
+        What was evaluated.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = _figure(4.4 * len(deviations), 4.4)
+        panels = figure.subplots(1, len(deviations), squeeze=False)[0]
+        for axes, (name, pairs) in zip(panels, deviations.items(), strict=True):
+            _reliability_panel(axes, name, pairs, calibration.factors.get(name, 1.0))
+        if title:
+            figure.suptitle(title, fontsize=11)
+        _save(figure, path)
+    return path
 
 
 def plot_learning_curve(history: Path, path: Path) -> Path:
@@ -122,6 +157,41 @@ def _parity_figure(name: str, pairs: Pairs, errors: Mapping[str, float], title: 
     lower.set(ylim=(-reach, reach), ylabel="error", xlabel=f"reference{zero} / {quantity.unit}")
     figure.align_ylabels()
     return figure
+
+
+def _reliability_panel(axes: Axes, name: str, pairs: Deviations, factor: float) -> None:
+    quantity = REPORTED[name]
+    uncertainty, error = (
+        values / quantity.factor for values in (factor * pairs.spread, pairs.error)
+    )
+    shown = (uncertainty > 0.0) & (error > 0.0)  # the others have no place on logarithmic axes
+    if shown.any():
+        axes.scatter(
+            uncertainty[shown], error[shown], s=7, alpha=0.35, color=_BLUE, edgecolors="none"
+        )
+        ends = np.array([uncertainty[shown].min(), uncertainty[shown].max()])
+        axes.plot(ends, ends, color=_GREY, linewidth=1.0, label="error = uncertainty σ")
+        axes.plot(ends, 2 * ends, color=_GREY, linewidth=0.9, linestyle=":", label="error = 2σ")
+        axes.set(xscale="log", yscale="log", xlim=ends * (0.8, 1.25))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
+        # Errors far below their uncertainty are luck; they would squeeze everything else.
+        axes.set_ylim(max(error[shown].min(), 3e-3 * error.max()) * 0.8, 6.0 * error.max())
+    groups = binned(pairs, factor)
+    axes.plot(
+        groups.uncertainty / quantity.factor,
+        groups.error / quantity.factor,
+        color=_ORANGE,
+        marker="o",
+        markersize=5.0,
+        linewidth=1.2,
+        label="RMS of groups",
+    )
+    axes.set(xlabel=f"uncertainty / {quantity.unit}", ylabel=f"error / {quantity.unit}")
+    axes.set_title(quantity.title, fontsize=11)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
 
 
 def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, cells: tuple[int, int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from eqmm_ase.dataset_format import FIELDS, GROUPS
 from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, REPORTED, Metrics
 from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.reliability import GAUSSIAN
 from eqmm_ase.validation import composition
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -45,6 +46,30 @@ def metrics_table(metrics: Mapping[str, Metrics], title: str = "") -> Table:
                 f"{int(errors['count'])}",
             )
         table.add_section()
+    return table
+
+
+def reliability_table(found: Mapping[str, Mapping[str, float]], title: str = "") -> Table:
+    """How the uncertainty σ of a committee relates to its errors (`eqmm_ase.reliability`).
+
+    Shares of errors within σ have those of normally distributed errors in brackets.
+    """
+    table = Table(title=title or None, title_justify="left")
+    table.add_column("")
+    for name in found:
+        table.add_column(REPORTED[name].title, justify="right")
+    units = {name: REPORTED[name].unit for name in found}
+
+    def row(title: str, cell: Callable[[str, Mapping[str, float]], str]) -> None:
+        table.add_row(title, *(cell(name, figures) for name, figures in found.items()))
+
+    row("uncertainty σ (RMS)", lambda name, f: f"{f['rms_uncertainty']:.4f} {units[name]}")
+    row("error (RMS)", lambda name, f: f"{f['rms_error']:.4f} {units[name]}")
+    row("rank correlation", lambda _, f: f"{f['spearman']:.2f}" if "spearman" in f else "–")
+    row("errors within 1σ (normal)", lambda n, f: f"{f['within_1']:.0%} ({GAUSSIAN[n][0]:.0%})")
+    row("errors within 2σ (normal)", lambda n, f: f"{f['within_2']:.0%} ({GAUSSIAN[n][1]:.0%})")
+    row("σ over spread", lambda _, f: f"{f['factor']:.2f}")
+    row("values", lambda _, f: f"{int(f['count'])}")
     return table
 
 
@@ -94,6 +119,7 @@ def model_table(path: Path, card: Mapping[str, Any]) -> Table:
         "elements": _symbols(card["elements"]),
         "cutoff": f"{card['cutoff']:g} Å",
         "expansion order L": str(card["l_expansion"]),
+        "committee": f"{card['n_members']} members" if "n_members" in card else "",
         "parameters": str(card.get("n_parameters", "unknown")),
         "charges": card.get("charge_scheme") or "none",
         "QM regions seen": ", ".join(domain.get("compositions", [])),

@@ -37,7 +37,7 @@ from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.training_data import TrainingData
 from eqmm_ase.training_folder import AtomicCheckpoints, TrainingFolder
 
-__all__ = ["TrainingError", "is_first_process", "train"]
+__all__ = ["TrainingError", "fit", "is_first_process", "train"]
 
 
 def train(
@@ -88,7 +88,42 @@ def train(
     refuse_unwritable(output)
     data = TrainingData.load([Path(path) for path in files], config)
     config = replace(config, model=replace(config.model, elements=data.elements))
-    folder = TrainingFolder(output)
+    learner = fit(data, config, TrainingFolder(output), console, restart=restart)
+    if is_first_process():
+        save_model(output, learner.best_model(), card(data, learner))
+        console.print(
+            f"{output} holds the weights of step {learner.best['step']} "
+            f"({learner.seconds / 60.0:.1f} min)",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return output
+
+
+def fit(
+    data: TrainingData,
+    config: TrainConfig,
+    folder: TrainingFolder,
+    console: Console,
+    *,
+    restart: bool = False,
+) -> Learner:
+    """Train on data that are loaded, or go on with it; `train` without files.
+
+    Parameters
+    ----------
+    data
+        The seed of `config` does not touch how they are split.
+    config
+        With the elements of the data.
+    folder
+        Where the state is kept.
+
+    Returns
+    -------
+    Learner
+        With the best weights.
+    """
     if is_first_process():
         checkpoint = folder.prepare(config, data.content_hash, restart=restart)
     else:
@@ -106,17 +141,9 @@ def train(
             _validation_batches(config, data, trainer),
             ckpt_path=checkpoint,
         )
-    if trainer.is_global_zero:
-        if learner.best["weights"] is None:
-            learner.keep(float("nan"))
-        save_model(output, learner.best_model(), card(data, learner))
-        console.print(
-            f"{output} holds the weights of step {learner.best['step']} "
-            f"({learner.seconds / 60.0:.1f} min)",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return output
+    if trainer.is_global_zero and learner.best["weights"] is None:
+        learner.keep(float("nan"))
+    return learner
 
 
 def is_first_process() -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 from ase.formula import Formula
 from numpy.typing import ArrayLike, NDArray
@@ -209,6 +210,27 @@ def electron_count(numbers: NDArray[np.integer], total_charge: int, spin_multipl
             f"{composition(numbers)} with {count}, an {kind} number, which spin multiplicity "
             f"{spin_multiplicity} does not allow; set total_charge or spin_multiplicity (one of "
             f"{allowed})"
+        )
+
+
+def refuse_periodic(atoms: Atoms, cutoff: float) -> None:
+    """Refuse atoms with a periodic image closer than the model's cutoff in Å.
+
+    Raises
+    ------
+    ValueError
+        Names a pair.
+    """
+    from ase.neighborlist import neighbor_list  # takes SciPy along, half a second
+
+    i, j, shift = neighbor_list("ijS", atoms, cutoff)
+    across = np.flatnonzero(shift.any(axis=1))
+    if len(across):
+        k = across[0]
+        raise ValueError(
+            f"EqMM takes the QM atoms as one cluster, but atom {i[k]} has a periodic image of atom "
+            f"{j[k]} within the model's cutoff of {cutoff:g} Å: make the molecule whole, or set "
+            "atoms.pbc = False"
         )
 
 

@@ -69,6 +69,49 @@ def test_evaluate_prints_a_table_and_writes_metrics_and_plots(eqmm, model, data,
     assert (tmp_path / "results" / "parity_mm_forces.png").is_file()
 
 
+def test_a_committee_goes_through_all_commands(eqmm, data, tmp_path):
+    output = tmp_path / "model.eqmm"
+    command = ("train", data, "-o", output, "--committee", 2, *TINY, "data.validation_fraction=0.4")
+    code, out, err = eqmm(*command)
+    assert code == 0
+    assert "member 2 of 2" in err
+    assert "errors on the validation frames" in out
+    for number in (1, 2):
+        folder = tmp_path / "model.eqmm.train" / f"member-{number}.train"
+        assert (folder / "learning_curve.png").is_file()
+
+    code, out, _ = eqmm("info", output)
+    assert code == 0
+    assert "2 members" in out
+
+    code, out, _ = eqmm("evaluate", output, data, "-o", tmp_path / "results")
+    assert code == 0
+    for word in ("uncertainty of the committee", "rank correlation", "(95%)", "reliability.png"):
+        assert word in out
+    content = json.loads((tmp_path / "results" / "metrics.json").read_text(encoding="utf-8"))
+    assert content["uncertainty"]["energy"]["count"] == 8
+    assert content["uncertainty"]["qm_forces"]["count"] == 8 * 6
+    assert (tmp_path / "results" / "reliability.png").is_file()
+
+    trajectory = tmp_path / "md.traj"
+    code, out, _ = eqmm("md", output, f"{data}:0", "--steps", 2, "-o", trajectory)
+    assert code == 0
+    assert "largest uncertainty in the steps above: energy " in out
+
+
+def test_a_single_model_says_nothing_of_uncertainty(eqmm, model, data, tmp_path):
+    for arguments in (
+        ("info", model),
+        ("evaluate", model, data, "-o", tmp_path / "results"),
+        ("md", model, f"{data}:0", "--steps", 2, "-o", tmp_path / "md.traj"),
+    ):
+        code, out, _ = eqmm(*arguments)
+        assert code == 0
+        assert "committee" not in out
+        assert "uncertainty" not in out
+    assert not (tmp_path / "results" / "reliability.png").exists()
+
+
 def test_evaluate_warns_of_labels_of_another_level_of_theory(eqmm, model, methanol_file):
     code, _, err = eqmm("evaluate", model, methanol_file)
     assert code == 0
@@ -119,6 +162,7 @@ def test_show_config_prints_settings_that_can_be_read_back(eqmm, tmp_path):
         (["train", "DATA", "-o", "m", "--config", "no.yaml"], "no configuration file no.yaml"),
         (["train", "-o", "m.eqmm", "model.channels=4"], "there is no dataset file to train on"),
         (["train", "DATA"], "Missing option '-o'"),
+        (["train", "DATA", "-o", "m", "--committee", "1"], "1 is not in the range x>=2"),
         (["evaluate", "absent.eqmm", "DATA"], "there is no model file absent.eqmm"),
         (["evaluate", "DATA", "DATA"], "data.h5 is not an eqmm-model file"),
         (["info", "absent"], "there is no file absent"),

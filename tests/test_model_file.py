@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from eqmm_ase import EqMM, model_file
+from eqmm_ase.committee import Committee
 from eqmm_ase.model import ModelConfig
 from eqmm_ase.model_file import ModelFileError, load_model, save_model
 
@@ -33,7 +34,7 @@ def energy_of(model) -> float:
 
 
 def make_reference(folder: Path = MODELS) -> None:
-    """Make the file that this format version is remembered by.
+    """Make the files that this format version is remembered by.
 
     Run once per version:  PYTHONPATH=tests python -c "import test_model_file as t;
     t.make_reference()"
@@ -41,6 +42,9 @@ def make_reference(folder: Path = MODELS) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model = random_model(7, TINY)
     save_model(folder / f"version{model_file.VERSION}.eqmm", model, {"energy": energy_of(model)})
+    committee = Committee([random_model(7, TINY), random_model(8, TINY)])
+    card = {"energy": energy_of(committee)}
+    save_model(folder / f"version{model_file.VERSION}_committee.eqmm", committee, card)
 
 
 @pytest.fixture
@@ -156,8 +160,9 @@ def test_every_old_version_gives_the_energy_it_was_saved_with(old):
     assert energy_of(model) == pytest.approx(card["energy"], abs=1e-6)
 
 
-def test_there_is_a_file_of_this_version():
+def test_there_are_files_of_this_version():
     assert (MODELS / f"version{model_file.VERSION}.eqmm").is_file()
+    assert (MODELS / f"version{model_file.VERSION}_committee.eqmm").is_file()
 
 
 def test_the_ladder_is_climbed_step_by_step(path, monkeypatch):

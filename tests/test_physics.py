@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from eqmm_ase.committee import Committee
 from eqmm_ase.electrostatics import expand
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, Prediction, UnknownElementError, predict
@@ -27,13 +28,20 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module", params=[*CONFIGS, "trained"])
-def model(request: pytest.FixtureRequest) -> MultiscaleModel:
+@pytest.fixture(scope="module", params=[*CONFIGS, "trained", "committee"])
+def model(request: pytest.FixtureRequest) -> MultiscaleModel | Committee:
     if request.param == "trained":
         return load_model(DATA / "methanol.eqmm")[0].double()
-    torch.manual_seed(7)
-    random_model = MultiscaleModel(CONFIGS[request.param]).double()
-    n_orders = CONFIGS[request.param].l_expansion + 1
+    if request.param == "committee":
+        small = ModelConfig(ELEMENTS, channels=8)
+        return Committee([_random_model(small, seed=7), _random_model(small, seed=8)])
+    return _random_model(CONFIGS[request.param], seed=7)
+
+
+def _random_model(config: ModelConfig, seed: int) -> MultiscaleModel:
+    torch.manual_seed(seed)
+    random_model = MultiscaleModel(config).double()
+    n_orders = config.l_expansion + 1
     with torch.no_grad():  # untrained outputs are small by intention; here they must matter
         random_model.charge_flow.flow.out.weight *= 20.0
         random_model.atomic_energy.mlp[2].weight *= 20.0

@@ -16,7 +16,7 @@ import click
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for metrics.json and parity plots.",
+    help="Folder for metrics.json and plots.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …")
@@ -24,9 +24,11 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
     """Compare MODEL with the labels of the dataset file DATA, by medium."""
     from rich.console import Console
 
+    from eqmm_ase.calibration import Calibration
     from eqmm_ase.evaluate import evaluate as run
     from eqmm_ase.evaluate import write_metrics
     from eqmm_ase.model_file import load_model
+    from eqmm_ase.reliability import reliability
     from eqmm_ase.training_data import different_level, read_files
 
     network, card = load_model(model)
@@ -39,15 +41,26 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
             network, frames, card.get("charge_scheme"), batch_size=batch_size, device=device
         )
     show_metrics(result.metrics, f"{model} on {data}: {result.n_frames} frames")
+    calibration = Calibration.from_dict(card.get("calibration", {}))
+    reliable = reliability(result.deviations, calibration)
+    show_reliability(reliable)
     click.echo(f"{1000 * result.seconds_per_frame:.1f} ms per frame")
     if output is not None:
-        from eqmm_ase.plots import plot_parity
+        from eqmm_ase.plots import plot_parity, plot_reliability
 
         output.mkdir(parents=True, exist_ok=True)
-        facts = {"model": str(model), "dataset": str(data), "dataset_hash": content_hash}
+        facts: dict[str, Any] = {
+            "model": str(model),
+            "dataset": str(data),
+            "dataset_hash": content_hash,
+        }
+        facts |= {"uncertainty": reliable} if reliable else {}
         write_metrics(output / "metrics.json", result, facts)
         written = plot_parity(result, output, data.name)
         click.echo(f"metrics.json and {len(written)} parity plots are in {output}")
+        if reliable:
+            plot_reliability(result.deviations, calibration, output / "reliability.png", data.name)
+            click.echo("reliability.png shows errors against uncertainties")
 
 
 def show_metrics(metrics: Mapping[str, Any], title: str) -> None:
@@ -58,3 +71,13 @@ def show_metrics(metrics: Mapping[str, Any], title: str) -> None:
 
     if metrics:
         Console().print(metrics_table(metrics, title))
+
+
+def show_reliability(found: Mapping[str, Any]) -> None:
+    """Print how uncertainties relate to errors, or nothing for a single model."""
+    from rich.console import Console
+
+    from eqmm_ase.tables import reliability_table
+
+    if found:
+        Console().print(reliability_table(found, "uncertainty of the committee"))

@@ -89,11 +89,18 @@ def md(
         isolated=not len(atoms.calc.point_charges),
         seed=seed,
     )
+    committee = "n_members" in atoms.calc.card
+    worst_energy = worst_force = 0.0
     with RunLog(_COLUMNS, output.with_suffix(".log"), total=total, append=resume) as log:
         log.line(f"{description}; {ensemble}, {timestep:g} fs, {temperature:g} K")
         log.head()
 
         def report(now: MDState) -> None:
+            nonlocal worst_energy, worst_force
+            if committee:
+                found = atoms.calc.uncertainty
+                worst_energy = max(worst_energy, found.energy)
+                worst_force = max(worst_force, found.forces.max())
             left = duration((total - now.step) / now.rate) if now.rate else None
             drift = None if now.drift is None else 1000 * now.drift
             values = (now.step, now.time, now.potential, now.kinetic, now.temperature, drift)
@@ -117,6 +124,11 @@ def md(
             f"{last.step} steps ({last.time:g} ps) done, {duration(last.seconds)} this time; "
             f"images in {output}"
         )
+        if committee:
+            log.line(
+                f"largest uncertainty in the steps above: energy {worst_energy:.4f} eV, force on "
+                f"an atom {worst_force:.3f} eV/Å"
+            )
 
 
 def _number_of_steps(steps: int | None, length: float | None, timestep: float) -> int:

@@ -17,12 +17,18 @@ import click
     help="Model file to write; the state of the training lies beside it in OUTPUT.train.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="YAML file with settings.")
+@click.option(
+    "--committee",
+    type=click.IntRange(2),
+    help="Train so many models that differ in their seeds: their mean, and how far they differ.",
+)
 @click.option("--restart", is_flag=True, help="Throw away an earlier training for OUTPUT.")
 @click.option("--show-config", is_flag=True, help="Print all settings as YAML and stop.")
 def train(
     arguments: tuple[str, ...],
     output: Path,
     config: Path | None,
+    committee: int | None,
     restart: bool,
     show_config: bool,
 ) -> None:
@@ -48,17 +54,22 @@ def train(
     from eqmm_ase.plots import plot_learning_curve
     from eqmm_ase.train import is_first_process
     from eqmm_ase.train import train as run
+    from eqmm_ase.train_committee import member_folders, train_committee
     from eqmm_ase.training_folder import TrainingFolder
 
     console = Console(stderr=True)
     try:
-        run(files, output, settings, restart=restart, console=console)
+        if committee is None:
+            run(files, output, settings, restart=restart, console=console)
+        else:
+            train_committee(files, output, committee, settings, restart=restart, console=console)
     except KeyboardInterrupt:
         console.print("the same command goes on from the last checkpoint", soft_wrap=True)
         raise
     if not is_first_process():
         return
-    folder = TrainingFolder(output)
-    plot_learning_curve(folder.history, folder.path / "learning_curve.png")
+    folders = [TrainingFolder(output)] if not committee else member_folders(output, committee)
+    for folder in folders:
+        plot_learning_curve(folder.history, folder.path / "learning_curve.png")
     _, card = load_model(output)
     show_metrics(card["metrics"].get("validation", {}), "errors on the validation frames")

@@ -1,0 +1,84 @@
+"""Several models of one shape as one: their mean, and how far they differ.
+
+The energy of a committee is the mean of its members' energies, so that its forces, the mean of
+theirs, are the derivative of one energy. Members are evaluated one after the other, because
+stacking their weights for `torch.func.vmap` saves little: on one core, four members of 24 channels
+took 21 instead of 30 ms for 6 atoms and 56 instead of 60 ms for 22 atoms in 3000 charges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
+
+import torch
+
+from eqmm_ase.model import Energies, ModelConfig, MultiscaleModel, Prediction, predict_each
+from eqmm_ase.system import Frames
+
+
+class Spread(NamedTuple):
+    """How far the members of a committee differ: root-mean-square deviations from their mean."""
+
+    energy: torch.Tensor  # (F,) eV, float64
+    qm_forces: torch.Tensor  # (N,) eV/Å, of the force vector of each atom
+
+
+class Committee(torch.nn.Module):
+    """Models of one configuration whose mean is the prediction.
+
+    Parameters
+    ----------
+    members
+        At least one model; they are held, not copied.
+
+    Raises
+    ------
+    ValueError
+        No members, or members of different configurations.
+    """
+
+    members: Sequence[MultiscaleModel]
+
+    def __init__(self, members: Iterable[MultiscaleModel]) -> None:
+        super().__init__()
+        self.members = cast(Sequence[MultiscaleModel], torch.nn.ModuleList(members))
+        if not self.members:
+            raise ValueError("a committee needs at least one member")
+        if any(member.config != self.config for member in self.members):
+            raise ValueError("the members of a committee must have one and the same configuration")
+
+    @property
+    def config(self) -> ModelConfig:
+        """The configuration that all members share."""
+        return self.members[0].config
+
+    @property
+    def atomic_energies(self) -> torch.Tensor:
+        """Mean of the members' constants, (n_elements,) float64, eV."""
+        return torch.stack([member.atomic_energies for member in self.members]).mean(0)
+
+    def in_potential(self, frames: Frames, tensors: torch.Tensor) -> Energies:
+        """Mean energies and charges for an expansion (N, (L+1)²) of the MM potential."""
+        outs = [member.in_potential(frames, tensors) for member in self.members]
+        return Energies(*(torch.stack(values).mean(0) for values in zip(*outs, strict=True)))
+
+
+def members_of(model: MultiscaleModel | Committee) -> list[MultiscaleModel]:
+    """The members of a committee; of a single model, the model itself."""
+    return list(model.members) if isinstance(model, Committee) else [model]
+
+
+def predict_with_spread(committee: Committee, frames: Frames) -> tuple[Prediction, Spread]:
+    """What `predict` gives for a committee, and how far its members differ.
+
+    Energy: √⟨(E_k − Ē)²⟩_k. Force on atom i: √⟨|F_ik − F̄_i|²⟩_k.
+    """
+    each = predict_each(members_of(committee), frames)
+    mean = Prediction(*(torch.stack(values).mean(0) for values in zip(*each, strict=True)))
+    forces = torch.stack([prediction.qm_forces for prediction in each])  # (k, N, 3)
+    energies = torch.stack([prediction.energy for prediction in each])  # (k, F)
+    return mean, Spread(
+        energy=(energies - mean.energy).square().mean(0).sqrt(),
+        qm_forces=(forces - mean.qm_forces).square().sum(2).mean(0).sqrt(),
+    )

@@ -1,0 +1,232 @@
+"""Training a committee: members differ, are resumed, and know how far they are off."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from test_train import METHOD, TINY, assert_same_weights, weights
+
+from eqmm_ase import EqMM
+from eqmm_ase.committee import Committee
+from eqmm_ase.config import ConfigError, load_config
+from eqmm_ase.domain import DomainWarning
+from eqmm_ase.evaluate import evaluate
+from eqmm_ase.learner import Learner
+from eqmm_ase.model_file import load_model
+from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.reliability import reliability
+from eqmm_ase.structure_io import atoms_of_frame
+from eqmm_ase.train import train
+from eqmm_ase.train_committee import member_folders, train_committee
+
+
+@pytest.fixture(scope="module")
+def frames(methanol_file):
+    """Frames with few charges, so that a step takes milliseconds."""
+    return [
+        replace(
+            frame,
+            mm_positions=frame.mm_positions[:30],
+            mm_charges=frame.mm_charges[:30],
+            mm_forces=frame.mm_forces[:30],
+        )
+        for frame in read_frames(methanol_file, range(12))
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(frames, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "data.h5"
+    write_frames(path, frames, METHOD)
+    return path
+
+
+def run(data, output, *overrides, n_members=2, console=None, **options):
+    config = load_config(None, [*TINY, *overrides])
+    console = console or Console(file=io.StringIO())
+    return train_committee([data], output, n_members, config, console=console, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A training of two members that ran through, and what was on the screen."""
+    screen = io.StringIO()
+    output = tmp_path_factory.mktemp("trained") / "model.eqmm"
+    run(data, output, console=Console(file=screen, width=200))
+    return output, screen.getvalue()
+
+
+def member(path, number):
+    """Weights of a member of a file, counted from 1."""
+    return load_model(path)[0].members[number - 1].state_dict()
+
+
+def test_the_first_member_is_the_single_model_and_the_second_has_another_seed(
+    data, trained, tmp_path
+):
+    output, _ = trained
+    single = train(
+        [data], tmp_path / "m.eqmm", load_config(None, TINY), console=Console(quiet=True)
+    )
+    for name, tensor in weights(single).items():
+        assert torch.equal(tensor, member(output, 1)[name]), name
+    first, second = member(output, 1), member(output, 2)
+    assert torch.equal(first["atomic_energies"], second["atomic_energies"])  # the same frames
+    assert not torch.equal(first["embedding.weight"], second["embedding.weight"])
+
+
+def test_progress_says_which_member_is_trained(trained):
+    output, screen = trained
+    lines = screen.splitlines()
+    places = [lines.index(f"member {k} of 2") for k in (1, 2)]
+    assert lines[-1].startswith(f"{output} holds a committee of 2")
+    rounds = [[int(line.split()[0]) for line in lines[p + 4 : p + 7]] for p in places]
+    assert rounds == [[4, 8, 12]] * 2
+
+
+def test_a_committee_interrupted_in_its_second_member_goes_on_there(
+    data, trained, tmp_path, monkeypatch
+):
+    output, taken = tmp_path / "model.eqmm", []
+    real = Learner.training_step
+    stop_at = 12 + 6
+
+    def counted(learner, batch, number):
+        taken.append(learner.config.training.seed)
+        if len(taken) == stop_at:
+            raise KeyboardInterrupt
+        return real(learner, batch, number)
+
+    monkeypatch.setattr(Learner, "training_step", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, output)
+    assert not output.exists()
+    taken.clear()
+    stop_at = None
+    screen = io.StringIO()
+    run(data, output, console=Console(file=screen, width=300))
+    assert taken == [1] * 8  # the checkpoint of the second member is that of step 4
+    assert f"going on from {output}.train/member-2.train/last.ckpt" in screen.getvalue()
+    assert_same_weights(output, trained[0])
+
+
+def test_a_committee_can_grow(data, tmp_path, monkeypatch):
+    output, taken = run(data, tmp_path / "m.eqmm"), []
+    before = [member(output, number) for number in (1, 2)]
+    real = Learner.training_step
+
+    def counted(learner, batch, number):
+        taken.append(learner.config.training.seed)
+        return real(learner, batch, number)
+
+    monkeypatch.setattr(Learner, "training_step", counted)
+    run(data, output, n_members=3)
+    assert taken == [2] * 12
+    assert len(load_model(output)[0].members) == 3
+    for number, expected in enumerate(before, start=1):
+        assert all(torch.equal(t, member(output, number)[n]) for n, t in expected.items())
+
+
+def test_another_training_is_refused_until_restarted(data, tmp_path):
+    output = run(data, tmp_path / "m.eqmm", "training.max_steps=4")
+    with pytest.raises(ValueError, match=r"m\.eqmm\.train holds .* with other settings"):
+        run(data, output)
+    run(data, output, restart=True)
+    assert [folder.checkpoint.is_file() for folder in member_folders(output, 3)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_committee_of_one_and_of_nothing_is_refused(data, tmp_path):
+    with pytest.raises(ConfigError, match="committee of 1 was asked for; it takes at least 2"):
+        run(data, tmp_path / "m.eqmm", n_members=1)
+    with pytest.raises(ConfigError, match="no dataset files"):
+        train_committee([], tmp_path / "m.eqmm", 2)
+
+
+def test_the_card_holds_errors_of_the_mean_and_what_makes_spreads_as_large(data, frames, tmp_path):
+    held = tmp_path / "held.h5"
+    write_frames(held, frames[:4], METHOD)
+    output = run(data, tmp_path / "m.eqmm", f"data.validation={held}")
+    committee, card = load_model(output)
+    assert isinstance(committee, Committee)
+    assert card["n_members"] == 2
+    assert card["training"]["training"]["seed"] == 0
+    again = evaluate(committee, frames[:4], card["charge_scheme"], batch_size=3)
+    found = card["metrics"]["validation"]["all"]
+    for name, errors in again.metrics["all"].items():
+        assert found[name] == pytest.approx(errors, rel=1e-4), name
+    for name, pairs in again.deviations.items():
+        ratio = np.sqrt((pairs.error**2).sum() / (pairs.spread**2).sum())
+        assert card["calibration"]["factors"][name] == pytest.approx(ratio, rel=1e-4)
+        assert card["calibration"]["limits"][name] > 0
+
+
+def test_all_members_are_validated_on_the_same_frames(data, tmp_path, monkeypatch):
+    seen: dict[int, set[float]] = {0: set(), 1: set()}
+    real = Learner.validation_step
+
+    def watched(learner, batch, number):
+        seen[learner.config.training.seed] |= set(batch.labels.energy.tolist())
+        return real(learner, batch, number)
+
+    monkeypatch.setattr(Learner, "validation_step", watched)
+    run(data, tmp_path / "m.eqmm", "training.max_steps=4", "data.validation_fraction=0.3")
+    assert seen[0] == seen[1]
+    assert len(seen[0]) > 2
+
+
+def test_without_validation_frames_nothing_is_calibrated(data, frames, tmp_path):
+    overrides = ["data.validation_fraction=0", "training.max_steps=4"]
+    output = run(data, tmp_path / "m.eqmm", *overrides)
+    assert load_model(output)[1]["calibration"] == {"factors": {}, "limits": {}}
+    atoms = atoms_of_frame(frames[0])
+    atoms.calc = EqMM(output)
+    atoms.get_forces()
+    assert not atoms.calc.uncertainty.calibrated
+
+
+@pytest.mark.slow
+def test_uncertainty_grows_where_the_geometry_leaves_the_training_frames(data, frames, tmp_path):
+    larger = ["model.channels=8", "model.hidden=32", "model.n_layers=2"]
+    steps = ["training.max_steps=300", "training.validate_every=100"]
+    output = run(data, tmp_path / "m.eqmm", *larger, *steps, n_members=3)
+    calculator = EqMM(output)
+
+    def uncertainty(frame, shorter=0.0):
+        atoms = atoms_of_frame(frame)
+        atoms.calc = calculator
+        calculator.embed(frame.mm_charges, frame.mm_positions)
+        bond = atoms.get_distance(0, 1) - shorter  # carbon and oxygen
+        atoms.set_distance(0, 1, bond, fix=0)
+        atoms.get_forces()
+        return calculator.uncertainty
+
+    usual = [uncertainty(frame) for frame in frames]
+    assert all(found.calibrated for found in usual)
+    with pytest.warns(DomainWarning, match="members of the committee disagree") as caught:
+        far = [uncertainty(frame, shorter=0.4) for frame in frames]
+    assert len(caught) == 1
+    assert min(f.forces.max() for f in far) > max(f.forces.max() for f in usual)
+    assert min(f.energy for f in far) > max(f.energy for f in usual)
+    deviations = evaluate(load_model(output)[0], frames).deviations
+    figures = reliability(deviations, calculator.calibration)["qm_forces"]
+    assert 0.3 < figures["rms_error"] / figures["rms_uncertainty"] < 3.0
+
+
+def test_the_folder_of_a_committee_holds_one_folder_per_member(trained):
+    folder = Path(f"{trained[0]}.train")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.yaml",
+        "member-1.train",
+        "member-2.train",
+        "training.json",
+    ]
