@@ -17,12 +17,19 @@ import click
     help="Model file to write; the state of the training lies beside it in OUTPUT.train.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="YAML file with settings.")
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    help="Model file whose weights to start from (fine-tuning).",
+)
 @click.option("--restart", is_flag=True, help="Throw away an earlier training for OUTPUT.")
 @click.option("--show-config", is_flag=True, help="Print all settings as YAML and stop.")
 def train(
     arguments: tuple[str, ...],
     output: Path,
     config: Path | None,
+    start: Path | None,
     restart: bool,
     show_config: bool,
 ) -> None:
@@ -32,9 +39,14 @@ def train(
     SECTION.KEY=VALUE, such as training.max_steps=20000 or model.channels=32.
     """
     from eqmm_ase.config import load_config
+    from eqmm_ase.fine_tuning import Start
 
     files = [argument for argument in arguments if "=" not in argument]
-    settings = load_config(config, [argument for argument in arguments if "=" in argument])
+    settings = load_config(
+        config,
+        [argument for argument in arguments if "=" in argument],
+        Start.read(start).settings() if start else None,
+    )
     if show_config:
         click.echo(settings.to_yaml(), nl=False)
         return
@@ -52,7 +64,7 @@ def train(
 
     console = Console(stderr=True)
     try:
-        run(files, output, settings, restart=restart, console=console)
+        run(files, output, settings, start=start, restart=restart, console=console)
     except KeyboardInterrupt:
         console.print("the same command goes on from the last checkpoint", soft_wrap=True)
         raise
