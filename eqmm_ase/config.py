@@ -29,6 +29,8 @@ class DataConfig:
     """Dataset files to validate on; empty: a part of the training files."""
     validation_fraction: float = 0.1
     """Share of the frames to validate on, whole trajectories where there are at least three."""
+    baseline: bool = False
+    """Learn the difference from the baseline that the data hold (delta-learning)."""
 
 
 @dataclass(frozen=True)

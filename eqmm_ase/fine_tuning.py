@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from eqmm_ase.config import ConfigError, OptimizerConfig, TrainConfig
+from eqmm_ase.config import ConfigError, DataConfig, OptimizerConfig, TrainConfig
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 from eqmm_ase.model_file import load_model
@@ -49,6 +49,7 @@ class Start:
     def settings(self) -> TrainConfig:
         """Default settings of a training that starts here: the file's network, gentler steps."""
         return TrainConfig(
+            data=DataConfig(baseline=self.model.config.neutral),
             model=replace(self.model.config, elements=()),
             optimizer=OptimizerConfig(learning_rate=LEARNING_RATE),
         )

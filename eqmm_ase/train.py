@@ -89,6 +89,7 @@ def train(
         raise ConfigError("there are no dataset files to train on")
     origin = None if start is None else Start.read(start)
     config = config or (origin.settings() if origin else TrainConfig())
+    config = replace(config, model=replace(config.model, neutral=config.data.baseline))
     if origin:
         origin.refuse_other_network(config.model)
     console = (console or Console(stderr=True)) if is_first_process() else Console(quiet=True)
@@ -139,6 +140,7 @@ def card(data: TrainingData, learner: Learner, origin: Start | None = None) -> d
     return {
         **({"fine_tuned_from": origin.for_card()} if origin else {}),
         "method": data.method,
+        **({} if data.baseline is None else {"baseline": data.baseline}),
         "charge_scheme": data.charge_scheme,
         "training_set_hash": data.content_hash,
         "n_training_frames": len(data.training),
