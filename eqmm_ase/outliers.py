@@ -2,13 +2,14 @@
 
 A squared error lets one wrong label out of a thousand decide where a model goes. So the loss of a
 frame is a square up to `LIMIT` times the median error of the frames seen lately, and grows like
-the error itself beyond that (Huber's loss of the frame's RMS error, quantity by quantity):
+the logarithm of the error beyond that, by the frame's RMS error r, quantity by quantity:
 
-ρ(r) = r² for r ≤ δ,   2 δ r − δ² beyond,   δ = LIMIT · median(r)
+ρ(r) = r² for r ≤ δ,   δ² (1 + 2 ln r/δ) beyond,   δ = LIMIT · median(r)
 
+The pull of a frame, dρ/dr, then falls as δ²/r: the better the others are described, the less does a
+wrong one count, yet none is ever given up. With Huber's loss, whose pull stays at the limit, one
+frame with tenfold forces among a hundred doubled the errors of all others.
 A frame of ordinary error counts as if there were no limit, exactly.
-
-Source: Huber, Ann. Math. Stat. 35, 73 (1964).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Influence:
     def weights(self, errors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights of the squared errors of frames that have just been seen.
 
-        With the weight δ/r held constant, δ/r · r² has the gradient of Huber's loss.
+        With the weight (δ/r)² held constant, (δ/r)² r² has the gradient of ρ.
 
         Parameters
         ----------
@@ -55,7 +56,7 @@ class Influence:
         """
         self.excess = {name: self._excess(name, error.cpu()) for name, error in errors.items()}
         return {
-            name: (LIMIT / excess).clamp(max=1.0).nan_to_num(1.0).to(errors[name])
+            name: (LIMIT / excess).clamp(max=1.0).square().nan_to_num(1.0).to(errors[name])
             for name, excess in self.excess.items()
         }
 

@@ -1,4 +1,4 @@
-"""Wrong labels: they pull no harder than the limit and are named; ordinary frames do not notice."""
+"""Wrong labels: they hardly pull, and are named; ordinary frames do not notice."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_frames_of_ordinary_error_count_as_without_the_limit(frames):
 
 
 @pytest.mark.parametrize("error", [1.0, 50.0])
-def test_a_wrong_energy_pulls_like_one_at_the_limit_however_wrong_it_is(frames, error):
+def test_a_wrong_energy_pulls_the_less_the_more_it_is_wrong(frames, error):
     loss, batch = energy_loss(frames)
     errors = np.full(len(frames), 0.01)
     errors[3] = error
     prediction = prediction_off_by(batch, errors)
     loss(prediction, batch, Influence()).backward()
     pull = prediction.energy.grad
-    assert pull[3] / pull[0] == pytest.approx(LIMIT, rel=1e-9)
+    assert pull[3] / pull[0] == pytest.approx(LIMIT**2 / (error / 0.01), rel=1e-9)
     assert torch.allclose(pull[4:], pull[0].expand(len(frames) - 4), rtol=1e-12)
 
 
@@ -81,7 +81,7 @@ def test_the_median_is_that_of_the_frames_seen_lately():
     many = torch.full((600,), 0.01)
     influence.weights({"energy": many})
     weights = influence.weights({"energy": torch.tensor([1.0, 0.01])})["energy"]
-    assert weights.tolist() == pytest.approx([LIMIT / 100, 1.0])
+    assert weights.tolist() == pytest.approx([(LIMIT / 100) ** 2, 1.0])
 
 
 def test_exact_and_unknown_quantities_leave_all_weights_at_one():
