@@ -8,7 +8,7 @@ the logarithm of the error beyond that, by the frame's RMS error r, quantity by 
 
 The pull of a frame, dρ/dr, then falls as δ²/r: the better the others are described, the less does a
 wrong one count, yet none is ever given up. With Huber's loss, whose pull stays at the limit, one
-frame with tenfold forces among a hundred doubled the errors of all others.
+frame with tenfold forces among a hundred doubled the errors of the forces.
 A frame of ordinary error counts as if there were no limit, exactly.
 """
 

@@ -77,16 +77,15 @@ def test_a_wrong_energy_pulls_the_less_the_more_it_is_wrong(frames, error):
 
 def test_the_median_is_that_of_the_frames_seen_lately():
     influence = Influence()
-    influence.weights({"energy": torch.full((200,), 1.0)})
-    many = torch.full((600,), 0.01)
-    influence.weights({"energy": many})
+    influence.weights({"energy": torch.full((1000,), 1.0)})
+    influence.weights({"energy": torch.full((300,), 0.01)})
     weights = influence.weights({"energy": torch.tensor([1.0, 0.01])})["energy"]
     assert weights.tolist() == pytest.approx([(LIMIT / 100) ** 2, 1.0])
 
 
 def test_exact_and_unknown_quantities_leave_all_weights_at_one():
-    weights = Influence().weights({"charges": torch.tensor([0.0, torch.nan, 0.0])})
-    assert weights["charges"].tolist() == [1.0, 1.0, 1.0]
+    weights = Influence().weights({"charges": torch.tensor([0.0, torch.nan, 0.0, 0.0, 0.3])})
+    assert weights["charges"].tolist() == [1.0] * 5
 
 
 @pytest.fixture(scope="module")
