@@ -83,9 +83,12 @@ def test_the_median_is_that_of_the_frames_seen_lately():
     assert weights.tolist() == pytest.approx([(LIMIT / 100) ** 2, 1.0])
 
 
-def test_exact_and_unknown_quantities_leave_all_weights_at_one():
-    weights = Influence().weights({"charges": torch.tensor([0.0, torch.nan, 0.0, 0.0, 0.3])})
-    assert weights["charges"].tolist() == [1.0] * 5
+def test_exact_and_unknown_quantities_do_not_set_the_limit():
+    exact = torch.tensor([0.0, 0.0, 0.0, 0.3])
+    assert Influence().weights({"charges": exact})["charges"].tolist() == [1.0] * 4
+    unknown = torch.tensor([torch.nan, torch.nan, 0.01, 0.01, 0.01, 1.0])
+    weights = Influence().weights({"charges": unknown})["charges"].tolist()
+    assert weights == pytest.approx([1.0] * 5 + [(LIMIT / 100) ** 2])
 
 
 @pytest.fixture(scope="module")
