@@ -95,12 +95,13 @@ class DeltaEqMM(EqMM):
             raise ValueError(
                 f"the baseline gave no {' and no '.join(missing)}; expected {', '.join(wanted)}"
             )
-        energy = self.results["energy"] + baseline.energy
+        known: dict[str, Any] = {name: getattr(baseline, name) for name in wanted}
+        energy = self.results["energy"] + known["energy"]
         self.results = {
             "energy": energy,
             "free_energy": energy,
-            "forces": self.results["forces"] + baseline.qm_forces,
+            "forces": self.results["forces"] + known["qm_forces"],
         }
-        if len(self._mm_results[0]):
+        if "mm_forces" in known:
             forces, potential = self._mm_results
-            self._mm_results = forces + baseline.mm_forces, potential + baseline.mm_potential
+            self._mm_results = forces + known["mm_forces"], potential + known["mm_potential"]

@@ -115,8 +115,8 @@ class Start:
 
 LEARNING_RATE = 2e-3
 """From B3LYP/6-31G* to 20 frames of HF/STO-3G in 300 steps, methanol in water, mean absolute errors
-of energy and QM forces in kcal/mol(/Å): 0.36 and 1.9; with 5e-3, the default from scratch, 0.37 and
-2.1; with 5e-4, 0.42 and 2.1; from scratch 0.92 and 6.3 (`scripts/fine_tuning.py`)."""
+of energy and QM forces in kcal/mol(/Å): 0.38 and 2.1; with 5e-3, the default from scratch, 0.41 and
+2.2; with 5e-4, 0.42 and 2.2; from scratch 0.98 and 5.4 (`scripts/results/fine_tuning.json`)."""
 
 _BY_ELEMENT = ("embedding.weight", "atomic_energies")
 
