@@ -81,11 +81,14 @@ class DeltaEqMM(EqMM):
     def _frame(self) -> Frame:
         assert self.atoms is not None
         assert self._computed_for is not None
+        setting = self._computed_for
         return Frame(
             np.array(self.atoms.numbers),
             np.array(self.atoms.positions),
-            *(np.array(values) for values in self._computed_for[:2]),
-            *self._computed_for[2:],
+            np.array(setting.mm_positions),
+            np.array(setting.mm_charges),
+            setting.total_charge,
+            setting.spin_multiplicity,
         )
 
     def _add(self, baseline: Frame) -> None:
