@@ -53,3 +53,7 @@ class ExchangeError(ValueError):
 
 class DifferentMethodsError(ValueError):
     """Labels of different methods cannot be in one dataset."""
+
+
+class MissingBaselineError(ValueError):
+    """A dataset of a cheaper method lacks frames that it should have labelled."""

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datagen.errors import DifferentMethodsError
+from datagen.errors import DifferentMethodsError, MissingBaselineError
 from datagen.frame_storage import inputs_hash
-from eqmm_ase.dataset_format import FIELDS, GROUPS
+from eqmm_ase.dataset_format import BASELINE, FIELDS, GROUPS
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, write_frames
 
 _LABELS = [name for name, field in FIELDS.items() if field.label]
 
 
-def merge(sources: Sequence[Path], target: Path) -> tuple[int, int]:
+def merge(sources: Sequence[Path], target: Path, baseline: Path | None = None) -> tuple[int, int]:
     """Write the frames of several datasets into one, in their order.
 
     A frame that occurs again, with the same QM region in the same charges, is left out; of the two
     the one with more labels is kept.
+
+    Parameters
+    ----------
+    sources, target
+        Dataset files.
+    baseline
+        The same frames labelled by a cheaper method, whose energies and forces are put beside those
+        of the sources (see `eqmm_ase.delta`).
 
     Returns
     -------
@@ -30,6 +39,8 @@ def merge(sources: Sequence[Path], target: Path) -> tuple[int, int]:
     ------
     DifferentMethodsError
         When labels were made in different ways; it names the first difference.
+    MissingBaselineError
+        When the baseline lacks a frame.
     """
     kept: dict[str, Frame] = {}
     methods: list[Mapping[str, Any]] = []
@@ -44,8 +55,39 @@ def merge(sources: Sequence[Path], target: Path) -> tuple[int, int]:
                 name = inputs_hash(frame)
                 if name not in kept or _count_labels(frame) > _count_labels(kept[name]):
                     kept[name] = frame  # in the place of the first one
-    write_frames(target, list(kept.values()), merged_method(methods))
+    method = merged_method(methods)
+    if baseline is not None:
+        with ReferenceData.open(baseline) as data:
+            kept = with_baseline(kept, data.load(), baseline)
+            method["baseline"] = data.method
+    write_frames(target, list(kept.values()), method)
     return len(kept), total - len(kept)
+
+
+def with_baseline(
+    frames: Mapping[str, Frame], cheaper: Sequence[Frame], path: Path
+) -> dict[str, Frame]:
+    """Frames by the hash of their inputs, with the labels of the same inputs by a cheaper method.
+
+    Raises
+    ------
+    MissingBaselineError
+        Names the file and the first frame that it lacks.
+    """
+    known = {inputs_hash(frame): frame for frame in cheaper}
+    missing = [frame for name, frame in frames.items() if name not in known]
+    if missing:
+        raise MissingBaselineError(
+            f"{path} lacks {len(missing)} of {len(frames)} frames, the first being "
+            f"{missing[0].frame_id}; label the same frames with the cheaper method"
+        )
+    return {
+        name: replace(
+            frame,
+            baseline={n: v for n in BASELINE if (v := getattr(known[name], n)) is not None},
+        )
+        for name, frame in frames.items()
+    }
 
 
 def merged_method(methods: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

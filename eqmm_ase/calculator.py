@@ -32,6 +32,7 @@ from eqmm_ase import validation
 from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
 from eqmm_ase.calibration import Calibration, Uncertainty
 from eqmm_ase.committee import Committee, predict_with_spread
+from eqmm_ase.delta import spoken
 from eqmm_ase.domain import Domain, DomainWarning
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
@@ -75,6 +76,7 @@ class EqMM(Calculator):
 
     implemented_properties = ["energy", "free_energy", "forces", "charges", "dipole"]  # noqa: RUF012
     default_parameters = DEFAULTS
+    _adds_baseline = False
 
     def __init__(
         self,
@@ -91,6 +93,11 @@ class EqMM(Calculator):
             self.card: dict[str, Any] = {}
         else:
             self._source, self.card = load_model(model)
+        if "baseline" in self.card and not self._adds_baseline:
+            raise ValueError(
+                f"{model} predicts differences from {spoken(self.card['baseline'])}, not energies; "
+                "use eqmm_ase.delta_calculator.DeltaEqMM, which adds that method's answer"
+            )
         self._source.requires_grad_(False)
         self.domain = Domain.from_dict(self.card.get("domain", {}))
         self.calibration = Calibration.from_dict(self.card.get("calibration", {}))

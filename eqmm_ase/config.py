@@ -29,6 +29,8 @@ class DataConfig:
     """Dataset files to validate on; empty: a part of the training files."""
     validation_fraction: float = 0.1
     """Share of the frames to validate on, whole trajectories where there are at least three."""
+    baseline: bool = False
+    """Learn the difference from the baseline that the data hold (delta-learning)."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,11 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 
-def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_config(
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    defaults: TrainConfig | None = None,
+) -> TrainConfig:
     """Defaults, overlaid by a YAML file, overlaid by overrides.
 
     Parameters
@@ -150,6 +156,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         A YAML file with some of the sections; None for none.
     overrides
         Of the form ``section.key=value``, the value in YAML.
+    defaults
+        Other defaults than those of `TrainConfig`.
 
     Raises
     ------
@@ -161,7 +169,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     values = {} if path is None else read_yaml(Path(path))
     for override in overrides:
         overlay(values, override)
-    return config_from_dict(values)
+    return build(defaults or TrainConfig(), values)
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:

@@ -68,20 +68,25 @@ FIELDS: Mapping[str, Field] = {
     "mm_charges_original": Field("mm", label=True),
     "boundary": Field("frame", kind="text", optional=True),
 }
-GROUPS: Mapping[str, Field] = {
+GROUPS: Mapping[str, Field | None] = {
     "charges": Field("qm", label=True),
     "atomic_dipoles": Field("qm", (3,), label=True),
     "potential_rms": Field("frame", label=True),
+    "baseline": None,
 }
 """Labels by charge scheme, as `charges/<scheme>`: charges in e, the dipoles in e·Å of atoms that
 divide space among them, and in V the RMS error that charges fitted to the potential left at the
-points of the fit."""
+points of the fit. And `baseline/<label>`: the `BASELINE` labels by the cheaper method that the
+file's `method` names under "baseline", each of the shape of the label of its name."""
+
+BASELINE = ("energy", "qm_forces", "mm_forces", "mm_potential")
+"""Labels that a cheaper method may give as well: the energy and its derivatives."""
 
 
 def field_of(name: str) -> Field:
     """Describe one array by its name in the file."""
-    group = name.partition("/")[0]
-    return GROUPS[group] if "/" in name else FIELDS[name]
+    group, _, member = name.partition("/")
+    return (GROUPS[group] or FIELDS[member]) if member else FIELDS[name]
 
 
 def present_fields(file: h5py.File) -> list[str]:
@@ -89,7 +94,10 @@ def present_fields(file: h5py.File) -> list[str]:
     names = [name for name in FIELDS if name in file]
     for group in GROUPS:
         if isinstance(file.get(group), h5py.Group):
-            names += [f"{group}/{scheme}" for scheme in sorted(file[group])]
+            known = (
+                sorted(file[group]) if GROUPS[group] else [n for n in BASELINE if n in file[group]]
+            )
+            names += [f"{group}/{member}" for member in known]
     return names
 
 

@@ -39,6 +39,8 @@ class Frame:
     atomic_dipoles: Mapping[str, FloatArray] = field(default_factory=dict)  # scheme -> (n_qm, 3)
     potential_rms: Mapping[str, float] = field(default_factory=dict)  # scheme -> V
     dipole: FloatArray | None = None  # (3,)
+    baseline: Mapping[str, FloatArray | float] = field(default_factory=dict)
+    """Labels by a cheaper method: energy, qm_forces, mm_forces, mm_potential as above."""
 
     cell: FloatArray | None = None  # (3, 3)
     medium: str = ""

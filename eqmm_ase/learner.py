@@ -18,6 +18,7 @@ from eqmm_ase.dataset import Batch, collate
 from eqmm_ase.loss import Loss
 from eqmm_ase.metrics import ALL, ErrorSums, Metrics
 from eqmm_ase.model import MultiscaleModel, predict
+from eqmm_ase.outliers import Influence
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,9 @@ class Learner(lightning.LightningModule):
         self._weights = list(model.parameters())
         self._averages = list(self.average.parameters())
         self._outliers: set[int] = set()
+        self._influence, self._validation_influence = Influence(), Influence()
+        self.latest: tuple[torch.Tensor, dict[str, torch.Tensor]]
+        """Numbers of the frames of the last step, and their errors over the median."""
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
 
@@ -78,7 +82,7 @@ class Learner(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
         """Loss of a batch; frames whose loss is not a number are named and left out."""
-        loss = self.loss(predict(self.model, batch.frames, create_graph=True), batch)
+        loss = self._limited_loss(batch)
         if not torch.isfinite(loss):
             loss = self._loss_without_outliers(batch)
         self.last_loss = float(loss.detach())
@@ -135,6 +139,12 @@ class Learner(lightning.LightningModule):
         if self.fraction_done(self.global_step) >= 1.0:
             self.trainer.should_stop = True
 
+    def _limited_loss(self, batch: Batch) -> torch.Tensor:
+        prediction = predict(self.model, batch.frames, create_graph=True)
+        loss = self.loss(prediction, batch, self._influence)
+        self.latest = batch.index.cpu(), self._influence.excess
+        return loss
+
     def _loss_without_outliers(self, batch: Batch) -> torch.Tensor:
         loader: Any = self.trainer.train_dataloader
         dataset = loader.dataset
@@ -156,8 +166,7 @@ class Learner(lightning.LightningModule):
                 f"the loss of every frame of step {self.global_step} ({names}) is not a finite "
                 "number; lower optimizer.learning_rate or remove these frames"
             )
-        rest = collate(good)
-        return self.loss(predict(self.model, rest.frames, create_graph=True), rest)
+        return self._limited_loss(collate(good))
 
     # --- validation -------------------------------------------------------------------------
 
@@ -165,7 +174,7 @@ class Learner(lightning.LightningModule):
         """Add a batch to the errors of the averaged weights."""
         with torch.enable_grad():
             prediction = predict(self.average, batch.frames)
-        loss = float(self.loss(prediction, batch))
+        loss = float(self.loss(prediction, batch, self._validation_influence))
         n_frames = batch.frames.n_frames
         self._validation_loss += torch.tensor([loss * n_frames, n_frames], dtype=torch.float64)
         self._errors.add(prediction, batch)
@@ -177,6 +186,7 @@ class Learner(lightning.LightningModule):
         self.metrics = self._errors.result()
         loss = float(total[0] / total[1])
         self._errors = ErrorSums(self._errors.media)
+        self._validation_influence = Influence()
         self._validation_loss = torch.zeros(2, dtype=torch.float64)
         # All processes hold the same figures; Lightning wants to be told to compare them.
         together = self.trainer.world_size > 1
@@ -227,6 +237,7 @@ class Learner(lightning.LightningModule):
             "best": self.best,
             "metrics": self.metrics,
             "seconds": self.seconds,
+            "influence": self._influence.state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -236,6 +247,8 @@ class Learner(lightning.LightningModule):
         state = checkpoint["eqmm"]
         self.best, self.metrics = state["best"], state["metrics"]
         self._earlier_seconds, self._started = state["seconds"], time.monotonic()
+        if "influence" in state:  # checkpoints of earlier versions have none
+            self._influence.restore(state["influence"])
         torch.set_rng_state(state["random"])
         if len(state["random_cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random_cuda"])

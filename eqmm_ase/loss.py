@@ -5,6 +5,7 @@ L = Σ_k w_k ⟨|error_k|²⟩ / s_k²
 The scale s_k of a quantity is the RMS of its labels over the training set; that of the energy is
 the RMS QM force × 1 Å × √n_qm, since an energy error is a sum over atoms while the total energy has
 an arbitrary zero. ⟨⟩ runs over the known components of a batch, so a missing label costs nothing.
+The squares of a frame may count less: `eqmm_ase.outliers` limits the influence of wrong labels so.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from eqmm_ase.dataset import Batch, Labels
+from eqmm_ase.robust import limited_rms
 
 if TYPE_CHECKING:
     from eqmm_ase.model import Prediction
+    from eqmm_ase.outliers import Influence
 
 QUANTITIES = tuple(f.name for f in fields(Labels))
 
@@ -45,21 +48,23 @@ class Loss:
 
     @classmethod
     def fit(cls, weights: LossWeights, batches: Iterable[Batch]) -> Loss:
-        """Take the scales from training batches; quantities without labels get no weight."""
-        sums = dict.fromkeys(QUANTITIES, 0.0)
-        counts = dict.fromkeys(QUANTITIES, 0)
-        for batch in batches:
-            for name in QUANTITIES:
-                label = getattr(batch.labels, name)
-                sums[name] += float(label.double().nan_to_num().pow(2).sum())
-                counts[name] += int((~label.isnan()).sum())
-        scales = {n: (sums[n] / counts[n]) ** 0.5 or 1.0 for n in QUANTITIES if counts[n]}
+        """Take the scales from batches of one frame; quantities without labels get no weight."""
+        labels = [batch.labels for batch in batches]
+        scales = {}
+        for name in QUANTITIES:
+            values = [getattr(own, name).double() for own in labels]
+            squares = [float(value.nan_to_num().square().sum()) for value in values]
+            counts = [int((~value.isnan()).sum()) for value in values]
+            if any(counts):
+                scales[name] = limited_rms(squares, counts) or 1.0
         if "energy" in scales:
             scales["energy"] = scales.get("qm_forces", 1.0)
-        unknown = {name: 0.0 for name in QUANTITIES if not counts[name]}
+        unknown = {name: 0.0 for name in QUANTITIES if name not in scales}
         return cls(replace(weights, **unknown), scales)
 
-    def terms(self, prediction: Prediction, batch: Batch) -> dict[str, torch.Tensor]:
+    def terms(
+        self, prediction: Prediction, batch: Batch, influence: Influence | None = None
+    ) -> dict[str, torch.Tensor]:
         """Weighted terms of the loss, each a number; those without weight are left out.
 
         Parameters
@@ -68,18 +73,26 @@ class Loss:
             Of the frames of the batch.
         batch
             With NaN for labels that are not known.
+        influence
+            Limits that of frames whose errors are far beyond the others'; None for no limit.
         """
-        return {
-            name: weight * self._term(name, getattr(prediction, name), batch)
-            for name in QUANTITIES
-            if (weight := getattr(self.weights, name)) > 0
-        }
+        weights = {n: weight for n in QUANTITIES if (weight := getattr(self.weights, n)) > 0}
+        squares = {n: self._squares(n, getattr(prediction, n), batch) for n in weights}
+        counts = {n: self._per_frame(n, ~getattr(batch.labels, n).isnan(), batch) for n in weights}
+        if influence is not None:
+            errors = {n: (squares[n].detach() / counts[n]).sqrt() for n in weights}
+            factors = influence.weights(errors)
+            squares = {n: factors[n] * squares[n] for n in weights}
+        return {n: w * squares[n].sum() / counts[n].sum().clamp(min=1) for n, w in weights.items()}
 
-    def __call__(self, prediction: Prediction, batch: Batch) -> torch.Tensor:
+    def __call__(
+        self, prediction: Prediction, batch: Batch, influence: Influence | None = None
+    ) -> torch.Tensor:
         """Sum of the terms, in the width of the network."""
-        return torch.stack(list(self.terms(prediction, batch).values())).sum()
+        return torch.stack(list(self.terms(prediction, batch, influence).values())).sum()
 
-    def _term(self, name: str, predicted: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _squares(self, name: str, predicted: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Sums of the squared errors of each frame in units of their scale, (F,)."""
         label = getattr(batch.labels, name)
         known = ~label.isnan()
         # The difference of two large energies is taken in float64 before anything is narrowed.
@@ -88,4 +101,15 @@ class Loss:
             atoms = batch.frames.qm_ptr.diff().to(error)
             error = error / atoms.sqrt()
         error = error.to(batch.frames.qm_positions.dtype) / self.scales.get(name, 1.0)
-        return error.square().sum() / known.sum().clamp(min=1)
+        return self._per_frame(name, error.square(), batch)
+
+    @staticmethod
+    def _per_frame(name: str, rows: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Sums over the rows and components of each frame, (F,)."""
+        rows = rows.flatten(1).sum(1) if rows.ndim > 1 else rows
+        rows = rows.to(batch.frames.qm_positions.dtype)
+        if name in ("energy", "dipole"):
+            return rows
+        mm = name in ("mm_forces", "mm_potential")
+        owner = batch.frames.mm_frame_index() if mm else batch.frames.qm_frame_index()
+        return rows.new_zeros(batch.frames.n_frames).index_add(0, owner, rows)

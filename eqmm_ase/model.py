@@ -53,6 +53,9 @@ class ModelConfig:
     """Near-field kernels per order; 0 leaves them out."""
     hidden: int = 64
     """Width of the MLPs."""
+    neutral: bool = False
+    """Charges sum to zero and not to the total charge, which cancels in a difference of two
+    energies; set by data.baseline."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -148,7 +151,7 @@ class MultiscaleModel(torch.nn.Module):
         self.layers = torch.nn.ModuleList(
             Layer(config, first=i == 0) for i in range(config.n_layers)
         )
-        self.charge_flow = ChargeFlow(channels, config.n_radial, config.hidden)
+        self.charge_flow = ChargeFlow(channels, config.n_radial, config.hidden, config.neutral)
         self.multipoles = None
         if config.l_expansion > 0:
             self.multipoles = Multipoles(config.l_hidden, config.l_expansion, channels)

@@ -24,11 +24,13 @@ class ChargeFlow(torch.nn.Module):
 
     q_i = Q w_i / Σ_j w_j + Σ_j p_ij,   p_ij = f_ij − f_ji
 
-    Σ_i q_i = Q exactly, and what flows out of one connected part never reaches another.
+    Σ_i q_i = Q exactly, and what flows out of one connected part never reaches another. Q counts as
+    zero where `neutral`.
     """
 
-    def __init__(self, channels: int, n_radial: int, hidden: int) -> None:
+    def __init__(self, channels: int, n_radial: int, hidden: int, neutral: bool = False) -> None:
         super().__init__()
+        self.neutral = neutral
         self.flow = EdgeWeights(channels, n_radial, hidden, 1)
         self.share = torch.nn.Linear(channels, 1)
         _start_small(self.flow.out)
@@ -38,7 +40,8 @@ class ChargeFlow(torch.nn.Module):
         owner = frames.qm_frame_index()
         weight = torch.nn.functional.softplus(self.share(scalars)[:, 0])
         total = weight.new_zeros(frames.n_frames).index_add(0, owner, weight)
-        formal = (frames.total_charge / total).index_select(0, owner) * weight
+        total_charge = 0.0 * frames.total_charge if self.neutral else frames.total_charge
+        formal = (total_charge / total).index_select(0, owner) * weight
         flow = self.flow(scalars, edges)[:, 0]
         return formal.index_add(0, edges.receiver, flow).index_add(0, edges.sender, -flow)
 

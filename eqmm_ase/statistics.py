@@ -14,6 +14,7 @@ import torch
 
 from eqmm_ase.electrostatics import expand
 from eqmm_ase.frame import Frame
+from eqmm_ase.robust import fit_linear, limited_rms
 from eqmm_ase.system import Frames
 
 _EXPANSION_FRAMES = 200
@@ -58,7 +59,8 @@ def fit_statistics(frames: Sequence[Frame], l_max: int) -> Statistics:
         raise ValueError("none of the training frames has an energy or QM forces: nothing to learn")
     atomic_energies = fit_atomic_energies(energies, elements)
     if forces:
-        energy_scale = _LENGTH * float(np.sqrt(np.mean(np.concatenate(forces) ** 2)))
+        squares = [np.sum(np.square(f, dtype=np.float64)) for f in forces]
+        energy_scale = _LENGTH * limited_rms(squares, [f.size for f in forces])
     else:
         energy_scale = float(np.std(_residuals(energies, elements, atomic_energies)))
     return Statistics(
@@ -89,8 +91,7 @@ def fit_atomic_energies(frames: Sequence[Frame], elements: Sequence[int]) -> np.
         return np.zeros(len(elements))
     counts = _counts(frames, elements)
     energies = np.array([frame.energy for frame in frames], dtype=np.float64)
-    solution, *_ = np.linalg.lstsq(counts, energies, rcond=None)
-    return np.asarray(solution)
+    return fit_linear(counts, energies)
 
 
 def fit_potential_scale(frames: Sequence[Frame], l_max: int) -> torch.Tensor:

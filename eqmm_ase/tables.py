@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from rich.table import Table
 
 from eqmm_ase.dataset_format import FIELDS, GROUPS
+from eqmm_ase.delta import spoken
 from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, REPORTED, Metrics
 from eqmm_ase.reference_data import ReferenceData
@@ -115,7 +116,9 @@ def model_table(path: Path, card: Mapping[str, Any]) -> Table:
     domain = card.get("domain", {})
     sizes = domain.get("n_qm") or []
     closest = domain.get("closest_mm")
+    baseline = card.get("baseline")
     rows = {
+        "predicts": "" if baseline is None else f"the difference from {spoken(baseline)}",
         "elements": _symbols(card["elements"]),
         "cutoff": f"{card['cutoff']:g} Å",
         "expansion order L": str(card["l_expansion"]),

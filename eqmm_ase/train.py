@@ -28,10 +28,12 @@ from eqmm_ase.atomic_write import refuse_unwritable
 from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.dataset import Batch, RoundSampler, collate
 from eqmm_ase.domain import Domain
+from eqmm_ase.fine_tuning import Start
 from eqmm_ase.learner import Learner, TrainingError
 from eqmm_ase.loss import Loss
 from eqmm_ase.model import MultiscaleModel
 from eqmm_ase.model_file import save_model
+from eqmm_ase.outliers import OutlierReport
 from eqmm_ase.progress import History, ProgressReport
 from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.training_data import TrainingData
@@ -45,6 +47,7 @@ def train(
     output: str | os.PathLike[str],
     config: TrainConfig | None = None,
     *,
+    start: str | os.PathLike[str] | None = None,
     restart: bool = False,
     console: Console | None = None,
 ) -> Path:
@@ -60,7 +63,9 @@ def train(
     output
         The model file to write; the training keeps its state in ``<output>.train/``.
     config
-        Settings; the defaults when None.
+        Settings; the defaults, or with `start` those of `Start.settings`, when None.
+    start
+        A model file whose weights to start from, of this or another system or level of theory.
     restart
         Throw away the state of an earlier training for the same output.
     console
@@ -82,15 +87,19 @@ def train(
     """
     if not files:
         raise ConfigError("there are no dataset files to train on")
-    config = config or TrainConfig()
+    origin = None if start is None else Start.read(start)
+    config = config or (origin.settings() if origin else TrainConfig())
+    config = replace(config, model=replace(config.model, neutral=config.data.baseline))
+    if origin:
+        origin.refuse_other_network(config.model)
     console = (console or Console(stderr=True)) if is_first_process() else Console(quiet=True)
     output = Path(output)
     refuse_unwritable(output)
     data = TrainingData.load([Path(path) for path in files], config)
     config = replace(config, model=replace(config.model, elements=data.elements))
-    learner = fit(data, config, TrainingFolder(output), console, restart=restart)
+    learner = fit(data, config, TrainingFolder(output), console, origin, restart=restart)
     if is_first_process():
-        save_model(output, learner.best_model(), card(data, learner))
+        save_model(output, learner.best_model(), card(data, learner, origin))
         console.print(
             f"{output} holds the weights of step {learner.best['step']} "
             f"({learner.seconds / 60.0:.1f} min)",
@@ -105,6 +114,7 @@ def fit(
     config: TrainConfig,
     folder: TrainingFolder,
     console: Console,
+    origin: Start | None = None,
     *,
     restart: bool = False,
 ) -> Learner:
@@ -118,6 +128,8 @@ def fit(
         With the elements of the data.
     folder
         Where the state is kept.
+    origin
+        The model to start from.
 
     Returns
     -------
@@ -125,16 +137,17 @@ def fit(
         With the best weights.
     """
     if is_first_process():
-        checkpoint = folder.prepare(config, data.content_hash, restart=restart)
+        sources = data.content_hash + (origin.sha256 if origin else "")
+        checkpoint = folder.prepare(config, sources, restart=restart)
     else:
         checkpoint = None if restart else folder.last_checkpoint
 
     rounds, steps_per_round = rounds_of(config)
     lightning.seed_everything(config.training.seed, verbose=False)
-    learner = _learner(config, data, rounds * steps_per_round)
+    learner = _learner(config, data, rounds * steps_per_round, origin)
     _announce(console, data, learner.model, checkpoint)
     with _quiet_lightning(), _interrupts():
-        trainer = _trainer(config, folder, console, rounds, steps_per_round)
+        trainer = _trainer(config, data, folder, console, rounds, steps_per_round)
         trainer.fit(
             learner,
             _training_batches(config, data, steps_per_round, trainer),
@@ -152,10 +165,12 @@ def is_first_process() -> bool:
     return rank == 0
 
 
-def card(data: TrainingData, learner: Learner) -> dict[str, Any]:
+def card(data: TrainingData, learner: Learner, origin: Start | None = None) -> dict[str, Any]:
     """What the model file says about its training."""
     return {
+        **({"fine_tuned_from": origin.for_card()} if origin else {}),
         "method": data.method,
+        **({} if data.baseline is None else {"baseline": data.baseline}),
         "charge_scheme": data.charge_scheme,
         "training_set_hash": data.content_hash,
         "n_training_frames": len(data.training),
@@ -174,10 +189,10 @@ def rounds_of(config: TrainConfig) -> tuple[int, int]:
     return rounds, wanted // rounds
 
 
-def _learner(config: TrainConfig, data: TrainingData, total_steps: int) -> Learner:
-    model = MultiscaleModel(config.model)
-    statistics = fit_statistics(data.training_frames, config.model.l_expansion)
-    model.set_statistics(*statistics)
+def _learner(
+    config: TrainConfig, data: TrainingData, total_steps: int, origin: Start | None
+) -> Learner:
+    model = _first_model(config, data, origin)
     if config.training.dtype == "float64":
         model.double()
     n_frames = len(data.training)
@@ -185,8 +200,17 @@ def _learner(config: TrainConfig, data: TrainingData, total_steps: int) -> Learn
     return Learner(model, loss, config, total_steps, data.training.media, data.training.frame_ids)
 
 
+def _first_model(config: TrainConfig, data: TrainingData, origin: Start | None) -> MultiscaleModel:
+    if origin:
+        return origin.model_for(data.training_frames, config.model.elements)
+    model = MultiscaleModel(config.model)
+    model.set_statistics(*fit_statistics(data.training_frames, config.model.l_expansion))
+    return model
+
+
 def _trainer(
     config: TrainConfig,
+    data: TrainingData,
     folder: TrainingFolder,
     console: Console,
     rounds: int,
@@ -196,6 +220,7 @@ def _trainer(
     callbacks: list[Callback] = [
         history,
         ProgressReport(console, history, rounds * steps_per_round),
+        OutlierReport(console, folder.outliers, data.training.frame_ids),
         ModelCheckpoint(
             folder.path,
             folder.checkpoint.stem,

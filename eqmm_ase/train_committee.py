@@ -72,6 +72,7 @@ def train_committee(
     if n_members < 2:
         raise ConfigError(f"a committee of {n_members} was asked for; it takes at least 2 members")
     config = config or TrainConfig()
+    config = replace(config, model=replace(config.model, neutral=config.data.baseline))
     console = (console or Console(stderr=True)) if is_first_process() else Console(quiet=True)
     output = Path(output)
     refuse_unwritable(output)

@@ -15,6 +15,7 @@ from ase.data import chemical_symbols
 from eqmm_ase.config import ConfigError, DataConfig, TrainConfig
 from eqmm_ase.dataset import FrameDataset, choose_charge_scheme, split
 from eqmm_ase.dataset_format import DatasetError
+from eqmm_ase.delta import difference, spoken
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData
 from eqmm_ase.validation import closest_charge, qm_positions
@@ -33,6 +34,8 @@ class TrainingData:
     elements: tuple[int, ...]
     charge_scheme: str | None
     method: dict[str, Any]
+    baseline: dict[str, Any] | None
+    """The method whose difference from `method` is learned; None: the labels themselves are."""
     content_hash: str
     how_split: str
 
@@ -55,6 +58,12 @@ class TrainingData:
         else:
             chosen, rest, how = split(frames, config.data.validation_fraction, config.training.seed)
             training, validation = [frames[i] for i in chosen], [frames[i] for i in rest]
+        baseline = method.pop("baseline", None)
+        if config.data.baseline:
+            training, validation = (
+                [difference(f) for f in part] for part in (training, validation)
+            )
+            baseline = baseline or {}
         _refuse_unlabelled(training, files)
         scheme = choose_charge_scheme(training, config.data.charges)
         dtype = getattr(torch, config.training.dtype)
@@ -66,6 +75,7 @@ class TrainingData:
             elements=_elements(training, validation, config.model.elements),
             charge_scheme=scheme,
             method=method,
+            baseline=baseline if config.data.baseline else None,
             content_hash=content_hash,
             how_split=how,
         )
@@ -110,6 +120,12 @@ def different_level(method: Mapping[str, Any], expected: Mapping[str, Any]) -> s
     for key in LEVEL_OF_THEORY:
         if method.get(key) != expected.get(key):
             return f"{key} {method.get(key)!r} and not {expected.get(key)!r}"
+    if (own := method.get("baseline")) and (other := expected.get("baseline")):
+        return (
+            f"the baseline {spoken(own)}, of {found}"
+            if (found := different_level(own, other))
+            else ""
+        )
     return ""
 
 

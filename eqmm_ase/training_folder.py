@@ -40,6 +40,7 @@ class TrainingFolder:
         self.path = Path(f"{self.output}.train")
         self.checkpoint = self.path / CHECKPOINT
         self.history = self.path / "history.csv"
+        self.outliers = self.path / "outliers.txt"
 
     @property
     def last_checkpoint(self) -> Path | None:

@@ -13,12 +13,17 @@ from datagen.commands.options import output_option, refuse_existing
 @click.command()
 @click.argument("datasets", nargs=-1, required=True, type=click.Path(path_type=Path))
 @output_option("Dataset file to write.")
-def merge(datasets: tuple[Path, ...], output: Path, overwrite: bool) -> None:
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    help="The same frames labelled by a cheaper method, to learn the difference from.",
+)
+def merge(datasets: tuple[Path, ...], output: Path, overwrite: bool, baseline: Path | None) -> None:
     """Put the frames of DATASETS into one file, each of them once.
 
     Labels must have been made in the same way: the same functional, basis set, thresholds and
     program. Which charges there are and where the frames come from may differ.
     """
     refuse_existing(output, overwrite)
-    written, again = merging.merge(datasets, output)
+    written, again = merging.merge(datasets, output, baseline)
     click.echo(f"{output}: {written} frames; {again} that occur again left out")

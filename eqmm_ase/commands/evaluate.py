@@ -25,6 +25,7 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
     from rich.console import Console
 
     from eqmm_ase.calibration import Calibration
+    from eqmm_ase.delta import difference as from_baseline
     from eqmm_ase.evaluate import evaluate as run
     from eqmm_ase.evaluate import write_metrics
     from eqmm_ase.model_file import load_model
@@ -33,6 +34,8 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
 
     network, card = load_model(model)
     frames, method, content_hash = read_files([data])
+    if "baseline" in card:
+        frames = [from_baseline(frame) for frame in frames]
     errors = Console(stderr=True)
     if difference := different_level(method, card.get("method", {})):
         errors.print(f"warning: {data} was labelled with {difference}", soft_wrap=True)

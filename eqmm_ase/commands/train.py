@@ -22,6 +22,12 @@ import click
     type=click.IntRange(2),
     help="Train so many models that differ in their seeds: their mean, and how far they differ.",
 )
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    help="Model file whose weights to start from (fine-tuning).",
+)
 @click.option("--restart", is_flag=True, help="Throw away an earlier training for OUTPUT.")
 @click.option("--show-config", is_flag=True, help="Print all settings as YAML and stop.")
 def train(
@@ -29,6 +35,7 @@ def train(
     output: Path,
     config: Path | None,
     committee: int | None,
+    start: Path | None,
     restart: bool,
     show_config: bool,
 ) -> None:
@@ -38,14 +45,24 @@ def train(
     SECTION.KEY=VALUE, such as training.max_steps=20000 or model.channels=32.
     """
     from eqmm_ase.config import load_config
+    from eqmm_ase.fine_tuning import Start
 
     files = [argument for argument in arguments if "=" not in argument]
-    settings = load_config(config, [argument for argument in arguments if "=" in argument])
+    settings = load_config(
+        config,
+        [argument for argument in arguments if "=" in argument],
+        Start.read(start).settings() if start else None,
+    )
     if show_config:
         click.echo(settings.to_yaml(), nl=False)
         return
     if not files:
         raise click.UsageError("there is no dataset file to train on")
+    if start and committee:
+        raise click.UsageError(
+            "--from and --committee were given together; members that start from the same weights "
+            "would differ too little, so give one of them"
+        )
 
     from rich.console import Console
 
@@ -60,7 +77,7 @@ def train(
     console = Console(stderr=True)
     try:
         if committee is None:
-            run(files, output, settings, restart=restart, console=console)
+            run(files, output, settings, start=start, restart=restart, console=console)
         else:
             train_committee(files, output, committee, settings, restart=restart, console=console)
     except KeyboardInterrupt:

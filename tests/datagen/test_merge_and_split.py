@@ -130,3 +130,21 @@ def test_the_command_splits_by_name_or_by_fraction(trajectories, tmp_path, capsy
     assert "train.h5: 2 frames; test.h5: 4 frames" in capsys.readouterr().out
     assert run(cli, "eqmm-datagen", ["split", "labels.h5"]) == 2
     assert "give either --hold-out or --fraction" in capsys.readouterr().err
+
+
+def test_a_cheaper_method_is_put_beside_the_labels(tmp_path, capsys):
+    forces = {"qm_forces": np.ones((3, 3))}
+    labels = write(tmp_path / "a.h5", range(3), **forces)
+    cheap = {**METHOD, "functional": "hf"}
+    cheaper = write(tmp_path / "cheap.h5", range(3, -1, -1), cheap, qm_forces=np.zeros((3, 3)))
+    arguments = ["merge", str(labels), "-o", str(tmp_path / "c.h5"), "--baseline", str(cheaper)]
+    assert run(cli, "eqmm-datagen", arguments) == 0
+    with ReferenceData(tmp_path / "c.h5") as data:
+        assert data.method == {**METHOD, "baseline": cheap}
+        for frame in data:
+            assert frame.baseline["energy"] == frame.energy
+            assert frame.baseline.keys() == {"energy", "qm_forces"}
+            assert (frame.qm_forces - frame.baseline["qm_forces"] == 1).all()
+    few = write(tmp_path / "few.h5", range(2), cheap)
+    assert run(cli, "eqmm-datagen", [*arguments[:-1], str(few), "--overwrite"]) == 2
+    assert "few.h5 lacks 1 of 3 frames" in capsys.readouterr().err.replace("\n", " ")
