@@ -4,7 +4,7 @@ The header (safetensors metadata, all strings) holds
 
 ======================  ==============================================================
 ``format``              ``eqmm-model``
-``format_version``      1
+``format_version``      2
 ``config``              JSON of `eqmm_ase.model.ModelConfig`
 ``card``                JSON: what the model is, was trained on and how good it is
 ``sha256``              of the three above and every tensor, so that damage is noticed
@@ -30,7 +30,7 @@ from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 
 FORMAT = "eqmm-model"
-VERSION = 1
+VERSION = 2
 UNITS = {
     "energy": "eV",
     "length": "Å",
@@ -43,7 +43,14 @@ UNITS = {
 Header = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 
-UPGRADES: dict[int, Callable[[Header, Tensors], tuple[Header, Tensors]]] = {}
+
+def _without_long_range(header: Header, tensors: Tensors) -> tuple[Header, Tensors]:
+    """Distant QM atoms did not interact in version 1."""
+    config = json.loads(header["config"]) | {"long_range": False}
+    return header | {"config": json.dumps(config)}, tensors
+
+
+UPGRADES: dict[int, Callable[[Header, Tensors], tuple[Header, Tensors]]] = {1: _without_long_range}
 """Version n → function that turns the header and tensors of version n into those of n + 1."""
 
 

@@ -149,7 +149,8 @@ def rounds_of(config: TrainConfig) -> tuple[int, int]:
 
 def _learner(config: TrainConfig, data: TrainingData, total_steps: int) -> Learner:
     model = MultiscaleModel(config.model)
-    statistics = fit_statistics(data.training_frames, config.model.l_expansion)
+    settings = config.model
+    statistics = fit_statistics(data.training_frames, settings.l_expansion, settings.cutoff)
     model.set_statistics(*statistics)
     if config.training.dtype == "float64":
         model.double()

@@ -106,7 +106,7 @@ def test_the_card_states_the_facts(path):
     assert {"eqmm_version", "created"} <= card.keys()
     header = header_of(path)
     assert header["format"] == "eqmm-model"
-    assert header["format_version"] == "1"
+    assert header["format_version"] == str(model_file.VERSION)
     assert ModelConfig.from_dict(json.loads(header["config"])) == SMALL
 
 
@@ -156,6 +156,10 @@ def test_every_old_version_gives_the_energy_it_was_saved_with(old):
     assert energy_of(model) == pytest.approx(card["energy"], abs=1e-6)
 
 
+def test_distant_atoms_do_not_interact_in_a_model_of_version_1():
+    assert not load_model(MODELS / "version1.eqmm")[0].config.long_range
+
+
 def test_there_is_a_file_of_this_version():
     assert (MODELS / f"version{model_file.VERSION}.eqmm").is_file()
 
@@ -163,7 +167,7 @@ def test_there_is_a_file_of_this_version():
 def test_the_ladder_is_climbed_step_by_step(path, monkeypatch):
     expected = energy_of(load_model(path)[0])
     weight = load_model(path)[0].embedding.weight.detach()
-    rewritten(path, **{"embedding.weight": None, "species.weight": weight})
+    rewritten(path, {"format_version": "1"}, **{"embedding.weight": None, "species.weight": weight})
 
     def first(header, tensors):
         tensors["elements.weight"] = tensors.pop("species.weight")
@@ -227,7 +231,7 @@ def test_files_that_do_not_fit(path):
     config = json.loads(header_of(path)["config"])
     nan = torch.full_like(load_model(path)[0].embedding.weight.detach(), torch.nan)
     for change, sentence in (
-        ({"header": {"format_version": "2"}}, "format version 2, newer than the 1 .* update EqMM"),
+        ({"header": {"format_version": "3"}}, "format version 3, newer than the 2 .* update EqMM"),
         ({"header": {"format_version": "0"}}, "unknown format version '0'"),
         ({"header": {"format_version": "one"}}, "unknown format version 'one'"),
         ({"header": {"config": "{}"}}, "header .* cannot be understood"),
