@@ -21,7 +21,7 @@ def qm_pairs(frames: Frames, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def distant_qm_pairs(frames: Frames, distance: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both atoms of all QM–QM pairs farther apart than a distance (Å), each pair once, (P,) each."""
+    """Atoms of all QM–QM pairs farther apart than a distance (Å), each pair once, (P,) each."""
     atoms = frames.qm_positions.detach().split(frames.qm_ptr.diff().tolist())
     pairs = []
     for start, positions in zip(frames.qm_ptr.tolist(), atoms, strict=False):

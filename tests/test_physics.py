@@ -64,7 +64,8 @@ def frames(methanol_file: Path) -> list[Frame]:
     cation = replace(first, total_charge=1, spin_multiplicity=2)
     # Distant in one QM region: an oxygen ion that methanol still reaches, and water.
     carbon = first.qm_positions[0]
-    ion, far_water = carbon + (0.0, 2.0, 3.3), carbon + (7.0, 2.0, 0.0) + water.qm_positions
+    ion = carbon + np.array([0.0, 2.0, 3.3])
+    far_water = carbon + np.array([7.0, 2.0, 0.0]) + water.qm_positions
     distant = Frame(
         np.array([8, *first.atomic_numbers, *water.atomic_numbers]),
         np.concatenate([ion[None], first.qm_positions, far_water]),
