@@ -66,9 +66,8 @@ def translation_tensor(l_max: int) -> torch.Tensor:
     for l in range(l_max + 1):
         tensor[:, l**2 : (l + 1) ** 2] = derivative
         # R_{l+1}(∂) is made of R_l(∂) and ∂ as R_{l+1}(x) is of R_l(x) and x.
-        derivative = torch.einsum("amc,cde,mdo->aoe", derivative, gradient, raising_matrix(l)) / (
-            2 * l + 1
-        )
+        raised = torch.einsum("amc,cde,mdo->aoe", derivative, gradient, raising_matrix(l))
+        derivative = raised / (2 * l + 1)
     return tensor
 
 

@@ -77,21 +77,12 @@ class LongRange(ExactModule):
         owner = frames.qm_frame_index().index_select(0, first)
         return energies.new_zeros(frames.n_frames).index_add(0, owner, energies)
 
-    def formal_charges(
-        self, elements: torch.Tensor, edges: Edges, frames: Frames
-    ) -> torch.Tensor | None:
-        """Charges z of atoms without neighbours, (N,) e; None where every atom has one.
+    def formal_charges(self, elements: torch.Tensor, edges: Edges, frames: Frames) -> torch.Tensor:
+        """Charges z of atoms without neighbours, 0 of others, (N,) e.
 
         z_i = z_element g(Σ_j 1 − s(r_ij)), g falling from 1 at 0 to 0 at 1: one neighbour nearer
         than where s begins is enough.
         """
-        # Distances need no second look: the envelope falls with them.
-        bound = edges.envelope.new_tensor(_ONSET * self.cutoff)
-        near = edges.envelope.detach() > smooth_cutoff(bound, self.cutoff)
-        alone = torch.ones_like(elements, dtype=torch.bool)
-        alone[edges.receiver[near]] = False
-        if not alone.any():
-            return None
         positions = frames.qm_positions
         vectors = edges.from_sender(positions) - edges.from_receiver(positions)
         distances = torch.linalg.vector_norm(vectors, dim=1)

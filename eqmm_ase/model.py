@@ -191,20 +191,22 @@ class MultiscaleModel(torch.nn.Module):
         """The same for an expansion (N, (L+1)²) of the MM potential made beforehand."""
         pairs = None if self.long_range is None else self.long_range.pairs(frames)
         if self.long_range is None or pairs is None:
-            return self._network(frames, tensors)
+            return self._network(frames, tensors, None)
         wanted = torch.is_grad_enabled()
         with torch.enable_grad():
             if not tensors.requires_grad:
                 tensors = tensors.detach().requires_grad_()
-            energy, charges = self._network(frames, tensors)
+            energy, charges = self._network(frames, tensors, self.long_range)
             (multipoles,) = torch.autograd.grad(energy.sum(), tensors, create_graph=wanted)
         if not wanted:
             energy, charges = energy.detach(), charges.detach()
         energy = energy + self.long_range(multipoles, frames, pairs)
         return Energies(energy, charges)
 
-    def _network(self, frames: Frames, tensors: torch.Tensor) -> Energies:
-        """Everything but the interaction of distant atoms."""
+    def _network(
+        self, frames: Frames, tensors: torch.Tensor, long_range: LongRange | None
+    ) -> Energies:
+        """All but the interaction of distant atoms; `long_range` knows the charges of lone ions."""
         elements = self._elements(frames.atomic_numbers)
         owner = frames.qm_frame_index()
         edges = self.geometry.qm(frames)
@@ -217,9 +219,7 @@ class MultiscaleModel(torch.nn.Module):
         for layer in self.layers:
             features = layer(features, edges, environment)
 
-        formal = None
-        if self.long_range is not None:
-            formal = self.long_range.formal_charges(elements, edges, frames)
+        formal = None if long_range is None else long_range.formal_charges(elements, edges, frames)
         charges = self.charge_flow(features[0], edges, frames, formal)
         interaction = charges * tensors[:, 0]
         if self.multipoles is not None:

@@ -266,3 +266,12 @@ def test_two_ions_trained_near_each_other_follow_coulombs_law_afar(
     else:  # without, nothing beyond 5 Å
         assert np.ptp(energies) < 1e-12
         assert salt_energy(20.0) - salt_energy(8.0) > 1.0
+
+
+def test_a_single_atom_is_a_qm_region_too() -> None:
+    model, _ = both_models()
+    site = np.array([[0.0, 0.0, 6.0]])
+    frame = Frame(np.array([17]), np.zeros((1, 3)), site, np.array([0.5]), total_charge=-1)
+    out = predict(model, Frames.from_frames([frame]))
+    assert out.charges.tolist() == [-1.0]
+    assert float(out.mm_potential) == pytest.approx(-COULOMB_CONSTANT / 6.0, rel=0.2)
