@@ -52,6 +52,25 @@ def gradient_matrix(l_max: int) -> torch.Tensor:
     return matrix
 
 
+@cache
+def translation_tensor(l_max: int) -> torch.Tensor:
+    """T with I_a(r + x) = Σ_bc R_b(x) T_abc I_c(r), |x| < |r|; (n, n, n) packed, float64.
+
+    Only terms up to I_lm with l = l_max are kept, l_a + l_b = l_c ≤ l_max. They follow from the
+    Taylor series of a harmonic function, f(r + x) = Σ_lm R_lm(x) [R_lm(∂) f](r) / (2l−1)!!.
+    """
+    n = n_components(l_max)
+    gradient = gradient_matrix(l_max)[..., :n]
+    tensor = torch.zeros(n, n, n, dtype=torch.float64)
+    derivative = torch.eye(n, dtype=torch.float64).unsqueeze(1)  # R_lm(∂) I_a, (a, m, c)
+    for l in range(l_max + 1):
+        tensor[:, l**2 : (l + 1) ** 2] = derivative
+        # R_{l+1}(∂) is made of R_l(∂) and ∂ as R_{l+1}(x) is of R_l(x) and x.
+        raised = torch.einsum("amc,cde,mdo->aoe", derivative, gradient, raising_matrix(l))
+        derivative = raised / (2 * l + 1)
+    return tensor
+
+
 def regular_harmonics(vectors: torch.Tensor, l_max: int) -> torch.Tensor:
     """R_lm = |x|^l Y_lm(x/|x|) of every vector: (3, n) → ((l_max+1)², n). Polynomials, smooth at 0.
 

@@ -104,6 +104,11 @@ class TrainConfig:
                 raise ConfigError(f"setting {name} is {value}; expected {_range(low, high)}")
         if not any(asdict(self.loss).values()):
             raise ConfigError("all weights in section loss are 0; at least one must be positive")
+        if self.data.baseline and self.model.long_range:
+            raise ConfigError(
+                "data.baseline and model.long_range are both set; what distant atoms do to each "
+                "other is no difference of multipoles, so leave one of them out"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a YAML file holds them."""

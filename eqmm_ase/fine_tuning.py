@@ -21,7 +21,7 @@ from eqmm_ase.config import ConfigError, DataConfig, OptimizerConfig, TrainConfi
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 from eqmm_ase.model_file import load_model
-from eqmm_ase.statistics import fit_atomic_energies
+from eqmm_ase.statistics import fit_atomic_energies, fit_ion_charges
 from eqmm_ase.system import Frames
 
 
@@ -49,7 +49,8 @@ class Start:
         model, card = load_model(path)
         if isinstance(model, Committee):
             raise ConfigError(
-                f"{path} is a committee of {len(model.members)}; expected a single model to start from"
+                f"{path} is a committee of {len(model.members)}; "
+                "expected a single model to start from"
             )
         return cls(Path(path), model, card, hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
@@ -107,6 +108,9 @@ class Start:
             ].to(model.embedding.weight.dtype)
             left = [_without_network(f, model) for f in frames if f.energy is not None]
             model.atomic_energies.copy_(torch.from_numpy(fit_atomic_energies(left, elements)))
+            if model.long_range is not None:
+                ions = fit_ion_charges(frames, elements, model.config.cutoff)
+                model.long_range.ion_charges.copy_(torch.from_numpy(ions))
         return model
 
     def for_card(self) -> dict[str, Any]:
@@ -125,7 +129,7 @@ LEARNING_RATE = 2e-3
 of energy and QM forces in kcal/mol(/Å): 0.38 and 2.1; with 5e-3, the default from scratch, 0.41 and
 2.2; with 5e-4, 0.42 and 2.2; from scratch 0.98 and 5.4 (`scripts/results/fine_tuning.json`)."""
 
-_BY_ELEMENT = ("embedding.weight", "atomic_energies")
+_BY_ELEMENT = ("embedding.weight", "atomic_energies", "long_range.ion_charges")
 
 
 def _without_network(frame: Frame, model: MultiscaleModel) -> Frame:

@@ -95,7 +95,7 @@ class Density(torch.nn.Module):
     def forward(self, scalars: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(n, c) → (a, n, c)."""
         n, channels = scalars.shape
-        weights = self.weights(scalars, edges).reshape(len(edges.sender), -1, channels)
+        weights = self.weights(scalars, edges).unflatten(1, (-1, channels))
         radial = weights * edges.from_sender(scalars).unsqueeze(1)  # (E, l, c)
         harmonics = edges.harmonics.T.unsqueeze(2)  # (E, a, 1)
         messages = radial.index_select(1, self.degree) * harmonics
@@ -123,7 +123,7 @@ class Message(ExactModule):
     def forward(self, features: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(a, n, c) → (a, n, c)."""
         n, channels = features.shape[1:]
-        weights = self.weights(features[0], edges).reshape(len(edges.sender), -1, channels)
+        weights = self.weights(features[0], edges).unflatten(1, (-1, channels))
         steering = edges.harmonics.T @ self.steering  # (E, o·b)
         steering = steering.reshape(-1, *self.shape)
         sent = edges.from_sender(features.transpose(0, 1))  # (E, b, c)

@@ -1,10 +1,10 @@
-"""The multiscale model: E = Σ_i ε_i(R, C̃) + Σ_i Σ_lm M^i_lm(R, C̃) C^i_lm.
+"""The multiscale model: E = Σ_i ε_i(R, C̃) + Σ_i Σ_lm M^i_lm(R, C̃) C^i_lm + E_lr.
 
 C are the local multipole tensors of the MM potential (`electrostatics`), C̃ the same without
 gauge (`environment`). Both ε and M come from one equivariant message-passing network into which C̃
 enters in every layer: M·C is then the permanent interaction, and C̃ inside M and ε the
-polarisation. All forces, the potential at the MM sites and the dipole are derivatives of this
-energy.
+polarisation. E_lr is what QM atoms beyond the cutoff do to each other (`long_range`). All forces,
+the potential at the MM sites and the dipole are derivatives of this energy.
 
 Source: Lei, Yagi, Sugita, J. Chem. Phys. 160, 214109 (2024).
 """
@@ -22,6 +22,7 @@ from eqmm_ase.electrostatics import Expansion, expand
 from eqmm_ase.environment import EnvironmentFeatures, EnvironmentMix
 from eqmm_ase.graph import EdgeGeometry, Edges
 from eqmm_ase.interaction import Density, InvariantUpdate, Message, PackedLinear, PackedProduct
+from eqmm_ase.long_range import LongRange
 from eqmm_ase.readout import AtomicEnergy, ChargeFlow, Multipoles
 from eqmm_ase.system import Frames
 
@@ -56,6 +57,8 @@ class ModelConfig:
     neutral: bool = False
     """Charges sum to zero and not to the total charge, which cancels in a difference of two
     energies; set by data.baseline."""
+    long_range: bool = False
+    """Electrostatics of QM atoms beyond the cutoff; a training step on them takes twice as long."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -156,21 +159,31 @@ class MultiscaleModel(torch.nn.Module):
         if config.l_expansion > 0:
             self.multipoles = Multipoles(config.l_hidden, config.l_expansion, channels)
         self.atomic_energy = AtomicEnergy(channels, config.hidden)
+        self.long_range = None
+        if config.long_range:
+            self.long_range = LongRange(config.cutoff, config.l_expansion, n_elements)
 
     def set_statistics(
-        self, atomic_energies: torch.Tensor, energy_scale: float, potential_scale: torch.Tensor
+        self,
+        atomic_energies: torch.Tensor,
+        energy_scale: float,
+        potential_scale: torch.Tensor,
+        ion_charges: torch.Tensor | None = None,
     ) -> None:
-        """Constants of the training data: per-element energies and the typical sizes of ε and C̃.
+        """Constants of the training data: of the elements, and the typical sizes of ε and C̃.
 
         Parameters
         ----------
         atomic_energies: (n_elements,) eV, in the order of `config.elements`.
         energy_scale: eV.
         potential_scale: (L+1,) V/Å^l.
+        ion_charges: (n_elements,) e, of lone atoms; None leaves them as they are.
         """
         self.atomic_energies.copy_(torch.as_tensor(atomic_energies))
         self.energy_scale.fill_(energy_scale)
         self.environment.potential_scale.copy_(torch.as_tensor(potential_scale))
+        if self.long_range is not None and ion_charges is not None:
+            self.long_range.ion_charges.copy_(torch.as_tensor(ion_charges))
 
     def forward(self, frames: Frames) -> Energies:
         """Energies of a batch; differentiable in positions, charges and weights.
@@ -183,6 +196,24 @@ class MultiscaleModel(torch.nn.Module):
 
     def in_potential(self, frames: Frames, tensors: torch.Tensor) -> Energies:
         """The same for an expansion (N, (L+1)²) of the MM potential made beforehand."""
+        pairs = None if self.long_range is None else self.long_range.pairs(frames)
+        if self.long_range is None or pairs is None:
+            return self._network(frames, tensors, None)
+        wanted = torch.is_grad_enabled()
+        with torch.enable_grad():
+            if not tensors.requires_grad:
+                tensors = tensors.detach().requires_grad_()
+            energy, charges = self._network(frames, tensors, self.long_range)
+            (multipoles,) = torch.autograd.grad(energy.sum(), tensors, create_graph=wanted)
+        if not wanted:
+            energy, charges = energy.detach(), charges.detach()
+        energy = energy + self.long_range(multipoles, frames, pairs)
+        return Energies(energy, charges)
+
+    def _network(
+        self, frames: Frames, tensors: torch.Tensor, long_range: LongRange | None
+    ) -> Energies:
+        """All but the interaction of distant atoms; `long_range` knows the charges of lone ions."""
         elements = self._elements(frames.atomic_numbers)
         owner = frames.qm_frame_index()
         edges = self.geometry.qm(frames)
@@ -195,7 +226,8 @@ class MultiscaleModel(torch.nn.Module):
         for layer in self.layers:
             features = layer(features, edges, environment)
 
-        charges = self.charge_flow(features[0], edges, frames)
+        formal = None if long_range is None else long_range.formal_charges(elements, edges, frames)
+        charges = self.charge_flow(features[0], edges, frames, formal)
         interaction = charges * tensors[:, 0]
         if self.multipoles is not None:
             multipoles = self.multipoles(features).T

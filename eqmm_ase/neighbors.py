@@ -1,4 +1,4 @@
-"""Which pairs are near: QM–QM edges of the graph, QM–MM pairs for the near field."""
+"""Which pairs are near, QM–QM edges and QM–MM pairs of the near field, and which are far."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def qm_pairs(frames: Frames, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]
         edges.append(close.nonzero() + start)
     receiver, sender = torch.cat(edges).unbind(1)
     return receiver, sender
+
+
+def distant_qm_pairs(frames: Frames, distance: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Atoms of all QM–QM pairs farther apart than a distance (Å), each pair once, (P,) each."""
+    atoms = frames.qm_positions.detach().split(frames.qm_ptr.diff().tolist())
+    pairs = []
+    for start, positions in zip(frames.qm_ptr.tolist(), atoms, strict=False):
+        far = _squared_distances(positions, positions) > distance**2
+        pairs.append(far.triu_().nonzero() + start)
+    first, second = torch.cat(pairs).unbind(1)
+    return first, second
 
 
 def qm_mm_pairs(frames: Frames, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,9 +22,10 @@ def _start_small(layer: torch.nn.Linear) -> None:
 class ChargeFlow(torch.nn.Module):
     """Atomic charges as a share of the total charge plus antisymmetric flows along edges.
 
-    q_i = Q w_i / Σ_j w_j + Σ_j p_ij,   p_ij = f_ij − f_ji
+    q_i = z_i + (Q − Σ_j z_j) w_i / Σ_j w_j + Σ_j p_ij,   p_ij = f_ij − f_ji
 
-    Σ_i q_i = Q exactly, and what flows out of one connected part never reaches another. Q counts as
+    Σ_i q_i = Q exactly, and what flows out of one connected part never reaches another. Formal
+    charges z are those of ions of one atom (`long_range`), 0 for atoms of molecules. Q counts as
     zero where `neutral`.
     """
 
@@ -35,15 +36,25 @@ class ChargeFlow(torch.nn.Module):
         self.share = torch.nn.Linear(channels, 1)
         _start_small(self.flow.out)
 
-    def forward(self, scalars: torch.Tensor, edges: Edges, frames: Frames) -> torch.Tensor:
-        """(N, c) → (N,) in e."""
+    def forward(
+        self,
+        scalars: torch.Tensor,
+        edges: Edges,
+        frames: Frames,
+        formal: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(N, c) scalars, (N,) formal charges z (None: all 0) → (N,) in e."""
         owner = frames.qm_frame_index()
         weight = torch.nn.functional.softplus(self.share(scalars)[:, 0])
         total = weight.new_zeros(frames.n_frames).index_add(0, owner, weight)
-        total_charge = 0.0 * frames.total_charge if self.neutral else frames.total_charge
-        formal = (total_charge / total).index_select(0, owner) * weight
+        shared = 0.0 * frames.total_charge if self.neutral else frames.total_charge
+        if formal is not None:
+            shared = shared.index_add(0, owner, formal, alpha=-1)
+        charges = (shared / total).index_select(0, owner) * weight
+        if formal is not None:
+            charges = charges + formal
         flow = self.flow(scalars, edges)[:, 0]
-        return formal.index_add(0, edges.receiver, flow).index_add(0, edges.sender, -flow)
+        return charges.index_add(0, edges.receiver, flow).index_add(0, edges.sender, -flow)
 
 
 class Multipoles(torch.nn.Module):

@@ -31,9 +31,11 @@ class Statistics(NamedTuple):
     """eV."""
     potential_scale: torch.Tensor
     """(l_max+1,) float64, V/Å^l."""
+    ion_charges: torch.Tensor
+    """(n_elements,) float64, e."""
 
 
-def fit_statistics(frames: Sequence[Frame], l_max: int) -> Statistics:
+def fit_statistics(frames: Sequence[Frame], l_max: int, cutoff: float = 5.0) -> Statistics:
     """Fit the constants that a model is told before it is trained.
 
     Parameters
@@ -42,6 +44,8 @@ def fit_statistics(frames: Sequence[Frame], l_max: int) -> Statistics:
         Training frames; at least one with an energy or QM forces.
     l_max
         Highest order of the expansion.
+    cutoff
+        Å; an atom with no other one nearer is alone.
 
     Returns
     -------
@@ -67,6 +71,7 @@ def fit_statistics(frames: Sequence[Frame], l_max: int) -> Statistics:
         atomic_energies=torch.from_numpy(atomic_energies),
         energy_scale=energy_scale or 1.0,
         potential_scale=fit_potential_scale(frames, l_max),
+        ion_charges=torch.from_numpy(fit_ion_charges(frames, elements, cutoff)),
     )
 
 
@@ -119,6 +124,36 @@ def fit_potential_scale(frames: Sequence[Frame], l_max: int) -> torch.Tensor:
     return torch.stack(
         [squares[order**2 : (order + 1) ** 2].mean().sqrt() for order in range(l_max + 1)]
     )
+
+
+def fit_ion_charges(frames: Sequence[Frame], elements: Sequence[int], cutoff: float) -> np.ndarray:
+    """Charges of lone atoms, whole numbers: the median over all of an element.
+
+    Parameters
+    ----------
+    frames
+        Those without reference charges count if they are a single atom.
+    elements
+        Atomic numbers, ascending.
+    cutoff
+        Å; an atom with no other one nearer is alone.
+
+    Returns
+    -------
+    (n_elements,) e, zero where an element is never alone.
+    """
+    found: dict[int, list[float]] = {element: [] for element in elements}
+    for frame in frames:
+        if frame.n_qm == 1:
+            found[int(frame.atomic_numbers[0])].append(frame.total_charge)
+        elif frame.charges:
+            positions = np.asarray(frame.qm_positions, dtype=np.float64)
+            distances = np.linalg.norm(positions[:, None] - positions, axis=2)
+            np.fill_diagonal(distances, np.inf)
+            charges = np.mean([*frame.charges.values()], axis=0)
+            for atom in np.flatnonzero(distances.min(axis=1) > cutoff):
+                found[int(frame.atomic_numbers[atom])].append(charges[atom])
+    return np.array([np.round(np.median(found[z])) if found[z] else 0.0 for z in elements])
 
 
 def _counts(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:

@@ -204,7 +204,9 @@ def _first_model(config: TrainConfig, data: TrainingData, origin: Start | None) 
     if origin:
         return origin.model_for(data.training_frames, config.model.elements)
     model = MultiscaleModel(config.model)
-    model.set_statistics(*fit_statistics(data.training_frames, config.model.l_expansion))
+    shape = config.model
+    statistics = fit_statistics(data.training_frames, shape.l_expansion, shape.cutoff)
+    model.set_statistics(*statistics)
     return model
 
 

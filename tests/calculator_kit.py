@@ -21,7 +21,8 @@ def random_model(seed: int = 0, config: ModelConfig = SMALL) -> MultiscaleModel:
     model = MultiscaleModel(config)
     with torch.no_grad():  # an untrained network starts with small outputs
         model.charge_flow.flow.out.weight *= 20.0
-        model.multipoles.out.weight *= 20.0
+        if model.multipoles is not None:
+            model.multipoles.out.weight *= 20.0
         model.atomic_energy.mlp[2].weight *= 20.0
     model.set_statistics(
         torch.linspace(-13.6, -2000.0, len(config.elements), dtype=torch.float64),

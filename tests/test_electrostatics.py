@@ -8,7 +8,12 @@ import pytest
 import torch
 from e3nn import o3
 
-from eqmm_ase.angular import irregular_harmonics, regular_harmonics
+from eqmm_ase.angular import (
+    irregular_harmonics,
+    n_components,
+    regular_harmonics,
+    translation_tensor,
+)
 from eqmm_ase.electrostatics import Expansion, expand
 from eqmm_ase.neighbors import qm_mm_pairs, qm_pairs
 from eqmm_ase.system import Frames
@@ -49,6 +54,16 @@ def test_harmonics_fulfil_the_laplace_expansion() -> None:
     terms = regular_harmonics(near.T, 12) * irregular_harmonics(far.T, 12)
     expected = 1.0 / torch.linalg.vector_norm(far - near)
     torch.testing.assert_close(terms.sum(), expected, rtol=1e-11, atol=0.0)
+
+
+def test_irregular_harmonics_are_moved_by_the_translation_tensor() -> None:
+    here = torch.tensor([[-1.0, 2.5, 3.0]]).double()
+    shift = torch.tensor([[0.03, -0.02, 0.01]]).double()
+    regular, irregular = regular_harmonics(shift.T, 9), irregular_harmonics(here.T, 9)
+    moved = torch.einsum("bn,abc,cn->an", regular, translation_tensor(9), irregular)
+    expected = irregular_harmonics((here + shift).T, 3)
+    # What is left out is of order 7 in |shift| / |here| = 0.01 for the highest of these.
+    torch.testing.assert_close(moved[: n_components(3)], expected, rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3, 4])

@@ -38,7 +38,8 @@ def test_twenty_frames_of_every_medium_reach_from_reactant_to_product(data):
     assert {(frame.total_charge, frame.spin_multiplicity) for frame in frames} == {(-1, 1)}
     for medium in ("gas", "methanol", "water"):
         zeta = [COORDINATE.value(f.qm_positions) for f in frames if f.medium == medium]
-        assert min(zeta) < -3.0 and max(zeta) > 3.0
+        assert min(zeta) < -3.0
+        assert max(zeta) > 3.0
         assert np.diff(sorted(zeta)).max() < 1.0
 
 

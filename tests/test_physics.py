@@ -24,6 +24,7 @@ ELEMENTS = (1, 6, 8, 17)
 CONFIGS = {
     "default": ModelConfig(ELEMENTS),
     "potential only": ModelConfig(ELEMENTS, l_expansion=0, l_hidden=1, n_near=0, channels=8),
+    "long range": ModelConfig(ELEMENTS, channels=8, long_range=True),
     "high order": ModelConfig(ELEMENTS, l_expansion=4, l_hidden=3, n_layers=3, channels=8),
 }
 
@@ -47,13 +48,18 @@ def _random_model(config: ModelConfig, seed: int) -> MultiscaleModel:
         random_model.atomic_energy.mlp[2].weight *= 20.0
         if random_model.multipoles is not None:
             random_model.multipoles.out.weight *= 20.0
-    random_model.set_statistics(torch.zeros(len(ELEMENTS)), 1.0, torch.full((n_orders,), 0.3))
+    random_model.set_statistics(
+        torch.zeros(len(ELEMENTS)),
+        1.0,
+        torch.full((n_orders,), 0.3),
+        torch.tensor([0.0, 0.0, -0.9, -1.0]),
+    )
     return random_model
 
 
 @pytest.fixture(scope="module")
 def frames(methanol_file: Path) -> list[Frame]:
-    """Methanol in water; the same smaller and charged; hydroxide and water in few charges; gas."""
+    """Methanol in water, twice and charged; water, hydroxide in few charges; gas; three apart."""
     first, second = (_with_few_charges(f) for f in read_frames(methanol_file, [0, 1]))
     water = Frame(
         np.array([8, 1, 1]),
@@ -65,7 +71,19 @@ def frames(methanol_file: Path) -> list[Frame]:
         water, atomic_numbers=np.array([8, 1]), qm_positions=water.qm_positions[:2], total_charge=-1
     )
     cation = replace(first, total_charge=1, spin_multiplicity=2)
-    return [first, second, cation, water, hydroxide, water.in_vacuum()]
+    # Distant in one QM region: an oxygen ion that methanol still reaches, and water.
+    carbon = first.qm_positions[0]
+    ion = carbon + np.array([0.0, 2.0, 3.3])
+    far_water = carbon + np.array([7.0, 2.0, 0.0]) + water.qm_positions
+    distant = Frame(
+        np.array([8, *first.atomic_numbers, *water.atomic_numbers]),
+        np.concatenate([ion[None], first.qm_positions, far_water]),
+        carbon + np.array([[-4.0, -3.0, 1.0], [3.0, -4.0, 2.0]]),
+        np.array([0.7, -0.4]),
+        total_charge=-1,
+        spin_multiplicity=2,
+    )
+    return [first, second, cation, water, hydroxide, water.in_vacuum(), distant]
 
 
 def _with_few_charges(frame: Frame) -> Frame:
@@ -162,7 +180,7 @@ def test_forces_and_potential_are_derivatives_of_the_energy(
 ) -> None:
     # The differences are good to about 1e-14 times the fifth derivative, plus 1e-10 of rounding.
     rng = np.random.default_rng(3)
-    for frame in (frames[0], frames[2], frames[4]):
+    for frame in (frames[0], frames[2], frames[4], frames[6]):
         out = evaluate(model, frame)
         for atom in range(frame.n_qm):
             axis = int(rng.integers(3))
@@ -219,7 +237,7 @@ def test_zero_charges_equal_no_charges(model: MultiscaleModel, frames: list[Fram
 def test_far_charges_see_the_total_charge_and_then_the_dipole(
     model: MultiscaleModel, frames: list[Frame]
 ) -> None:
-    for frame in (frames[2], frames[4], frames[3]):
+    for frame in (frames[2], frames[4], frames[3], frames[6]):
         direction = np.array([0.6, 0.0, 0.8])
         at_centre = replace(frame, qm_positions=frame.qm_positions - frame.qm_positions.mean(0))
         dipole = float(evaluate(model, at_centre.in_vacuum()).dipole[0] @ torch.tensor(direction))
@@ -237,7 +255,7 @@ def test_far_charges_see_the_total_charge_and_then_the_dipole(
         )
         # Quadrupole and polarisation are left, at least the third power: 8 per doubling. An error
         # in the monopole would leave 2 and one in the dipole 4.
-        for distance in (25.0, 50.0):
+        for distance in (40.0, 80.0):  # the largest is 10 Å long
             assert abs(excess(2 * distance)) < abs(excess(distance)) / 6.0 + 1e-10
 
 
@@ -275,9 +293,10 @@ def test_a_batch_equals_its_frames_alone(model: MultiscaleModel, frames: list[Fr
         assert_same(getattr(together, name), torch.cat([getattr(out, name) for out in alone]))
 
 
-def test_two_molecules_far_apart_add(model: MultiscaleModel, frames: list[Frame]) -> None:
+def apart(frames: list[Frame], distance: float) -> tuple[Frame, list[Frame]]:
+    """Methanol and water, neutral, in one QM region, and each of them alone in all the charges."""
     first, second = frames[0], frames[3]
-    away = np.array([100.0, 0.0, 0.0])
+    away = np.array([distance, 0.0, 0.0])
     sites = np.concatenate([first.mm_positions, second.mm_positions + away])
     charges = np.concatenate([first.mm_charges, second.mm_charges])
     both = Frame(
@@ -287,12 +306,54 @@ def test_two_molecules_far_apart_add(model: MultiscaleModel, frames: list[Frame]
         charges,
     )
     shifted = replace(second, qm_positions=second.qm_positions + away)
-    alone = [replace(f, mm_positions=sites, mm_charges=charges) for f in (first, shifted)]
-    separate = [evaluate(model, frame) for frame in alone]
-    together = evaluate(model, both)
-    assert_same(together.energy, separate[0].energy + separate[1].energy)
-    assert_same(together.qm_forces, torch.cat([out.qm_forces for out in separate]))
-    assert_same(together.charges, torch.cat([out.charges for out in separate]))
+    return both, [replace(f, mm_positions=sites, mm_charges=charges) for f in (first, shifted)]
+
+
+def test_two_molecules_far_apart_add_up_to_the_interaction_of_their_dipoles(
+    model: MultiscaleModel, frames: list[Frame]
+) -> None:
+    rest = []
+    for distance in (100.0, 200.0):
+        both, alone = apart(frames, distance)
+        separate = [evaluate(model, frame) for frame in alone]
+        together = evaluate(model, both)
+        dipoles = [out.dipole[0] for out in separate]
+        along = dipoles[0][0] * dipoles[1][0]
+        factor = COULOMB_CONSTANT / distance**3 if model.config.long_range else 0.0
+        expected = factor * float(dipoles[0] @ dipoles[1] - 3.0 * along)
+        excess = float(together.energy - separate[0].energy - separate[1].energy)
+        assert abs(excess - expected) <= 0.1 * abs(expected) + 1e-9
+        assert_same(together.charges, torch.cat([out.charges for out in separate]))
+        forces = torch.cat([out.qm_forces for out in separate])
+        rest.append(float((together.qm_forces - forces).abs().max()))
+    if model.config.long_range:
+        # Dipole and dipole: forces along the axis fall with the fourth power, but those within a
+        # molecule, where the field of the other one bends its response, with the third.
+        assert 1e-9 < rest[1] < rest[0] / 7.0
+    else:
+        assert max(rest) < 1e-9
+
+
+def test_the_dipole_is_the_response_to_a_uniform_field(
+    model: MultiscaleModel, frames: list[Frame]
+) -> None:
+    batch, step = Frames.from_frames(frames), 1e-3
+    tensors = expand(batch, model.config.l_expansion)
+    dipole = evaluate(model, frames).dipole
+    if model.config.l_expansion == 0:
+        return
+    for axis in range(3):
+
+        def energy(gradient: float, axis: int = axis) -> torch.Tensor:
+            inside = tensors.clone()  # of the potential gradient · x
+            inside[:, 0] += gradient * batch.qm_positions[:, axis]
+            inside[:, 1 + axis] += gradient
+            with torch.no_grad():
+                return model.in_potential(batch, inside).energy
+
+        odd = [energy(n * step) - energy(-n * step) for n in (1, 2)]
+        found = (8 * odd[0] - odd[1]) / (12 * step)
+        torch.testing.assert_close(found, dipole[:, axis], rtol=0.0, atol=1e-7)
 
 
 def test_the_environment_reaches_the_energy_beyond_fixed_charges(
