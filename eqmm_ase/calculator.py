@@ -32,7 +32,6 @@ from eqmm_ase import validation
 from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
 from eqmm_ase.calibration import Calibration, Uncertainty
 from eqmm_ase.committee import Committee, predict_with_spread
-from eqmm_ase.delta import spoken
 from eqmm_ase.domain import Domain, DomainWarning
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
@@ -94,6 +93,8 @@ class EqMM(Calculator):
         else:
             self._source, self.card = load_model(model)
         if "baseline" in self.card and not self._adds_baseline:
+            from eqmm_ase.delta import spoken  # takes h5py along
+
             raise ValueError(
                 f"{model} predicts differences from {spoken(self.card['baseline'])}, not energies; "
                 "use eqmm_ase.delta_calculator.DeltaEqMM, which adds that method's answer"
