@@ -17,6 +17,7 @@ from datagen.result_files import result_path
 
 DAMAGES = ("result altered", "result truncated")
 _ROOT = Path(__file__).parents[1]
+_NOTICED = 10.0  # s in which the driver notices that a worker died
 _PATIENCE = 300.0  # s; two cores that others use as well can be slow
 _TORN = """
 import os, signal, sqlite3, sys
@@ -70,11 +71,20 @@ class Driver:
             time.sleep(0.01)
 
     def kill_worker(self, dice: random.Random) -> list[str]:
-        """SIGKILL one worker; the frames that were computed at that moment."""
-        worker = dice.choice(self._workers())
-        running = self._running()
-        os.kill(worker, signal.SIGKILL)
-        return running
+        """SIGKILL one worker; the frame it had, if any.
+
+        What was running a moment before the kill may be done when it strikes, and a frame that a
+        worker has just been given is not yet in the ledger: so the frame is the one that lost an
+        attempt.
+        """
+        before = self._lost_attempts()
+        os.kill(dice.choice(self._workers()), signal.SIGKILL)
+        end = time.monotonic() + _NOTICED
+        while time.monotonic() < end:
+            if hit := [name for name, n in self._lost_attempts().items() if n > before[name]]:
+                return hit
+            time.sleep(0.02)
+        return []
 
     def fill_disk(self, dice: random.Random) -> None:
         """Let no file grow beyond a few kilobytes; the driver must end with a sentence."""
@@ -92,6 +102,12 @@ class Driver:
         with LedgerReader(path) as ledger:
             rows = ledger.rows()
         return [r.frame_id for r in rows if r.state == "running" and (r.started or 0) > self._began]
+
+    def _lost_attempts(self) -> dict[str, int]:
+        """frame_id → attempts that neither gave a label nor go on."""
+        with LedgerReader(self.folder / "ledger.sqlite") as ledger:
+            rows = ledger.rows()
+        return {r.frame_id: r.attempts - (r.state in ("running", "done")) for r in rows}
 
     def _workers(self) -> list[int]:
         tasks = Path(f"/proc/{self._process.pid}/task").glob("*/children")
