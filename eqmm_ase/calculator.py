@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -32,12 +31,13 @@ from eqmm_ase import validation
 from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
 from eqmm_ase.calibration import Calibration, Uncertainty
 from eqmm_ase.committee import Committee, predict_with_spread
-from eqmm_ase.domain import Domain, DomainWarning
+from eqmm_ase.domain import Domain
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
 from eqmm_ase.model_file import cast, load_model
 from eqmm_ase.point_charges import PointCharges
 from eqmm_ase.system import Frames
+from eqmm_ase.watch import Watch
 
 FloatArray = NDArray[np.float64]
 
@@ -102,8 +102,7 @@ class EqMM(Calculator):
         self._source.requires_grad_(False)
         self.domain = Domain.from_dict(self.card.get("domain", {}))
         self.calibration = Calibration.from_dict(self.card.get("calibration", {}))
-        self._warned: set[str] = set()
-        self._known_region: tuple[Any, ...] | None = None
+        self._watch = Watch(self.domain, self.calibration)
         self._charges = PointCharges([])
         self._latest: weakref.ref[Atoms] | None = None
         self._computed_for: Setting | None = None
@@ -117,6 +116,24 @@ class EqMM(Calculator):
             total_charge=total_charge,
             spin_multiplicity=spin_multiplicity,
         )
+
+    @overload
+    @classmethod
+    def pretrained(cls) -> tuple[str, ...]: ...
+
+    @overload
+    @classmethod
+    def pretrained(cls, name: str, **settings: Any) -> EqMM: ...
+
+    @classmethod
+    def pretrained(cls, name: str | None = None, **settings: Any) -> EqMM | tuple[str, ...]:
+        """A model that comes with EqMM, with settings; without a name, the names that there are.
+
+        Raises ValueError when there is no such model. ``calc.card`` says what it is good for.
+        """
+        from eqmm_ase.pretrained import pretrained_file, pretrained_models
+
+        return pretrained_models() if name is None else cls(pretrained_file(name), **settings)
 
     # --- settings ---
 
@@ -176,7 +193,7 @@ class EqMM(Calculator):
             Wrong shapes, NaN, numbers that look like another unit; earlier charges then stay.
         """
         if parameters:
-            self._warn_once(
+            self._watch.tell(
                 f"embed {sorted(parameters)}",
                 f"embed() leaves {', '.join(sorted(parameters))} aside: EqMM has no cutoff and no "
                 "smearing of MM charges",
@@ -308,7 +325,7 @@ class EqMM(Calculator):
             )
         else:
             prediction = predict(self._model, frames)
-        self._warn_of_strangers(atoms, setting, closest)
+        self._watch.look(atoms.numbers, *setting[2:], closest, self._uncertainty)
         self._keep(prediction, origin, setting)
 
     # --- inside ---
@@ -351,28 +368,6 @@ class EqMM(Calculator):
             of_region("total_charge", self.parameters, atoms),
             of_region("spin_multiplicity", self.parameters, atoms),
         )
-
-    def _warn_of_strangers(self, atoms: Atoms, setting: Setting, closest: float) -> None:
-        strange: dict[str, str] = {}
-        region = (atoms.numbers.tobytes(), *setting[2:])
-        # A formula takes longer to spell than everything else here: once per region is enough.
-        if region != self._known_region:
-            self._known_region = region
-            strange = self.domain.strangers(atoms.numbers, *setting[2:])
-        if self.domain.too_close(closest):
-            strange["closest"] = (
-                f"an MM charge is {closest:.2f} Å from a nucleus, much closer than any in "
-                f"training ({self.domain.closest_mm:.2f} Å)"
-            )
-        if self._uncertainty and (sentence := self.calibration.unusual(self._uncertainty)):
-            strange["uncertainty"] = sentence
-        for key, sentence in strange.items():
-            self._warn_once(key, f"{sentence}; results may be wrong", DomainWarning)
-
-    def _warn_once(self, key: str, sentence: str, category: type[Warning]) -> None:
-        if key not in self._warned:
-            self._warned.add(key)
-            warnings.warn(sentence, category, stacklevel=2)
 
     def _forget(self) -> None:
         self._computed_for = None

@@ -118,6 +118,7 @@ def model_table(path: Path, card: Mapping[str, Any]) -> Table:
     closest = domain.get("closest_mm")
     baseline = card.get("baseline")
     rows = {
+        "about": card.get("about", ""),
         "predicts": "" if baseline is None else f"the difference from {spoken(baseline)}",
         "elements": _symbols(card["elements"]),
         "cutoff": f"{card['cutoff']:g} Å",
@@ -134,6 +135,7 @@ def model_table(path: Path, card: Mapping[str, Any]) -> Table:
         "training frames": str(card.get("n_training_frames", "")),
         **{f"method: {key}": str(value) for key, value in card.get("method", {}).items()},
         "training set hash": card.get("training_set_hash", ""),
+        "made with": card.get("made_with", ""),
         "made by": f"EqMM {card.get('eqmm_version', 'unknown')}, {card.get('created', '')}",
     }
     return _facts(f"{path}: eqmm-model", {key: value for key, value in rows.items() if value})

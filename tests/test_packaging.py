@@ -99,11 +99,12 @@ def test_only_the_two_packages_get_installed(wheel: zipfile.ZipFile) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"eqmm_ase", "datagen"}
 
 
-def test_every_module_and_the_type_markers_get_installed(wheel: zipfile.ZipFile) -> None:
+def test_every_module_model_and_type_marker_gets_installed(wheel: zipfile.ZipFile) -> None:
     wanted = {
         name
         for name in tracked_files()
-        if re.match(r"(eqmm_ase|datagen)/.*(\.py|py\.typed)$", name) and (ROOT / name).is_file()
+        if re.match(r"(eqmm_ase|datagen)/.*(\.py|py\.typed|\.eqmm)$", name)
+        and (ROOT / name).is_file()
     }
     assert wanted <= set(wheel.namelist())
     assert {"eqmm_ase/py.typed", "datagen/py.typed"} <= set(wheel.namelist())
