@@ -1,0 +1,59 @@
+"""The models that come with EqMM: what they claim, and that they keep it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eqmm_ase import EqMM, read_frames
+from eqmm_ase.model_file import load_model
+from eqmm_ase.pretrained import pretrained_file, pretrained_models
+from eqmm_ase.structure_io import atoms_of_frame
+from eqmm_ase.units import KCAL_PER_MOL
+
+FLAGSHIP = Path(__file__).parent / "data" / "flagship.h5"
+SN2 = "sn2-chloride-b3lyp"
+
+
+def test_a_list_without_a_name_and_a_calculator_with_one():
+    assert SN2 in EqMM.pretrained() == pretrained_models()
+    calculator = EqMM.pretrained(SN2, dtype="float64", total_charge=-1)
+    assert calculator.parameters["dtype"] == "float64"
+    assert calculator.parameters["total_charge"] == -1
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one():
+    with pytest.raises(ValueError, match=f"did you mean '{SN2}'.*EqMM comes with {SN2}"):
+        EqMM.pretrained("sn2-chloride")
+
+
+@pytest.mark.parametrize("name", pretrained_models())
+def test_every_model_is_small_and_says_what_it_is_good_for(name):
+    assert pretrained_file(name).stat().st_size <= 5_000_000
+    _, card = load_model(pretrained_file(name))
+    assert card["about"]
+    assert card["made_with"]
+    assert card["method"]["functional"]
+    assert {"all", *card["media"]} <= set(card["metrics"]["test"])
+    assert card["domain"]["closest"]
+
+
+def test_the_model_of_the_reaction_gives_the_reference_energies_and_forces():
+    calculator = EqMM.pretrained(SN2)
+    energy, forces = [], []
+    for frame in read_frames(FLAGSHIP):
+        atoms = atoms_of_frame(frame)
+        atoms.calc = calculator
+        calculator.embed(frame.mm_charges, frame.mm_positions)
+        energy.append(atoms.get_potential_energy() - frame.energy)
+        forces.append(atoms.get_forces() - frame.qm_forces)
+    assert np.abs(energy).mean() < 0.2 * KCAL_PER_MOL
+    assert np.abs(forces).mean() < 0.4 * KCAL_PER_MOL
+
+
+def test_its_card_states_the_range_of_the_reaction_coordinate():
+    low, high = EqMM.pretrained(SN2).card["coordinate"]["range"]
+    assert low < -3.0
+    assert high > 3.0
