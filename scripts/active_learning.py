@@ -1,4 +1,4 @@
-"""Does a committee find a transition state that nobody told it of?
+"""Let a committee find a transition state that nobody told it of.
 
     python scripts/active_learning.py FOLDER -o scripts/results/active_learning.json
 
