@@ -1,8 +1,8 @@
 """Find structures that a committee does not know: run its dynamics until its members disagree.
 
 Each trajectory starts from a given frame, moves the QM atoms in the held charges of that frame, and
-ends where the calibrated uncertainty of the energy or of a force exceeds its limit. What is kept
-is the frame at which it ended, to be labelled and trained on.
+ends where the calibrated uncertainty of the energy or of a force exceeds its limit and no known
+frame is alike. What is kept is the frame at which it ended, to be labelled and trained on.
 
 Source: Smith, Nebgen, Lubbers, Isayev, Roitberg, J. Chem. Phys. 148, 241733 (2018), for labelling
 where a committee disagrees; Vandermause et al., npj Comput. Mater. 6, 20 (2020), for stopping the
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -29,8 +29,6 @@ from eqmm_ase.sanity import KnownFrames, insane
 from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.sweep import SweptBias
 from eqmm_ase.walls import TrainingWalls
-
-OUTCOMES = ("kept", "certain", "duplicate", "rejected")
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,8 @@ class Visit:
     time: float
     """ps, when it ended."""
     outcome: str
-    """``kept``; ``certain``: the limit was never exceeded; ``duplicate`` of a frame that is known;
-    ``rejected``: no sane geometry."""
+    """``kept``; ``certain``: no limit was ever exceeded; ``duplicate``: only near frames that are
+    known; ``rejected``: no sane geometry."""
     reason: str
     """One phrase."""
     frame: Frame | None
@@ -149,9 +147,7 @@ def explore(
     kept = 0
     for number in range(settings.most_trajectories):
         start = int(order[number % len(order)])
-        visit = _visit(calculator, starts[start], settings, limits, number, start)
-        if visit.frame is not None and known.resembles(visit.frame):
-            visit = replace(visit, outcome="duplicate", reason="like one known", frame=None)
+        visit = _visit(calculator, starts[start], settings, limits, known, number, start)
         yield visit
         if visit.frame is not None:
             known.add(visit.frame)
@@ -181,19 +177,25 @@ def _visit(
     frame: Frame,
     settings: ExplorationSettings,
     limits: dict[str, float],
+    known: KnownFrames,
     number: int,
     start: int,
 ) -> Visit:
     seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
     steps = max(round(1000.0 * settings.time / settings.timestep), 1)
     atoms, bias = _prepare(calculator, frame, settings)
-    reached = 0.0
+    reached, near_known = 0.0, False
+
+    def here() -> Frame:
+        return _frame_at(atoms, frame, f"explored-{settings.seed}-{number}")
 
     def watch(now: MDState) -> None:
-        nonlocal reached
+        nonlocal reached, near_known
         reached = now.time
         if reason := _exceeded(calculator.uncertainty, limits):
-            raise _Uncertain(reason)
+            if not known.resembles(here()):
+                raise _Uncertain(reason)
+            near_known = True
         if bias is not None:
             bias.move(now.step / steps)
 
@@ -204,12 +206,14 @@ def _visit(
             warnings.filterwarnings("ignore", "the members of the committee", DomainWarning)
             run_md(atoms, dynamics, steps=steps, report=watch, report_interval=1)
     except _Uncertain as found:
-        ended = _frame_at(atoms, frame, f"explored-{settings.seed}-{number}")
-        if reason := insane(ended):
+        if reason := insane(here()):
             return Visit(number, start, reached, "rejected", reason, None)
-        return Visit(number, start, reached, "kept", str(found), ended)
+        return Visit(number, start, reached, "kept", str(found), here())
     except RunFailedError as error:
         return Visit(number, start, reached, "rejected", str(error), None)
+    if near_known:
+        reason = "uncertain only near frames that are known"
+        return Visit(number, start, reached, "duplicate", reason, None)
     return Visit(number, start, reached, "certain", "all the way", None)
 
 

@@ -18,6 +18,7 @@ from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import save_model
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 from eqmm_ase.runs import RunError
+from eqmm_ase.sanity import KnownFrames
 from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.sweep import SweptBias
 
@@ -87,11 +88,19 @@ def test_below_the_limits_nothing_is_kept(calculator, start):
 
 
 def test_frames_like_one_that_is_known_are_dropped(calculator, start):
-    settings = replace(SHORT, force_limit=1e-6, frames=3, trajectories=3)  # stop where they start
+    settings = replace(SHORT, force_limit=1e-6, frames=3, trajectories=3, time=0.002)
     labelled = explore(calculator, [start], settings)
     assert [visit.outcome for visit in labelled] == ["duplicate"] * 3
     bare = explore(calculator, [replace(start, energy=None)], settings)
     assert [visit.outcome for visit in bare] == ["kept", "duplicate", "duplicate"]
+
+
+def test_a_trajectory_that_is_uncertain_where_it_starts_goes_on_to_something_new(calculator, start):
+    settings = replace(SHORT, force_limit=1e-6, trajectories=1, time=0.1, temperature=1000.0)
+    (visit,) = explore(calculator, [start], settings)
+    assert visit.outcome == "kept"
+    assert 0.0 < visit.time < 0.1
+    assert not KnownFrames([start]).resembles(visit.frame)
 
 
 def test_an_exploded_geometry_is_rejected_with_its_reason(calculator, start):

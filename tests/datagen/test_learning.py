@@ -23,7 +23,9 @@ from eqmm_ase.runs import RunError
 SETTINGS = LearningSettings(
     rounds=1,
     members=2,
-    exploration=ExplorationSettings(frames=2, time=0.02, force_limit=0.02, trajectories=6),
+    exploration=ExplorationSettings(
+        frames=2, time=0.03, force_limit=0.01, trajectories=6, temperature=1500.0
+    ),
     training=(
         *(f"model.{key}=1" for key in ("l_expansion", "l_hidden", "n_layers")),
         *("model.channels=2", "model.n_radial=4", "model.n_near=0", "model.hidden=8"),
@@ -146,7 +148,7 @@ def test_more_rounds_go_on_and_one_that_knows_everything_ends_the_learning(
 
 def test_another_learning_is_refused(labels, learnt, tmp_path):
     folder, _, _ = learnt
-    hotter = replace(SETTINGS, exploration=replace(SETTINGS.exploration, temperature=400.0))
+    hotter = replace(SETTINGS, exploration=replace(SETTINGS.exploration, temperature=1400.0))
     with pytest.raises(LearningError, match="holds a learning with other exploration; give"):
         run(labels, folder, hotter)
     (tmp_path / "something").write_text("else")
@@ -172,15 +174,21 @@ def test_frames_that_cannot_be_labelled_end_it_with_their_reason(labels, tmp_pat
         raise SCFNotConvergedError("the SCF did not converge")
 
     monkeypatch.setattr(worker, "label_frame", fails)
-    with pytest.raises(
-        LearningError, match=r"none of the 2 frames .*SCFNotConvergedError: the SCF"
-    ):
+    with pytest.raises(LearningError, match=r"2 frames .*\(SCFNotConvergedError: the SCF"):
         run(labels, tmp_path / "learning")
 
 
 def test_the_command_learns(labels, tmp_path):
-    words = ["--rounds", "1", "--committee", "2", "--frames", "1", "--time", "0.02"]
-    words += ["--force-limit", "0.02", "--workers", "1", *SETTINGS.training]
+    words = ["--rounds", "1", "--committee", "2", "--frames", "1", "--time", "0.03"]
+    words += [
+        "--force-limit",
+        "0.01",
+        "--temperature",
+        "1500",
+        "--workers",
+        "1",
+        *SETTINGS.training,
+    ]
     command = cli.get_command(None, "learn")
     folder = tmp_path / "learning"
     command.main([str(labels), "-o", str(folder), *words], standalone_mode=False)
