@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from datagen.coordinate import Coordinate
 from datagen.frame_storage import from_bytes
 from datagen.ledger import LedgerReader
 from datagen.result_files import read_result, result_path
+from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.frame import Frame
 
 FAR = 10.0

@@ -19,6 +19,7 @@ _COMMANDS = {
     "status": "Show how far a campaign is, what failed, and what its labels look like.",
     "retry": "Send failed frames of a campaign back.",
     "collect": "Write the labels of a campaign into one dataset.",
+    "learn": "Let a committee find, label and learn what it does not know, in rounds.",
     "split": "Split a dataset by trajectory into training and test set.",
     "merge": "Put datasets of one method into one, without doubles.",
     "export": "Write a dataset as extended XYZ, ASE database or NumPy archive.",

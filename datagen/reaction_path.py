@@ -20,7 +20,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import SumCalculator
 from ase.md.langevin import Langevin
 
-from datagen.coordinate import Coordinate
+from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.momenta import draw_momenta
 
 STIFFNESS = 6.0

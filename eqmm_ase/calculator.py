@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from eqmm_ase import validation
 from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
 from eqmm_ase.calibration import Calibration, Uncertainty
-from eqmm_ase.committee import Committee, predict_with_spread
+from eqmm_ase.committee import Committee, members_of, predict_with_spread
 from eqmm_ase.domain import Domain
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
@@ -208,6 +208,11 @@ class EqMM(Calculator):
     def point_charges(self) -> PointCharges:
         """The MM charges in use; of length zero in vacuum."""
         return self._charges
+
+    @property
+    def n_members(self) -> int:
+        """Models whose mean the answers are: 1 unless the model is a committee."""
+        return len(members_of(self._source))
 
     # --- results ---
 

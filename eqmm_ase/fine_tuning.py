@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from eqmm_ase.committee import Committee
+from eqmm_ase.committee import members_of
 from eqmm_ase.config import ConfigError, DataConfig, OptimizerConfig, TrainConfig
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel
@@ -46,13 +46,25 @@ class Start:
         ConfigError
             The file holds a committee.
         """
-        model, card = load_model(path)
-        if isinstance(model, Committee):
+        starts = cls.of_members(path)
+        if len(starts) > 1:
             raise ConfigError(
-                f"{path} is a committee of {len(model.members)}; "
-                "expected a single model to start from"
+                f"{path} is a committee of {len(starts)}; expected a single model to start from"
             )
-        return cls(Path(path), model, card, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        return starts[0]
+
+    @classmethod
+    def of_members(cls, path: str | os.PathLike[str]) -> list[Start]:
+        """Load a model file of one model or of a committee: a start for each member.
+
+        Raises
+        ------
+        ModelFileError, FileNotFoundError
+            As `load_model`.
+        """
+        model, card = load_model(path)
+        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return [cls(Path(path), member, card, sha256) for member in members_of(model)]
 
     def settings(self) -> TrainConfig:
         """Default settings of a training that starts here: the file's network, gentler steps."""

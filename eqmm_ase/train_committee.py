@@ -2,7 +2,8 @@
 
 Members see the same training frames and differ in their first weights and in the order of the
 frames. All are validated on the same frames, which the seed of the first decides: frames that one
-member was trained on could not tell how far the committee is off.
+member was trained on could not tell how far the committee is off. A committee can start from
+another one, each member from its own weights: that keeps them as different as they were.
 
 Giving each member another four fifths of the trajectories did not make spreads more telling. Four
 members of 8 channels, 400 steps, 238 training and 100 test frames of methanol in water: rank
@@ -26,6 +27,7 @@ from eqmm_ase.calibration import Calibration
 from eqmm_ase.committee import Committee, predict_with_spread
 from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.dataset import collate
+from eqmm_ase.fine_tuning import Start
 from eqmm_ase.learner import Learner
 from eqmm_ase.metrics import ErrorSums
 from eqmm_ase.model_file import save_model
@@ -41,6 +43,7 @@ def train_committee(
     n_members: int,
     config: TrainConfig | None = None,
     *,
+    start: str | os.PathLike[str] | None = None,
     restart: bool = False,
     console: Console | None = None,
 ) -> Path:
@@ -56,6 +59,8 @@ def train_committee(
         member k, counted from 1, has the seed of `config` plus k − 1.
     n_members
         At least two.
+    start
+        File of a committee of as many members; member k starts from the weights of its member k.
 
     Returns
     -------
@@ -71,25 +76,29 @@ def train_committee(
         raise ConfigError("there are no dataset files to train on")
     if n_members < 2:
         raise ConfigError(f"a committee of {n_members} was asked for; it takes at least 2 members")
-    config = config or TrainConfig()
+    origins = [None] * n_members if start is None else _starts(start, n_members)
+    config = config or (origins[0].settings() if origins[0] else TrainConfig())
     config = replace(config, model=replace(config.model, neutral=config.data.baseline))
+    if origins[0]:
+        origins[0].refuse_other_network(config.model)
     console = (console or Console(stderr=True)) if is_first_process() else Console(quiet=True)
     output = Path(output)
     refuse_unwritable(output)
     data = TrainingData.load([Path(path) for path in files], config)
     config = replace(config, model=replace(config.model, elements=data.elements))
     if is_first_process():
-        TrainingFolder(output).prepare(config, data.content_hash, restart=restart)
+        sources = data.content_hash + (origins[0].sha256 if origins[0] else "")
+        TrainingFolder(output).prepare(config, sources, restart=restart)
 
     learners = []
     for number, folder in enumerate(member_folders(output, n_members)):
         console.print(f"member {number + 1} of {n_members}", style="bold", highlight=False)
         seed = config.training.seed + number
         own = replace(config, training=replace(config.training, seed=seed))
-        learners.append(fit(data, own, folder, console))
+        learners.append(fit(data, own, folder, console, origins[number]))
     if is_first_process():
         committee = Committee(learner.best_model() for learner in learners)
-        save_model(output, committee, _card(data, learners[0], committee))
+        save_model(output, committee, _card(data, learners[0], committee, origins[0]))
         console.print(
             f"{output} holds a committee of {n_members} "
             f"({sum(learner.seconds for learner in learners) / 60.0:.1f} min)",
@@ -105,7 +114,24 @@ def member_folders(output: str | os.PathLike[str], n_members: int) -> list[Train
     return [TrainingFolder(parent / f"member-{number + 1}") for number in range(n_members)]
 
 
-def _card(data: TrainingData, first: Learner, committee: Committee) -> dict[str, Any]:
+def _starts(path: str | os.PathLike[str], n_members: int) -> Sequence[Start | None]:
+    starts = Start.of_members(path)
+    if len(starts) == 1:
+        raise ConfigError(
+            f"{path} is a single model; members that all start from it would differ too little, "
+            "so give the file of a committee"
+        )
+    if len(starts) != n_members:
+        raise ConfigError(
+            f"{path} is a committee of {len(starts)}, but one of {n_members} was asked for; "
+            "each member starts from its own weights, so their numbers must agree"
+        )
+    return starts
+
+
+def _card(
+    data: TrainingData, first: Learner, committee: Committee, origin: Start | None
+) -> dict[str, Any]:
     """What a single training says, with the errors of the mean and what calibrates the spread."""
     sums, deviations = ErrorSums(data.validation.media), DeviationCollector()
     size = first.config.training.batch_size
@@ -115,7 +141,7 @@ def _card(data: TrainingData, first: Learner, committee: Committee) -> dict[str,
         deviations.add(prediction, spread, batch)
     metrics = sums.result() if len(data.validation) else {}
     return {
-        **card(data, first),
+        **card(data, first, origin),
         "metrics": {"validation": metrics},
         "calibration": Calibration.fit(deviations.result()).to_dict(),
     }

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from provenance import provenance
 
-from datagen.coordinate import Coordinate
 from eqmm_ase.calibration import Calibration
 from eqmm_ase.committee import members_of
+from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.evaluate import Evaluation, evaluate
 from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL

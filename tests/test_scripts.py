@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+import active_learning
 import benchmark_inference
 import demo_pipeline
 import demo_relaxation
@@ -161,3 +162,13 @@ def test_charges_of_the_benchmark_keep_their_distance_and_density() -> None:
     assert distances.min() > benchmark_inference.NEAREST - 1e-9
     radius = np.linalg.norm(positions, axis=1).max()
     assert 3000 / (4 / 3 * np.pi * radius**3) == pytest.approx(0.1, rel=0.2)
+
+
+def test_active_learning_begins_without_the_transition_state(tmp_path: Path) -> None:
+    start, test = active_learning.start_and_test(tmp_path)
+    frames = read_frames(start)
+    assert len(frames) == active_learning.N_START
+    assert min(abs(active_learning.zeta(frame)) for frame in frames) > 1.0
+    assert {frame.source for frame in test} == {active_learning.HELD_OUT}
+    assert active_learning.HELD_OUT not in {frame.source for frame in frames}
+    assert min(abs(active_learning.zeta(frame)) for frame in test) < 0.2

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from test_train import METHOD, TINY, assert_same_weights, weights
 
-from eqmm_ase import EqMM
+from eqmm_ase import EqMM, cli
 from eqmm_ase.committee import Committee
 from eqmm_ase.config import ConfigError, load_config
 from eqmm_ase.domain import DomainWarning
@@ -237,3 +237,48 @@ def test_the_folder_of_a_committee_holds_one_folder_per_member(trained):
         "member-2.train",
         "training.json",
     ]
+
+
+def test_each_member_starts_from_its_own_weights(data, trained, tmp_path):
+    frozen = ["optimizer.learning_rate=1e-12", "optimizer.ema_decay=0"]
+    output = run(data, tmp_path / "next.eqmm", *frozen, "training.max_steps=4", start=trained[0])
+    for number in (1, 2):
+        before = member(trained[0], number)
+        for name, tensor in member(output, number).items():
+            if name != "atomic_energies":  # fitted anew
+                torch.testing.assert_close(tensor, before[name], msg=f"{name} of {number}")
+    card = load_model(output)[1]
+    assert card["fine_tuned_from"]["file"] == "model.eqmm"
+    assert set(card["calibration"]["factors"]) == {"energy", "qm_forces"}
+
+
+def test_a_committee_starts_only_from_one_of_as_many_members(data, trained, tmp_path):
+    single = train(
+        [data], tmp_path / "s.eqmm", load_config(None, TINY), console=Console(quiet=True)
+    )
+    with pytest.raises(ConfigError, match=r"s\.eqmm is a single model; members that all start"):
+        run(data, tmp_path / "m.eqmm", start=single)
+    with pytest.raises(ConfigError, match="is a committee of 2, but one of 3 was asked for"):
+        run(data, tmp_path / "m.eqmm", n_members=3, start=trained[0])
+    with pytest.raises(ConfigError, match=r"setting model\.channels is 3; expected 2"):
+        run(data, tmp_path / "m.eqmm", "model.channels=3", start=trained[0])
+    assert not Path(f"{tmp_path / 'm.eqmm'}.train").exists()
+
+
+def test_a_committee_that_starts_elsewhere_is_another_training(data, trained, tmp_path):
+    output = run(data, tmp_path / "m.eqmm", start=trained[0])
+    with pytest.raises(ValueError, match="holds a training with other data"):
+        run(data, tmp_path / "m.eqmm", start=output)
+
+
+def test_the_command_line_goes_on_with_as_many_members_as_the_file(data, trained, tmp_path, capsys):
+    command = ["train", str(data), "-o", str(tmp_path / "next.eqmm"), "--from", str(trained[0])]
+    short = [setting for setting in TINY if not setting.startswith("model")]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, *short, "training.max_steps=4"])
+    assert stopped.value.code == 0, capsys.readouterr().err
+    assert load_model(tmp_path / "next.eqmm")[1]["n_members"] == 2
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, *short, "--committee", "3"])
+    assert stopped.value.code == 2
+    assert "one of 3 was asked for" in capsys.readouterr().err.replace("\n", " ")

@@ -16,8 +16,8 @@ from rich.progress import (
 )
 
 from datagen.commands.options import output_option, refuse_existing
-from datagen.coordinate import Coordinate
 from datagen.reaction_path import PathSettings, sweep_path
+from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.structure_io import read_structure
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from datagen.campaign_status import Status
-from datagen.coordinate import Coordinate
 from eqmm_ase.atomic_write import refuse_unwritable
+from eqmm_ase.coordinate import Coordinate
 
 
 @click.command()

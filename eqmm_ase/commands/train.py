@@ -20,13 +20,14 @@ import click
 @click.option(
     "--committee",
     type=click.IntRange(2),
-    help="Train so many models that differ in their seeds: their mean, and how far they differ.",
+    help="Train so many models that differ in their seeds: their mean, and how far they differ. "
+    "[default with --from: as many as that file holds]",
 )
 @click.option(
     "--from",
     "start",
     type=click.Path(path_type=Path),
-    help="Model file whose weights to start from (fine-tuning).",
+    help="Model file whose weights to start from (fine-tuning); a committee goes on as one.",
 )
 @click.option("--restart", is_flag=True, help="Throw away an earlier training for OUTPUT.")
 @click.option("--show-config", is_flag=True, help="Print all settings as YAML and stop.")
@@ -48,21 +49,19 @@ def train(
     from eqmm_ase.fine_tuning import Start
 
     files = [argument for argument in arguments if "=" not in argument]
+    starts = Start.of_members(start) if start else []
     settings = load_config(
         config,
         [argument for argument in arguments if "=" in argument],
-        Start.read(start).settings() if start else None,
+        starts[0].settings() if starts else None,
     )
     if show_config:
         click.echo(settings.to_yaml(), nl=False)
         return
     if not files:
         raise click.UsageError("there is no dataset file to train on")
-    if start and committee:
-        raise click.UsageError(
-            "--from and --committee were given together; members that start from the same weights "
-            "would differ too little, so give one of them"
-        )
+    if committee is None and len(starts) > 1:
+        committee = len(starts)
 
     from rich.console import Console
 
@@ -79,7 +78,9 @@ def train(
         if committee is None:
             run(files, output, settings, start=start, restart=restart, console=console)
         else:
-            train_committee(files, output, committee, settings, restart=restart, console=console)
+            train_committee(
+                files, output, committee, settings, start=start, restart=restart, console=console
+            )
     except KeyboardInterrupt:
         console.print("the same command goes on from the last checkpoint", soft_wrap=True)
         raise

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datagen.coordinate import Coordinate
+from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, write_frames
 

@@ -19,11 +19,11 @@ from datagen.campaign import Campaign, label_frames
 from datagen.campaign_statistics import FAR, coverage, gather
 from datagen.campaign_status import Status
 from datagen.cli import cli
-from datagen.coordinate import Coordinate, CoordinateError
 from datagen.errors import SCFNotConvergedError
 from datagen.ledger import Ledger
 from datagen.worker import Outcome
 from eqmm_ase.command_line import run
+from eqmm_ase.coordinate import Coordinate, CoordinateError
 from eqmm_ase.frame import Frame
 
 VERSION1 = Path(__file__).parents[1] / "data" / "campaigns" / "version1"

@@ -1,0 +1,67 @@
+"""``eqmm-datagen learn``: explore, label and train, round after round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from datagen.commands.campaign_output import ShownProgress
+from datagen.learning import LearningSettings
+from datagen.learning import learn as run
+from eqmm_ase.commands.evaluate import show_metrics
+from eqmm_ase.commands.exploration_options import exploration_options, exploration_settings
+from eqmm_ase.model_file import load_model
+
+_DEFAULT = LearningSettings()
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("arguments", nargs=-1, required=True, metavar="LABELS... [SECTION.KEY=VALUE]...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for everything; the committees are OUTPUT/round-N/committee.eqmm.",
+)
+@click.option("--rounds", default=_DEFAULT.rounds, help="More may be asked for later.")
+@click.option("--committee", "members", type=click.IntRange(2), default=_DEFAULT.members)
+@exploration_options
+@click.option("--seed", default=0, help="Of exploring; that of training is training.seed.")
+@click.option("--workers", type=click.IntRange(min=1), help="Labelling.  [default: all cores]")
+def learn(
+    arguments: tuple[str, ...],
+    output: Path,
+    rounds: int,
+    members: int,
+    workers: int | None,
+    **options: Any,
+) -> None:
+    """Train a committee on LABELS, then let it find, and learn, what it does not know.
+
+    In each round its dynamics stop where its members disagree (`eqmm explore`); the frames found
+    are labelled at the level of theory of LABELS (`eqmm-datagen label`), and each member goes on
+    from its own weights with all labels (`eqmm train --from`). SECTION.KEY=VALUE are settings of
+    the trainings. The same command goes on where it was interrupted.
+    """
+    settings = LearningSettings(
+        rounds=rounds,
+        members=members,
+        exploration=exploration_settings(options),
+        training=tuple(argument for argument in arguments if "=" in argument),
+    )
+    files = [argument for argument in arguments if "=" not in argument]
+    if not files:
+        raise click.UsageError("there is no dataset file to begin with")
+    console = Console(stderr=True)
+    with ShownProgress() as shown:
+        committees = run(
+            files, output, settings, workers=workers, console=console, on_progress=shown.update
+        )
+    for path in committees:
+        _, card = load_model(path)
+        title = f"{path}, {card['n_training_frames']} frames: errors on the validation frames"
+        show_metrics(card["metrics"].get("validation", {}), title)

@@ -1,0 +1,60 @@
+"""`eqmm explore`: find structures that a committee does not know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eqmm_ase.commands.exploration_options import exploration_options, exploration_settings
+
+
+@click.command("explore", context_settings={"show_default": True})
+@click.argument("committee", type=click.Path(path_type=Path))
+@click.argument("starts", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Dataset file for the frames, without labels.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+@exploration_options
+@click.option("--seed", default=0, help="Equal seeds give equal frames.")
+def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **options: Any) -> int:
+    """Run dynamics with COMMITTEE from the frames STARTS; keep frames where its members disagree.
+
+    The QM atoms move in the held charges of the frame that they start from, and a trajectory ends
+    where the calibrated uncertainty of the energy or of a force exceeds its limit. Structures that
+    have collapsed or flown apart, and those like one that is known, are left out. OUTPUT is ready
+    for `eqmm-datagen label`. Exit code 1 says that no frame was found.
+    """
+    from rich.console import Console
+
+    from eqmm_ase.atomic_write import refuse_unwritable
+    from eqmm_ase.calculator import EqMM
+    from eqmm_ase.exploration import explore as run
+    from eqmm_ase.reference_data import read_frames, write_frames
+    from eqmm_ase.runs import refuse_existing
+
+    settings = exploration_settings(options)
+    refuse_unwritable(output)
+    if not overwrite:
+        refuse_existing(output, "--overwrite replaces it")
+    console, counts, frames = Console(stderr=True), Counter[str](), []
+    for visit in run(EqMM(committee), read_frames(starts), settings):
+        counts[visit.outcome] += 1
+        if visit.frame is not None:
+            frames.append(visit.frame)
+        console.print(visit.line(settings), highlight=False, markup=False, soft_wrap=True)
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    if not frames:
+        click.echo(f"no frame was found in {counts.total()} trajectories ({told})")
+        return 1
+    write_frames(output, frames, {"exploration": {"model": committee.name, **asdict(settings)}})
+    click.echo(f"{output}: {len(frames)} frames of {counts.total()} trajectories ({told})")
+    return 0

@@ -1,0 +1,265 @@
+"""Find structures that a committee does not know: run its dynamics until its members disagree.
+
+Each trajectory starts from a given frame, moves the QM atoms in the held charges of that frame, and
+ends where the calibrated uncertainty of the energy or of a force exceeds its limit and no known
+frame is alike. What is kept is the frame at which it ended, to be labelled and trained on.
+
+Source: Smith, Nebgen, Lubbers, Isayev, Roitberg, J. Chem. Phys. 148, 241733 (2018), for labelling
+where a committee disagrees; Vandermause et al., npj Comput. Mater. 6, 20 (2020), for stopping the
+dynamics there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from eqmm_ase.calculator import EqMM
+from eqmm_ase.calibration import Uncertainty
+from eqmm_ase.coordinate import Coordinate
+from eqmm_ase.domain import DomainWarning
+from eqmm_ase.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.frame import Frame
+from eqmm_ase.runs import RunError, RunFailedError, require_positive
+from eqmm_ase.sanity import KnownFrames, insane
+from eqmm_ase.structure_io import atoms_of_frame
+from eqmm_ase.sweep import SweptBias
+from eqmm_ase.walls import TrainingWalls
+
+
+@dataclass(frozen=True)
+class ExplorationSettings:
+    """How frames are looked for."""
+
+    frames: int = 20
+    """Look until so many are kept."""
+    trajectories: int | None = None
+    """And run no more trajectories than this; None: twice as many as frames."""
+    temperature: float = 300.0
+    """K."""
+    time: float = 5.0
+    """ps, the longest that a trajectory gets."""
+    timestep: float = 0.5
+    """fs."""
+    energy_limit: float | None = None
+    """eV, of the uncertainty of the energy; None: that of the model's calibration."""
+    force_limit: float | None = None
+    """eV/Å, of the uncertainty of the force on an atom; None: that of the model's calibration."""
+    coordinate: str | None = None
+    """Reaction coordinate to drag through its range while the molecules move: ``d(0,1)-d(0,2)``."""
+    sweep: tuple[float, float] | None = None
+    """Å, its range: each trajectory is dragged to the end that is farther from its start."""
+    walls: bool = True
+    """Keep atoms as far from charges as they were in training."""
+    seed: int = 0
+    """Of the choice of starts, and of velocities and thermostat."""
+
+    def __post_init__(self) -> None:
+        limits = {"energy_limit": self.energy_limit, "force_limit": self.force_limit}
+        require_positive(
+            frames=self.frames,
+            trajectories=self.most_trajectories,
+            temperature=self.temperature,
+            time=self.time,
+            timestep=self.timestep,
+            **{name: value for name, value in limits.items() if value is not None},
+        )
+        if (self.coordinate is None) != (self.sweep is None):
+            raise RunError("a coordinate and its range go together: give both or none")
+        if self.sweep is not None and self.sweep[0] == self.sweep[1]:
+            raise RunError(f"the range of the coordinate begins and ends at {self.sweep[0]:g} Å")
+
+    @property
+    def most_trajectories(self) -> int:
+        """How many trajectories are run at most."""
+        return 2 * self.frames if self.trajectories is None else self.trajectories
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """What became of one trajectory."""
+
+    number: int
+    """Of the trajectory, from 0."""
+    start: int
+    """Which of the frames it started from."""
+    time: float
+    """ps, when it ended."""
+    outcome: str
+    """``kept``; ``certain``: no limit was ever exceeded; ``duplicate``: only near frames that are
+    known; ``rejected``: no sane geometry."""
+    reason: str
+    """One phrase."""
+    frame: Frame | None
+    """Without labels, if kept."""
+
+    def line(self, settings: ExplorationSettings) -> str:
+        """One line for the screen."""
+        return (
+            f"trajectory {self.number + 1} of at most {settings.most_trajectories}, from frame "
+            f"{self.start}: {self.outcome} after {self.time:.3f} ps, {self.reason}"
+        )
+
+
+class _Uncertain(Exception):  # noqa: N818 - a way out of the dynamics, not an error
+    """The uncertainty has exceeded a limit."""
+
+
+def explore(
+    calculator: EqMM, starts: Sequence[Frame], settings: ExplorationSettings
+) -> Iterator[Visit]:
+    """Run trajectories until enough uncertain frames are found.
+
+    Parameters
+    ----------
+    calculator
+        Of a committee.
+    starts
+        Frames to start from, taken in random order, one after the other, as often as necessary.
+        Those that have an energy count as known.
+    settings
+        How to look.
+
+    Yields
+    ------
+    Visit
+        One for each trajectory, as it ends.
+
+    Raises
+    ------
+    RunError
+        A calculator without members or without limits, no frames to start from.
+    CoordinateError
+        A coordinate that is none, or not of these molecules.
+    """
+    limits = _limits(calculator, settings)
+    if not starts:
+        raise RunError("there are no frames to start from")
+    if settings.coordinate is not None:
+        for frame in starts:
+            Coordinate.parse(settings.coordinate).check_atoms(frame.n_qm)
+    known = KnownFrames(frame for frame in starts if frame.energy is not None)
+    order = np.random.default_rng([settings.seed, len(starts)]).permutation(len(starts))
+    kept = 0
+    for number in range(settings.most_trajectories):
+        start = int(order[number % len(order)])
+        visit = _visit(calculator, starts[start], settings, limits, known, number, start)
+        yield visit
+        if visit.frame is not None:
+            known.add(visit.frame)
+            kept += 1
+            if kept == settings.frames:
+                return
+
+
+def _limits(calculator: EqMM, settings: ExplorationSettings) -> dict[str, float]:
+    if calculator.n_members == 1:
+        raise RunError(
+            "a single model cannot tell where it is uncertain; "
+            "train a committee (eqmm train --committee 4)"
+        )
+    given = {"energy": settings.energy_limit, "qm_forces": settings.force_limit}
+    limits = calculator.calibration.limits | {k: v for k, v in given.items() if v is not None}
+    if not limits:
+        raise RunError(
+            "the committee has no limits of uncertainty, since it was trained without validation "
+            "frames; give a limit of the forces or of the energy"
+        )
+    return limits
+
+
+def _visit(
+    calculator: EqMM,
+    frame: Frame,
+    settings: ExplorationSettings,
+    limits: dict[str, float],
+    known: KnownFrames,
+    number: int,
+    start: int,
+) -> Visit:
+    seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
+    steps = max(round(1000.0 * settings.time / settings.timestep), 1)
+    atoms, bias = _prepare(calculator, frame, settings)
+    reached, near_known = 0.0, False
+
+    def here() -> Frame:
+        return _frame_at(atoms, frame, f"explored-{settings.seed}-{number}")
+
+    def watch(now: MDState) -> None:
+        nonlocal reached, near_known
+        reached = now.time
+        if reason := _exceeded(calculator.uncertainty, limits):
+            if not known.resembles(here()):
+                raise _Uncertain(reason)
+            near_known = True
+        if bias is not None:
+            bias.move(now.step / steps)
+
+    dynamics = MDSettings("langevin", settings.temperature, settings.timestep, seed=seed)
+    try:
+        with warnings.catch_warnings():
+            # That is what is looked for.
+            warnings.filterwarnings("ignore", "the members of the committee", DomainWarning)
+            run_md(atoms, dynamics, steps=steps, report=watch, report_interval=1)
+    except _Uncertain as found:
+        if reason := insane(here()):
+            return Visit(number, start, reached, "rejected", reason, None)
+        return Visit(number, start, reached, "kept", str(found), here())
+    except RunFailedError as error:
+        return Visit(number, start, reached, "rejected", str(error), None)
+    if near_known:
+        reason = "uncertain only near frames that are known"
+        return Visit(number, start, reached, "duplicate", reason, None)
+    return Visit(number, start, reached, "certain", "all the way", None)
+
+
+def _prepare(
+    calculator: EqMM, frame: Frame, settings: ExplorationSettings
+) -> tuple[Atoms, SweptBias | None]:
+    atoms = atoms_of_frame(frame)
+    atoms.calc = calculator
+    calculator.embed(frame.mm_charges, frame.mm_positions)
+    constraints: list[TrainingWalls | SweptBias] = []
+    if settings.walls and frame.n_mm and calculator.domain.closest_mm is not None:
+        constraints.append(
+            TrainingWalls(atoms, frame.mm_charges, frame.mm_positions, calculator.domain)
+        )
+    bias = None
+    if settings.coordinate is not None and settings.sweep is not None:
+        coordinate = Coordinate.parse(settings.coordinate)
+        here = coordinate.value(atoms.positions)
+        bias = SweptBias(coordinate, here, max(settings.sweep, key=lambda end: abs(end - here)))
+        constraints.append(bias)
+    atoms.set_constraint(constraints)
+    return atoms, bias
+
+
+def _exceeded(uncertainty: Uncertainty, limits: dict[str, float]) -> str:
+    """Which limit an uncertainty exceeds, in words; an empty text where none."""
+    force = float(uncertainty.forces.max())
+    if force > limits.get("qm_forces", np.inf):
+        return f"force on an atom uncertain by {force:.2f} eV/Å"
+    if uncertainty.energy > limits.get("energy", np.inf):
+        return f"energy uncertain by {uncertainty.energy:.3f} eV"
+    return ""
+
+
+def _frame_at(atoms: Atoms, frame: Frame, source: str) -> Frame:
+    """The frame with the atoms where they are now, and without labels."""
+    return Frame(
+        frame.atomic_numbers,
+        atoms.get_positions(),
+        frame.mm_positions,
+        frame.mm_charges,
+        frame.total_charge,
+        frame.spin_multiplicity,
+        cell=frame.cell,
+        medium=frame.medium,
+        source=source,
+        mm_charges_original=frame.mm_charges_original,
+        boundary=frame.boundary,
+    )
