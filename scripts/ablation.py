@@ -1,4 +1,4 @@
-"""What each part of the model is good for: one change at a time, trained alike on 400 water frames.
+"""What each part of the model is good for: one change at a time, on 400 frames in water.
 
     python scripts/ablation.py -o scripts/results/ablation.json --plot scripts/images/ablation.png
 
@@ -11,7 +11,7 @@ variant it was at. About an hour of one core per seed.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from cells import Cell, Cells, errors, trained
 from flagship_data import load_flagship
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogFormatter
 
 N_FRAMES, STEPS = 400, 2000
 SETTINGS = [
@@ -50,11 +52,15 @@ FIGURES = {
     "qm_forces_mae": "QM forces, kcal/mol/Å",
     "mm_forces_relative_rms": "MM forces, relative RMS",
 }
-MEDIA = ("water", "methanol", "gas")
+MEDIA = {
+    "water": ("water, held out", "#1f5f99"),
+    "methanol": ("methanol, never seen", "#d1701a"),
+    "gas": ("gas, never seen", "#808080"),
+}
 
 
-def run(cells: Cells, models: Path, seeds: int) -> None:
-    """Train and test every variant that has no cell yet, one seed after the other."""
+def run(cells: Cells, models: Path, seeds: int) -> Iterator[str]:
+    """Train and test every variant that has no cell yet, one seed after the other; its name."""
     data = load_flagship()
     training = data.training(N_FRAMES)
     tests = {"water": data.test("water"), **{m: data.all_in(m) for m in ("methanol", "gas")}}
@@ -69,6 +75,7 @@ def run(cells: Cells, models: Path, seeds: int) -> None:
             cell: Cell = {"variant": variant, "seed": seed}
             cell |= trained(training, data.method, settings, output)
             cells.add(name, cell | {"errors": errors(output, tests)})
+            yield name
 
 
 def means(cells: Mapping[str, Cell]) -> dict[str, dict[str, Any]]:
@@ -119,29 +126,32 @@ def plot(rows: Mapping[str, dict[str, Any]], path: Path) -> None:
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(FIGURES), sharey=True)
         for axis, (key, title) in zip(axes, FIGURES.items(), strict=True):
-            for number, (medium, colour) in enumerate(
-                zip(MEDIA, ("#1f5f99", "#d1701a", "#808080"), strict=True)
-            ):
+            for number, (medium, (_, colour)) in enumerate(MEDIA.items()):
                 values = [row["errors"][medium].get(key, np.nan) for row in rows.values()]
                 if np.isfinite(values).any():
                     axis.barh(places + (1 - number) * height, values, height, color=colour)
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter(LogFormatter(minor_thresholds=(3.0, 0.5)))
+            axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(3.0, 0.5)))
             axis.set_xlabel(f"error of the {title}")
             axis.set_yticks(places, list(rows))
-        handles = [
-            mpl.patches.Patch(color=colour, label=label)
-            for colour, label in zip(
-                ("#1f5f99", "#d1701a", "#808080"),
-                ("water, held out", "methanol, never seen", "gas, never seen"),
-                strict=True,
-            )
-        ]
+        handles = [Patch(color=colour, label=label) for label, colour in MEDIA.values()]
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
         figure.savefig(path)
 
 
+def report(cells: Cells, picture: Path | None) -> None:
+    """Print, write and draw what is known so far."""
+    cells.summary = means(cells.cells)
+    if cells.summary:
+        cells.write()
+        print(table(cells.summary), flush=True)
+        if picture:
+            plot(cells.summary, picture)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what is missing, print the table and draw the plot."""
+    """Train what is missing; print the table and draw the plot after each variant."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--models", type=Path, default=Path("build/ablation"), help="folder")
@@ -149,11 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=1, help="trainings of every variant")
     options = parser.parse_args(arguments)
     cells = Cells(options.output, {"n_frames": N_FRAMES, "steps": STEPS})
-    run(cells, options.models, options.seeds)
-    rows = means(cells.cells)
-    print(table(rows))
-    if options.plot:
-        plot(rows, options.plot)
+    report(cells, options.plot)
+    for _ in run(cells, options.models, options.seeds):
+        report(cells, options.plot)
 
 
 if __name__ == "__main__":

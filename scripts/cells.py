@@ -1,4 +1,4 @@
-"""Tables of trained models, one cell after the other: a run that was killed goes on where it was."""
+"""Tables of trained models, one cell after the other; a killed run goes on where it was."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from eqmm_ase.reference_data import write_frames
 from eqmm_ase.train import train
 
 Cell = dict[str, Any]
+UNITS = {"energy": "kcal/mol", "qm_forces": "kcal/mol/Å", "mm_forces": "relative to their RMS"}
 
 
 class Cells:
@@ -43,6 +44,7 @@ class Cells:
         # At the beginning: that is the code which runs, whatever is committed meanwhile.
         self.provenance = provenance(("eqmm", "torch", "e3nn", "numpy"))
         self.cells: dict[str, Cell] = {}
+        self.summary: dict[str, Any] = {}
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["facts"] != self.facts:
@@ -56,9 +58,16 @@ class Cells:
         return name in self.cells
 
     def add(self, name: str, cell: Cell) -> None:
-        """Keep a cell, with where it was computed, and write the file."""
+        """Keep a cell, with where it was computed."""
         self.cells[name] = {**cell, **self.provenance}
-        content = {"facts": self.facts, "cells": self.cells}
+        self.write()
+
+    def write(self) -> None:
+        """Write the file again, with the summary of the cells."""
+        content = {
+            **{"facts": self.facts, "units": UNITS},
+            **{"summary": self.summary, "cells": self.cells},
+        }
         write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The flagship data as experiments use them: whole sweeps held out, the same ones in all of them."""
+"""The flagship data as experiments use them: whole sweeps held out, the same in all of them."""
 
 from __future__ import annotations
 
