@@ -3,11 +3,12 @@
     python scripts/mechanical_embedding.py build/learning_curve/400.eqmm \
         -o scripts/results/mechanical_embedding.json
 
-A network trained on the gas-phase sweeps gives the energy and charges in vacuo. Mechanical embedding
-is that energy plus atomic charges times the MM potential, and the charges are those of the reactant
-(the usual practice), a function of the reaction coordinate ζ, or of the whole geometry. The model
-file given, which knows surroundings, and these three are compared on the sweeps in water and in
-methanol that were held out. Every variant may choose the zero of its energy in every medium.
+A network trained on the gas-phase sweeps gives the energy and charges in vacuo. Mechanical
+embedding is that energy plus atomic charges times the MM potential, and the charges are those of
+the reactant (the usual practice), a function of the reaction coordinate ζ, or of the whole
+geometry. The model file given, which knows surroundings, and these three are compared on the
+sweeps in water and in methanol that were held out. Every variant may choose the zero of its energy
+in every medium.
 """
 
 from __future__ import annotations
