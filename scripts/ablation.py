@@ -27,7 +27,7 @@ from matplotlib.ticker import LogFormatter
 N_FRAMES, STEPS = 400, 2000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
-    *(f"training.max_steps={STEPS}", f"training.validate_every={STEPS}"),
+    f"training.max_steps={STEPS}",
 ]
 VARIANTS: Mapping[str, Sequence[str]] = {
     "L = 1": ["model.l_expansion=1"],

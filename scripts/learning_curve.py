@@ -28,7 +28,7 @@ SIZES = (400, 50, 1000, 100, 200, 800)
 STEPS = 3000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
-    *(f"training.max_steps={STEPS}", f"training.validate_every={STEPS}"),
+    f"training.max_steps={STEPS}",
 ]
 FIGURES = {
     "energy_mae": ("energy, kcal/mol", "#1f5f99"),
