@@ -57,6 +57,11 @@ class ModelConfig:
     neutral: bool = False
     """Charges sum to zero and not to the total charge, which cancels in a difference of two
     energies; set by data.baseline."""
+    polarisable: bool = True
+    """The network sees C̃; without, it is that of the molecule in vacuo, and the energy is linear in
+    the charges: only M·C remains."""
+    multipoles: bool = True
+    """M·C has terms beyond the atomic charges."""
     long_range: bool = False
     """Electrostatics of QM atoms beyond the cutoff; a training step on them takes twice as long."""
 
@@ -101,10 +106,11 @@ class Layer(torch.nn.Module):
         kind = Density if first else Message
         self.message = kind(l_max, channels, config.n_radial, config.hidden)
         self.mix_message = PackedLinear(l_max, channels, channels, scale=0.5)
-        self.environment = EnvironmentMix(config.l_expansion, config.n_near, channels)
-        table = coupling(l_max, config.l_expansion, l_max)
-        self.polarise = PackedProduct(table, l_max, channels)
-        self.mix_polarised = PackedLinear(l_max, channels, channels, scale=0.5)
+        if config.polarisable:
+            self.environment = EnvironmentMix(config.l_expansion, config.n_near, channels)
+            table = coupling(l_max, config.l_expansion, l_max)
+            self.polarise = PackedProduct(table, l_max, channels)
+            self.mix_polarised = PackedLinear(l_max, channels, channels, scale=0.5)
         self.many_body = PackedProduct(
             coupling(l_max, l_max, l_max, symmetric=True), l_max, channels
         )
@@ -112,7 +118,7 @@ class Layer(torch.nn.Module):
         self.invariants = InvariantUpdate(l_max, channels, config.hidden)
 
     def forward(
-        self, features: torch.Tensor, edges: Edges, environment: torch.Tensor
+        self, features: torch.Tensor, edges: Edges, environment: torch.Tensor | None
     ) -> torch.Tensor:
         """(a, N, c) features (only (1, N, c) scalars in the first layer) → (a, N, c)."""
         if isinstance(self.message, Density):
@@ -121,8 +127,9 @@ class Layer(torch.nn.Module):
             features = torch.nn.functional.pad(features, pad) + message
         else:
             features = features + self.mix_message(self.message(features, edges))
-        polarised = self.polarise(features, self.environment(environment))
-        features = features + self.mix_polarised(polarised)
+        if environment is not None:
+            polarised = self.polarise(features, self.environment(environment))
+            features = features + self.mix_polarised(polarised)
         features = features + self.mix_many_body(self.many_body(features, features))
         return self.invariants(features)
 
@@ -156,7 +163,7 @@ class MultiscaleModel(torch.nn.Module):
         )
         self.charge_flow = ChargeFlow(channels, config.n_radial, config.hidden, config.neutral)
         self.multipoles = None
-        if config.l_expansion > 0:
+        if config.multipoles and config.l_expansion > 0:
             self.multipoles = Multipoles(config.l_hidden, config.l_expansion, channels)
         self.atomic_energy = AtomicEnergy(channels, config.hidden)
         self.long_range = None
@@ -217,7 +224,9 @@ class MultiscaleModel(torch.nn.Module):
         elements = self._elements(frames.atomic_numbers)
         owner = frames.qm_frame_index()
         edges = self.geometry.qm(frames)
-        environment = self.environment(frames, tensors, edges)
+        environment = None
+        if self.config.polarisable:
+            environment = self.environment(frames, tensors, edges)
 
         state = torch.stack([frames.total_charge, frames.spin_multiplicity - 1.0], dim=1)
         features = (

@@ -1,0 +1,127 @@
+"""Tables of trained models, one cell after the other; a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from provenance import provenance
+
+from eqmm_ase.atomic_write import write_text
+from eqmm_ase.config import load_config
+from eqmm_ase.evaluate import evaluate
+from eqmm_ase.frame import Frame
+from eqmm_ase.metrics import ALL
+from eqmm_ase.model_file import load_model
+from eqmm_ase.reference_data import write_frames
+from eqmm_ase.train import train
+
+Cell = dict[str, Any]
+UNITS = {"energy": "kcal/mol", "qm_forces": "kcal/mol/Å", "mm_forces": "relative to their RMS"}
+
+
+class Cells:
+    """Named cells in a JSON file, written after each of them.
+
+    Parameters
+    ----------
+    path
+        The file; what it already holds is kept.
+    facts
+        Plain values about the whole experiment.
+
+    Raises
+    ------
+    ValueError
+        When the file holds cells of another experiment.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
+        self.path, self.facts = path, dict(facts)
+        # At the beginning: that is the code which runs, whatever is committed meanwhile.
+        self.provenance = provenance(("eqmm", "torch", "e3nn", "numpy"))
+        self.cells: dict[str, Cell] = {}
+        self.summary: dict[str, Any] = {}
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["facts"] != self.facts:
+                raise ValueError(
+                    f"{path} holds an experiment with {found['facts']}; expected {self.facts}; "
+                    "choose another file"
+                )
+            self.cells = found["cells"]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.cells
+
+    def add(self, name: str, cell: Cell) -> None:
+        """Keep a cell, with where it was computed."""
+        self.cells[name] = {**cell, **self.provenance}
+        self.write()
+
+    def write(self) -> None:
+        """Write the file again, with the summary of the cells."""
+        content = {
+            **{"facts": self.facts, "units": UNITS},
+            **{"summary": self.summary, "cells": self.cells},
+        }
+        write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def trained(
+    frames: Sequence[Frame],
+    method: Mapping[str, Any],
+    settings: Sequence[str],
+    output: Path,
+) -> dict[str, Any]:
+    """Train a model on frames, all of them: whatever is learned from others stays unseen.
+
+    Parameters
+    ----------
+    settings
+        Of the form ``section.key=value``.
+    output
+        The model file; its folder is made.
+
+    Returns
+    -------
+    dict
+        Settings and cost of the training; the CPU seconds include validating and writing.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    data = output.with_suffix(".h5")
+    write_frames(data, frames, method)
+    config = load_config(None, ["data.validation_fraction=0", *settings])
+    began = time.process_time()
+    train([data], output, config, restart=True)
+    seconds = time.process_time() - began
+    data.unlink()
+    model, card = load_model(output)
+    return {
+        "settings": list(settings),
+        "n_frames": len(frames),
+        "steps": config.training.max_steps,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "charge_scheme": card["charge_scheme"],
+        "cpu_seconds": round(seconds, 1),
+    }
+
+
+def errors(model: Path, tests: Mapping[str, Sequence[Frame]]) -> dict[str, dict[str, float]]:
+    """Errors of a model file on every set of frames; kcal/mol, kcal/mol/Å, and relative."""
+    network, card = load_model(model)
+    found: dict[str, dict[str, float]] = {}
+    for name, frames in tests.items():
+        metrics = evaluate(network, frames, card["charge_scheme"]).metrics[ALL]
+        found[name] = {
+            "n_frames": len(frames),
+            "energy_mae": metrics["energy"]["mae"],
+            "energy_rmse": metrics["energy"]["rmse"],
+            "qm_forces_mae": metrics["qm_forces"]["mae"],
+        }
+        if "mm_forces" in metrics:
+            found[name]["mm_forces_relative_rms"] = metrics["mm_forces"]["relative"]
+    return found

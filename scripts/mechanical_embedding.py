@@ -1,0 +1,179 @@
+"""Electrostatic embedding learned, against mechanical embedding: same frames, same labels.
+
+    python scripts/mechanical_embedding.py build/learning_curve/400.eqmm \
+        -o scripts/results/mechanical_embedding.json
+
+A network trained on the gas-phase sweeps gives the energy and charges in vacuo. Mechanical
+embedding is that energy plus atomic charges times the MM potential, and the charges are those of
+the reactant (the usual practice), a function of the reaction coordinate ζ, or of the whole
+geometry. The model file given, which knows surroundings, and these three are compared on the
+sweeps in water and in methanol that were held out. Every variant may choose the zero of its energy
+in every medium.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cells import Cell, Cells, trained
+from flagship_data import load_flagship
+
+from eqmm_ase.committee import Committee
+from eqmm_ase.evaluate import evaluate
+from eqmm_ase.frame import Frame
+from eqmm_ase.metrics import ALL
+from eqmm_ase.model import Energies, MultiscaleModel
+from eqmm_ase.model_file import load_model
+from eqmm_ase.system import Frames
+
+STEPS = 3000
+VACUUM = [
+    *("model.cutoff=8.0", "hardware.accelerator=cpu"),
+    *("model.l_expansion=0", "model.polarisable=false"),
+    f"training.max_steps={STEPS}",
+]
+"""Trained in gas, such a network is the molecule in vacuo, and outside its charges feel the
+potential: mechanical embedding with the charges of the geometry."""
+REACTANT = -2.5
+"""Å: below this ζ the first chlorine is bound, and the second one an ion."""
+KNOTS = np.arange(-3.0, 3.1, 0.5)
+MEDIA = ("water", "methanol", "gas")
+
+
+class FixedCharges(MultiscaleModel):
+    """The energy in vacuo, and charges that are a function of ζ times the MM potential.
+
+    Parameters
+    ----------
+    vacuum
+        A network that is blind to its surroundings.
+    knots: (n,) Å, evenly spaced; ζ beyond the ends counts as the ends.
+    charges: (n, 6) e, at the knots; linear between them.
+    """
+
+    knots: torch.Tensor
+    table: torch.Tensor
+
+    def __init__(
+        self, vacuum: MultiscaleModel, knots: Sequence[float], charges: np.ndarray
+    ) -> None:
+        super().__init__(vacuum.config)
+        self.load_state_dict(vacuum.state_dict())
+        self.register_buffer("knots", torch.tensor(knots, dtype=torch.float32))
+        self.register_buffer("table", torch.tensor(charges, dtype=torch.float32))
+
+    def in_potential(self, frames: Frames, tensors: torch.Tensor) -> Energies:
+        """As that of the network."""
+        alone = super().in_potential(frames, torch.zeros_like(tensors))
+        positions = frames.qm_positions.reshape(frames.n_frames, -1, 3)
+        charges = (hats(zeta(positions), self.knots) @ self.table).reshape(-1)
+        interaction = (charges * tensors[:, 0]).reshape(frames.n_frames, -1).sum(1)
+        return Energies(alone.energy + interaction.double(), charges)
+
+
+def zeta(positions: torch.Tensor) -> torch.Tensor:
+    """d(C–Cl1) − d(C–Cl2) of (F, 6, 3) positions, (F,) Å."""
+    carbon, first, second = positions[:, 0], positions[:, 1], positions[:, 2]
+    return (carbon - first).norm(dim=1) - (carbon - second).norm(dim=1)
+
+
+def hats(values: torch.Tensor, knots: torch.Tensor) -> torch.Tensor:
+    """Weights (F, n) of linear interpolation between evenly spaced knots (n,)."""
+    spacing = float(knots[1] - knots[0]) if len(knots) > 1 else 1.0
+    clamped = values.clamp(float(knots[0]), float(knots[-1]))
+    return (1.0 - (clamped[:, None] - knots).abs() / spacing).clamp(min=0.0)
+
+
+def reactant_charges(frames: Sequence[Frame], scheme: str) -> np.ndarray:
+    """Mean charges (1, 6) of the frames that are reactants."""
+    coordinate = zeta(torch.tensor(np.array([f.qm_positions for f in frames])))
+    charges = np.array([frame.charges[scheme] for frame in frames])
+    return charges[coordinate.numpy() < REACTANT].mean(0, keepdims=True)
+
+
+def charges_along(frames: Sequence[Frame], scheme: str) -> np.ndarray:
+    """Charges (n, 6) at the knots, by least squares over all frames."""
+    coordinate = zeta(torch.tensor(np.array([f.qm_positions for f in frames])))
+    weights = hats(coordinate, torch.tensor(KNOTS)).numpy()
+    charges = np.array([frame.charges[scheme] for frame in frames])
+    return np.linalg.lstsq(weights, charges, rcond=None)[0]
+
+
+def errors(
+    model: MultiscaleModel | Committee, tests: Mapping[str, Sequence[Frame]], scheme: str
+) -> dict[str, dict[str, float]]:
+    """Errors by medium; the energy's without its mean, and beside it that mean."""
+    found: dict[str, dict[str, float]] = {}
+    for medium, frames in tests.items():
+        evaluation = evaluate(model, frames, scheme)
+        energy, metrics = evaluation.pairs["energy"], evaluation.metrics[ALL]
+        error = energy.predicted - energy.reference
+        found[medium] = {
+            "n_frames": len(frames),
+            "energy_offset": float(error.mean()),
+            "energy_mae": float(np.abs(error - error.mean()).mean()),
+            "qm_forces_mae": metrics["qm_forces"]["mae"],
+        }
+        if "mm_forces" in metrics:
+            found[medium]["mm_forces_relative_rms"] = metrics["mm_forces"]["relative"]
+    return found
+
+
+def table(cells: Mapping[str, Cell]) -> str:
+    """A line per variant."""
+    lines = [
+        f"{'':34}" + "".join(f"{medium:^24}" for medium in MEDIA),
+        f"{'':34}" + f"{'E':>8}{'F(QM)':>8}{'F(MM)':>8}" * len(MEDIA),
+    ]
+    for name, cell in cells.items():
+        line = f"{name:34}"
+        for medium in MEDIA:
+            own = cell["errors"][medium]
+            mm = own.get("mm_forces_relative_rms")
+            line += f"{own['energy_mae']:8.2f}{own['qm_forces_mae']:8.2f}"
+            line += f"{mm:8.1%}" if mm is not None else f"{'–':>8}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the network in vacuo, test all four, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("model", type=Path, help="model file, trained on none of the test sweeps")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--models", type=Path, default=Path("build/mechanical"), help="folder")
+    options = parser.parse_args(arguments)
+    full, card = load_model(options.model)
+    facts = {"steps_in_gas": STEPS, "training_set_of_the_full_model": card["training_set_hash"]}
+    cells = Cells(options.output, facts)
+    data, scheme = load_flagship(), card["charge_scheme"]
+    tests = {medium: data.test(medium) for medium in MEDIA}
+    gas = data.training(165, ["gas"])
+    output = options.models / "vacuum.eqmm"
+    made = trained(gas, data.method, [*VACUUM, f"data.charges={scheme}"], output)
+    vacuum = load_model(output)[0]
+    assert isinstance(vacuum, MultiscaleModel)
+    variants: dict[str, tuple[MultiscaleModel | Committee, dict[str, Any]]] = {
+        "learned electrostatic embedding": (full, {"n_frames": card["n_training_frames"]}),
+        "mechanical, charges of reactant": (
+            FixedCharges(vacuum, [0.0], reactant_charges(gas, scheme)),
+            made,
+        ),
+        "mechanical, charges along ζ": (
+            FixedCharges(vacuum, list(KNOTS), charges_along(gas, scheme)),
+            made,
+        ),
+        "mechanical, charges of geometry": (vacuum, made),
+    }
+    for name, (model, training) in variants.items():
+        cells.add(name, {**training, "errors": errors(model, tests, scheme)})
+    print(table(cells.cells))
+
+
+if __name__ == "__main__":
+    main()
