@@ -21,6 +21,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from flagship_data import load_flagship
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from provenance import provenance
@@ -31,25 +32,19 @@ from eqmm_ase.command_line import run
 from eqmm_ase.committee import Committee, predict_with_spread
 from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import load_model
-from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+from eqmm_ase.reference_data import read_frames, write_frames
 from eqmm_ase.system import Frames
 from eqmm_ase.units import KCAL_PER_MOL
 
 HERE = Path(__file__).parent
 AMPLITUDES = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3)
 """Å, standard deviation of each coordinate."""
-SWEEPS = ("water-sweep-3", "water-sweep-10", "water-sweep-17")
 _BAD = 3.0
 
 
 def displaced(per_amplitude: int, seed: int) -> list[Frame]:
     """Held-out water frames with displaced QM atoms and without labels, by amplitude."""
-    held = [
-        frame
-        for part in ("water_a", "water_b", "water_c")
-        for frame in read_frames(HERE / "flagship" / f"{part}.h5")
-        if frame.source in SWEEPS
-    ]
+    held = load_flagship().test("water")
     rng = np.random.default_rng(seed)
     frames = []
     for amplitude in AMPLITUDES:
@@ -71,8 +66,7 @@ def labelled(frames: Sequence[Frame], folder: Path) -> list[Frame]:
     """The same with labels at the flagship level; those that failed are left out."""
     folder.mkdir(parents=True, exist_ok=True)
     inputs, output = folder / "displaced.h5", folder / "labels.h5"
-    with ReferenceData(HERE / "flagship" / "water_a.h5") as data:
-        method = data.method
+    method = load_flagship().method
     write_frames(inputs, frames, {})
     level = ["--functional", method["functional"], "--basis", method["basis"]]
     level += ["--dispersion", method["dispersion"], "--charges", "mbis", "--workers", "1"]

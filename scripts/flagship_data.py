@@ -1,7 +1,13 @@
-"""The flagship data as experiments use them: whole sweeps held out, the same in all of them."""
+"""The flagship data as experiments use them: whole sweeps held out, the same in all of them.
+
+    python scripts/flagship_data.py FOLDER
+
+writes them as ``<medium>_train.h5`` and ``<medium>_test.h5``.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eqmm_ase.frame import Frame
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.reference_data import ReferenceData, write_frames
 
 HELD_OUT = (
     *("water-sweep-3", "water-sweep-10", "water-sweep-17"),
@@ -65,3 +71,21 @@ def load_flagship(folder: Path = FOLDER) -> Flagship:
             frames += data.load()
             method = data.method
     return Flagship(frames, method)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(arguments).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_flagship()
+    for medium in ("water", "methanol", "gas"):
+        known = [frame for frame in data.all_in(medium) if frame.source not in HELD_OUT]
+        for name, frames in (("train", known), ("test", data.test(medium))):
+            write_frames(folder / f"{medium}_{name}.h5", frames, data.method)
+            print(f"{medium}_{name}.h5: {len(frames)} frames")
+
+
+if __name__ == "__main__":
+    main()
