@@ -37,7 +37,7 @@ from eqmm_ase.system import Frames
 from eqmm_ase.units import KCAL_PER_MOL
 
 HERE = Path(__file__).parent
-AMPLITUDES = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3)
+AMPLITUDES = (0.0, 0.03, 0.06, 0.1, 0.15)
 """Å, standard deviation of each coordinate."""
 _BAD = 3.0
 
