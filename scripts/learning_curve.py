@@ -23,6 +23,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullFormatter
 
+from eqmm_ase.model_file import load_model
+
 SIZES = (400, 50, 1000, 100, 200, 800)
 """In the order of training, so that a part of it already shows the slope."""
 STEPS = 3000
@@ -118,7 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\n{name}", flush=True)
         output = options.models / f"{size}.eqmm"
         cell: Cell = trained(data.training(size), data.method, SETTINGS, output)
-        cells.add(name, cell | {"errors": errors(output, {"water": data.test("water")})})
+        tests = {"water": data.test("water")}
+        cells.add(name, cell | {"errors": errors(load_model(output)[0], tests)})
         report(cells, options.plot)
 
 
