@@ -22,7 +22,6 @@ from flagship_data import load_flagship
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogFormatter
 
 from eqmm_ase.model_file import load_model
 
@@ -135,9 +134,6 @@ def plot(rows: Mapping[str, dict[str, Any]], path: Path) -> None:
                 values = [row["errors"][medium].get(key, np.nan) for row in rows.values()]
                 if np.isfinite(values).any():
                     axis.barh(places + (1 - number) * height, values, height, color=colour)
-            axis.set_xscale("log")
-            axis.xaxis.set_major_formatter(LogFormatter(minor_thresholds=(3.0, 0.5)))
-            axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(3.0, 0.5)))
             axis.set_xlabel(f"error of the {title}")
             axis.set_yticks(places, list(rows))
         handles = [Patch(color=colour, label=label) for label, colour in MEDIA.values()]
