@@ -31,6 +31,10 @@ def vacuum() -> MultiscaleModel:
     return MultiscaleModel(config).double()
 
 
+def zeta_of(frame: Frame) -> float:
+    return float(mechanical.zeta(torch.tensor(frame.qm_positions)[None]))
+
+
 def along(vacuum: MultiscaleModel, frames: list[Frame]) -> mechanical.FixedCharges:
     gas = [f for f in frames if f.medium == "gas"]
     charges = mechanical.charges_along(gas, "mbis")
@@ -57,7 +61,9 @@ def test_forces_hold_what_the_charges_change_along_the_coordinate(
     vacuum: MultiscaleModel, frames: list[Frame]
 ) -> None:
     model, step = along(vacuum, frames), 1e-4
-    frame = next(f for f in frames if f.medium == "water")
+    # Between two knots, where the charges change.
+    frame = next(f for f in frames if f.medium == "water" and 0.1 < zeta_of(f) < 0.9)
+    assert min(abs(zeta_of(frame) - knot) for knot in mechanical.KNOTS) > 0.01
     force = float(predict(model, Frames.from_frames([frame])).qm_forces[1, 2])
     energies = []
     for sign in (1, -1):
