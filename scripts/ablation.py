@@ -5,7 +5,7 @@
 Every variant is trained with the same steps, the same frames and no validation, and tested on water
 sweeps that were held out and on all frames in methanol and in gas: media it has never seen. A
 model file per variant goes to the folder `--models`. A run that was killed goes on with the
-variant it was at. About an hour of one core per seed.
+variant it was at. About half an hour of one core per seed.
 """
 
 from __future__ import annotations
