@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from provenance import provenance
 
 from eqmm_ase.atomic_write import write_text
+from eqmm_ase.committee import Committee
 from eqmm_ase.config import load_config
 from eqmm_ase.evaluate import evaluate
 from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL
+from eqmm_ase.model import MultiscaleModel
 from eqmm_ase.model_file import load_model
 from eqmm_ase.reference_data import write_frames
 from eqmm_ase.train import train
@@ -110,16 +113,24 @@ def trained(
     }
 
 
-def errors(model: Path, tests: Mapping[str, Sequence[Frame]]) -> dict[str, dict[str, float]]:
-    """Errors of a model file on every set of frames; kcal/mol, kcal/mol/Å, and relative."""
-    network, card = load_model(model)
+def errors(
+    model: MultiscaleModel | Committee, tests: Mapping[str, Sequence[Frame]]
+) -> dict[str, dict[str, float]]:
+    """Errors on every set of frames; kcal/mol, kcal/mol/Å, and relative.
+
+    Energies also without the mean of their error: a constant does not matter within a medium.
+    """
     found: dict[str, dict[str, float]] = {}
     for name, frames in tests.items():
-        metrics = evaluate(network, frames, card["charge_scheme"]).metrics[ALL]
+        evaluation = evaluate(model, frames)
+        metrics, energy = evaluation.metrics[ALL], evaluation.pairs["energy"]
+        error = energy.predicted - energy.reference
         found[name] = {
             "n_frames": len(frames),
             "energy_mae": metrics["energy"]["mae"],
             "energy_rmse": metrics["energy"]["rmse"],
+            "energy_offset": float(error.mean()),
+            "energy_mae_centred": float(np.abs(error - error.mean()).mean()),
             "qm_forces_mae": metrics["qm_forces"]["mae"],
         }
         if "mm_forces" in metrics:

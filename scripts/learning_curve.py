@@ -21,7 +21,9 @@ from cells import Cell, Cells, errors, trained
 from flagship_data import load_flagship
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
+
+from eqmm_ase.model_file import load_model
 
 SIZES = (400, 50, 1000, 100, 200, 800)
 """In the order of training, so that a part of it already shows the slope."""
@@ -76,14 +78,26 @@ def plot(cells: Mapping[str, Cell], powers: Mapping[str, float], path: Path) -> 
                 offset = np.mean(np.log(values) - powers[key] * np.log(sizes))
                 line = np.exp(offset) * sizes ** powers[key]
                 axis.loglog(sizes, line, "-", color=colour, linewidth=1)
-                axis.text(0.95, 0.9, f"∝ n^{powers[key]:.2f}", ha="right", transform=axis.transAxes)
+                axis.text(
+                    0.95,
+                    0.9,
+                    rf"$\propto n^{{{powers[key]:.2f}}}$",
+                    ha="right",
+                    transform=axis.transAxes,
+                )
             axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
             axis.xaxis.set_minor_formatter(NullFormatter())
-            axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(3.0, 0.5)))
-            axis.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(3.0, 0.5)))
+            axis.yaxis.set_minor_formatter(_few)
+            axis.yaxis.set_major_formatter("{x:g}")
             axis.set_xlabel("training frames")
             axis.set_ylabel(title)
         figure.savefig(path)
+
+
+def _few(value: float, _: int) -> str:
+    """Label of a minor tick, at some multiples of a power of ten: more would overlap."""
+    leading = f"{value:e}"[0]
+    return f"{value:g}" if leading in "23457" else ""
 
 
 def _error(cell: Cell, key: str) -> float:
@@ -118,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\n{name}", flush=True)
         output = options.models / f"{size}.eqmm"
         cell: Cell = trained(data.training(size), data.method, SETTINGS, output)
-        cells.add(name, cell | {"errors": errors(output, {"water": data.test("water")})})
+        tests = {"water": data.test("water")}
+        cells.add(name, cell | {"errors": errors(load_model(output)[0], tests)})
         report(cells, options.plot)
 
 

@@ -20,13 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from cells import Cell, Cells, trained
+from cells import Cell, Cells, errors, trained
 from flagship_data import load_flagship
 
 from eqmm_ase.committee import Committee
-from eqmm_ase.evaluate import evaluate
 from eqmm_ase.frame import Frame
-from eqmm_ase.metrics import ALL
 from eqmm_ase.model import Energies, MultiscaleModel
 from eqmm_ase.model_file import load_model
 from eqmm_ase.system import Frames
@@ -104,26 +102,6 @@ def charges_along(frames: Sequence[Frame], scheme: str) -> np.ndarray:
     return np.linalg.lstsq(weights, charges, rcond=None)[0]
 
 
-def errors(
-    model: MultiscaleModel | Committee, tests: Mapping[str, Sequence[Frame]], scheme: str
-) -> dict[str, dict[str, float]]:
-    """Errors by medium; the energy's without its mean, and beside it that mean."""
-    found: dict[str, dict[str, float]] = {}
-    for medium, frames in tests.items():
-        evaluation = evaluate(model, frames, scheme)
-        energy, metrics = evaluation.pairs["energy"], evaluation.metrics[ALL]
-        error = energy.predicted - energy.reference
-        found[medium] = {
-            "n_frames": len(frames),
-            "energy_offset": float(error.mean()),
-            "energy_mae": float(np.abs(error - error.mean()).mean()),
-            "qm_forces_mae": metrics["qm_forces"]["mae"],
-        }
-        if "mm_forces" in metrics:
-            found[medium]["mm_forces_relative_rms"] = metrics["mm_forces"]["relative"]
-    return found
-
-
 def table(cells: Mapping[str, Cell]) -> str:
     """A line per variant."""
     lines = [
@@ -135,7 +113,7 @@ def table(cells: Mapping[str, Cell]) -> str:
         for medium in MEDIA:
             own = cell["errors"][medium]
             mm = own.get("mm_forces_relative_rms")
-            line += f"{own['energy_mae']:8.2f}{own['qm_forces_mae']:8.2f}"
+            line += f"{own['energy_mae_centred']:8.2f}{own['qm_forces_mae']:8.2f}"
             line += f"{mm:8.1%}" if mm is not None else f"{'–':>8}"
         lines.append(line)
     return "\n".join(lines)
@@ -171,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "mechanical, charges of geometry": (vacuum, made),
     }
     for name, (model, training) in variants.items():
-        cells.add(name, {**training, "errors": errors(model, tests, scheme)})
+        cells.add(name, {**training, "errors": errors(model, tests)})
     print(table(cells.cells))
 
 
