@@ -114,12 +114,10 @@ class CoordinateBias(Calculator):
     ) -> None:
         """Called by ASE."""
         super().calculate(atoms, properties or ["energy"], system_changes)
-        positions = self.atoms.positions
-        away = self.coordinate.value(positions) - self.centre
-        self.results = {
-            "energy": 0.5 * self.stiffness * away**2,
-            "forces": -self.stiffness * away * self.coordinate.gradient(positions),
-        }
+        energy, forces = self.coordinate.restraint(
+            self.atoms.positions, self.centre, self.stiffness
+        )
+        self.results = {"energy": energy, "forces": forces}
 
 
 def sweep_path(

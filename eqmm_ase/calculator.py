@@ -92,13 +92,10 @@ class EqMM(Calculator):
             self.card: dict[str, Any] = {}
         else:
             self._source, self.card = load_model(model)
-        if "baseline" in self.card and not self._adds_baseline:
-            from eqmm_ase.delta import spoken  # takes h5py along
+        if ("baseline" in self.card) != self._adds_baseline:
+            from eqmm_ase.delta import other_calculator  # takes h5py along
 
-            raise ValueError(
-                f"{model} predicts differences from {spoken(self.card['baseline'])}, not energies; "
-                "use eqmm_ase.delta_calculator.DeltaEqMM, which adds that method's answer"
-            )
+            raise ValueError(f"{model} {other_calculator(self.card)}")
         self._source.requires_grad_(False)
         self.domain = Domain.from_dict(self.card.get("domain", {}))
         self.calibration = Calibration.from_dict(self.card.get("calibration", {}))

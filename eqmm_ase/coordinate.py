@@ -71,6 +71,13 @@ class Coordinate:
         ]
         return float(np.sum(distances))
 
+    def restraint(
+        self, positions: FloatArray, centre: float, stiffness: float
+    ) -> tuple[float, FloatArray]:
+        """Energy k/2 (ζ − ζ₀)², eV, and its forces (n, 3), eV/Å; ζ₀ in Å, k in eV/Å²."""
+        away = self.value(positions) - centre
+        return 0.5 * stiffness * away**2, -stiffness * away * self.gradient(positions)
+
     def gradient(self, positions: FloatArray) -> FloatArray:
         """dζ/dr, (n, 3), without a unit."""
         gradient = np.zeros_like(positions, dtype=float)

@@ -34,6 +34,16 @@ def difference(frame: Frame) -> Frame:
     return replace(frame, **unknown, **{name: _left(frame, name) for name in BASELINE})
 
 
+def other_calculator(card: Mapping[str, Any]) -> str:
+    """Which calculator a model is for, to whom gave it to the other one: half a sentence."""
+    if "baseline" not in card:
+        return "predicts energies and no differences; use EqMM without baseline"
+    return (
+        f"predicts differences from {spoken(card['baseline'])}, not energies; "
+        "use eqmm_ase.delta_calculator.DeltaEqMM, which adds that method's answer"
+    )
+
+
 def spoken(method: Mapping[str, Any]) -> str:
     """A level of theory in a few characters: ``hf/sto-3g``."""
     parts = [method.get("functional") or method.get("xc"), method.get("basis")]

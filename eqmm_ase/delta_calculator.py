@@ -52,10 +52,6 @@ class DeltaEqMM(EqMM):
         self, model: str | os.PathLike[str], baseline: Callable[[Frame], Frame], **settings: Any
     ) -> None:
         super().__init__(model, **settings)
-        if "baseline" not in self.card:
-            raise ValueError(
-                f"{model} predicts energies and no differences; use EqMM without baseline"
-            )
         self._baseline = baseline
 
     def calculate(

@@ -38,11 +38,11 @@ class SweptBias:
 
     def adjust_potential_energy(self, atoms: Atoms) -> float:
         """What ASE adds to the energy."""
-        return 0.5 * STIFFNESS * self._away(atoms) ** 2
+        return self.coordinate.restraint(atoms.positions, self.centre, STIFFNESS)[0]
 
     def adjust_forces(self, atoms: Atoms, forces: NDArray) -> None:
         """Add the forces of the bias, in place."""
-        forces -= STIFFNESS * self._away(atoms) * self.coordinate.gradient(atoms.positions)
+        forces += self.coordinate.restraint(atoms.positions, self.centre, STIFFNESS)[1]
 
     def adjust_positions(self, atoms: Atoms, new: NDArray) -> None:
         """Nothing: the bias pulls, it does not hold."""
@@ -50,6 +50,3 @@ class SweptBias:
     def get_removed_dof(self, atoms: Atoms) -> int:
         """None."""
         return 0
-
-    def _away(self, atoms: Atoms) -> float:
-        return self.coordinate.value(atoms.positions) - self.centre

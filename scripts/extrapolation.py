@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,8 @@ AMPLITUDES = (0.0, 0.03, 0.06, 0.1, 0.15)
 _BAD = 3.0
 
 
-def displaced(per_amplitude: int, seed: int) -> list[Frame]:
-    """Held-out water frames with displaced QM atoms and without labels, by amplitude."""
-    held = load_flagship().test("water")
+def displaced(held: Sequence[Frame], per_amplitude: int, seed: int) -> list[Frame]:
+    """Frames with displaced QM atoms and without labels, by amplitude."""
     rng = np.random.default_rng(seed)
     frames = []
     for amplitude in AMPLITUDES:
@@ -62,11 +61,10 @@ def displaced(per_amplitude: int, seed: int) -> list[Frame]:
     return frames
 
 
-def labelled(frames: Sequence[Frame], folder: Path) -> list[Frame]:
-    """The same with labels at the flagship level; those that failed are left out."""
+def labelled(frames: Sequence[Frame], method: Mapping[str, Any], folder: Path) -> list[Frame]:
+    """The same with labels of a method; those that failed are left out."""
     folder.mkdir(parents=True, exist_ok=True)
     inputs, output = folder / "displaced.h5", folder / "labels.h5"
-    method = load_flagship().method
     write_frames(inputs, frames, {})
     level = ["--functional", method["functional"], "--basis", method["basis"]]
     level += ["--dispersion", method["dispersion"], "--charges", "mbis", "--workers", "1"]
@@ -124,7 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     committee, card = load_model(chosen.model)
     if not isinstance(committee, Committee):
         parser.error(f"{chosen.model} is a single model; expected a committee")
-    frames = labelled(displaced(chosen.frames, chosen.seed), chosen.output)
+    flagship = load_flagship()
+    strange = displaced(flagship.test("water"), chosen.frames, chosen.seed)
+    frames = labelled(strange, flagship.method, chosen.output)
     calibration = Calibration.from_dict(card["calibration"])
     errors, uncertainties = np.array([judge(committee, calibration, f) for f in frames]).T
     amplitudes = np.array([float(frame.source.split()[2]) for frame in frames])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from training_kit import NETWORK, few_charges
 
 from eqmm_ase import EqMM
 from eqmm_ase.config import load_config
@@ -18,7 +19,7 @@ from eqmm_ase.dataset_format import BASELINE, DatasetError
 from eqmm_ase.delta import difference
 from eqmm_ase.delta_calculator import DeltaEqMM
 from eqmm_ase.frame import Frame
-from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.model import MultiscaleModel, predict
 from eqmm_ase.model_file import load_model, save_model
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 from eqmm_ase.structure_io import atoms_of_frame
@@ -28,9 +29,6 @@ from eqmm_ase.training_data import TrainingData
 
 CHEAP = {"functional": "hf", "basis": "sto-3g"}
 METHOD = {"functional": "b3lyp", "basis": "6-31g*", "baseline": CHEAP}
-NETWORK = ModelConfig(
-    (1, 6, 8), l_expansion=1, l_hidden=1, channels=2, n_layers=1, n_radial=4, n_near=0, hidden=8
-)
 TINY = [
     *(f"model.{k}={v}" for k, v in NETWORK.to_dict().items() if k not in ("elements", "neutral")),
     *("training.batch_size=3", "training.validate_every=4", "training.max_steps=4"),
@@ -54,15 +52,7 @@ def cheaply(frame: Frame) -> Frame:
 @pytest.fixture(scope="module")
 def frames(methanol_file):
     """Frames with few charges, labelled by two methods."""
-    few = [
-        replace(
-            frame,
-            mm_positions=frame.mm_positions[:30],
-            mm_charges=frame.mm_charges[:30],
-            mm_forces=frame.mm_forces[:30],
-        )
-        for frame in read_frames(methanol_file, range(6))
-    ]
+    few = few_charges(methanol_file, 6)
     return [
         replace(f, baseline={name: getattr(cheaply(f), name) for name in BASELINE}) for f in few
     ]

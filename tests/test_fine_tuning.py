@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from training_kit import NETWORK, few_charges
 
 from eqmm_ase.config import ConfigError, load_config
 from eqmm_ase.dataset import FrameDataset
@@ -18,16 +19,13 @@ from eqmm_ase.domain import Domain
 from eqmm_ase.evaluate import evaluate
 from eqmm_ase.fine_tuning import Start
 from eqmm_ase.metrics import ALL
-from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.model import MultiscaleModel, predict
 from eqmm_ase.model_file import load_model, save_model
-from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.reference_data import write_frames
 from eqmm_ase.train import train
 
 OLD_METHOD = {"functional": "b3lyp", "basis": "6-31g*"}
 NEW_METHOD = {"functional": "hf", "basis": "sto-3g"}
-NETWORK = ModelConfig(
-    (1, 6, 8), l_expansion=1, l_hidden=1, channels=2, n_layers=1, n_radial=4, n_near=0, hidden=8
-)
 SHORT = [
     *("training.batch_size=3", "training.validate_every=4", "training.max_steps=4"),
     *("data.validation_fraction=0", "hardware.accelerator=cpu"),
@@ -37,15 +35,7 @@ SHORT = [
 @pytest.fixture(scope="module")
 def frames(methanol_file):
     """Frames with few charges, so that a step takes milliseconds."""
-    return [
-        replace(
-            frame,
-            mm_positions=frame.mm_positions[:30],
-            mm_charges=frame.mm_charges[:30],
-            mm_forces=frame.mm_forces[:30],
-        )
-        for frame in read_frames(methanol_file, range(8))
-    ]
+    return few_charges(methanol_file, 8)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from training_kit import few_charges
 
 from eqmm_ase.config import load_config
 from eqmm_ase.dataset import FrameDataset, collate
@@ -32,15 +33,7 @@ TINY = [
 @pytest.fixture(scope="module")
 def frames(methanol_file):
     """Frames with few charges, so that a step takes milliseconds."""
-    return [
-        replace(
-            frame,
-            mm_positions=frame.mm_positions[:30],
-            mm_charges=frame.mm_charges[:30],
-            mm_forces=frame.mm_forces[:30],
-        )
-        for frame in read_frames(methanol_file, range(12))
-    ]
+    return few_charges(methanol_file, 12)
 
 
 def prediction_off_by(batch, errors) -> Prediction:

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from training_kit import few_charges
 
 from eqmm_ase import learner as learner_module
 from eqmm_ase.config import load_config
 from eqmm_ase.learner import Learner, TrainingError
 from eqmm_ase.model_file import load_model
-from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.reference_data import write_frames
 from eqmm_ase.train import train
 
 TINY = [
@@ -37,15 +38,7 @@ METHOD = {"functional": "b3lyp", "basis": "6-31g*"}
 @pytest.fixture(scope="module")
 def frames(methanol_file):
     """Frames with few charges, so that a step takes milliseconds."""
-    return [
-        replace(
-            frame,
-            mm_positions=frame.mm_positions[:30],
-            mm_charges=frame.mm_charges[:30],
-            mm_forces=frame.mm_forces[:30],
-        )
-        for frame in read_frames(methanol_file, range(12))
-    ]
+    return few_charges(methanol_file, 12)
 
 
 @pytest.fixture(scope="module")

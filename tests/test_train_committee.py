@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 from test_train import METHOD, TINY, assert_same_weights, weights
+from training_kit import few_charges
 
 from eqmm_ase import EqMM, cli
 from eqmm_ase.committee import Committee
@@ -20,7 +20,7 @@ from eqmm_ase.domain import DomainWarning
 from eqmm_ase.evaluate import evaluate
 from eqmm_ase.learner import Learner
 from eqmm_ase.model_file import load_model
-from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.reference_data import write_frames
 from eqmm_ase.reliability import reliability
 from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.train import train
@@ -30,15 +30,7 @@ from eqmm_ase.train_committee import member_folders, train_committee
 @pytest.fixture(scope="module")
 def frames(methanol_file):
     """Frames with few charges, so that a step takes milliseconds."""
-    return [
-        replace(
-            frame,
-            mm_positions=frame.mm_positions[:30],
-            mm_charges=frame.mm_charges[:30],
-            mm_forces=frame.mm_forces[:30],
-        )
-        for frame in read_frames(methanol_file, range(12))
-    ]
+    return few_charges(methanol_file, 12)
 
 
 @pytest.fixture(scope="module")
