@@ -53,13 +53,13 @@ class OptimizerConfig:
 class TrainingConfig:
     """How long to train, in steps and not in passes over the data, and how to look after it."""
 
-    batch_size: int = 10
+    batch_size: int = 5
     """Frames per step and device."""
-    max_steps: int = 5000
+    max_steps: int = 10000
     """Steps until the learning rate is zero."""
     max_minutes: float | None = None
     """End after this wall time at the latest; the learning rate then falls with the time."""
-    validate_every: int = 250
+    validate_every: int = 500
     """Steps between validations; each writes a checkpoint."""
     patience: int | None = None
     """Stop after this many validations without a better one; null: run to the end."""

@@ -1,11 +1,16 @@
-"""The training loss: squared errors of every known label in units that make weights portable.
+"""The training loss: errors of every known label in units that make weights portable.
 
-L = Σ_k w_k ⟨|error_k|²⟩ / s_k²
+L = Σ_k w_k ⟨ρ_k(|error_k| / s_k)⟩
 
 The scale s_k of a quantity is the RMS of its labels over the training set; that of the energy is
 the RMS QM force × 1 Å × √n_qm, since an energy error is a sum over atoms while the total energy has
 an arbitrary zero. ⟨⟩ runs over the known components of a batch, so a missing label costs nothing.
-The squares of a frame may count less: `eqmm_ase.outliers` limits the influence of wrong labels so.
+
+ρ is the square, but for energies and QM forces the pseudo-Huber function 2δ(√(x² + δ²) − δ) of the
+length of the error: the square up to about δ, a straight line beyond it. Squares would leave the
+many small errors to the few large ones, at strained geometries, when it is the small ones that a
+simulation sees.
+What a frame costs may count less: `eqmm_ase.outliers` limits the influence of wrong labels so.
 """
 
 from __future__ import annotations
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from eqmm_ase.outliers import Influence
 
 QUANTITIES = tuple(f.name for f in fields(Labels))
+_STRAIGHT_BEYOND = {"energy": 0.01, "qm_forces": 0.01}
+"""δ of the quantities that have one, in units of their scale: about the error of a good model."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,13 @@ class Loss:
         """
         weights = {n: weight for n in QUANTITIES if (weight := getattr(self.weights, n)) > 0}
         squares = {n: self._squares(n, getattr(prediction, n), batch) for n in weights}
-        counts = {n: self._per_frame(n, ~getattr(batch.labels, n).isnan(), batch) for n in weights}
+        costs = {n: self._per_frame(n, _cost(n, squares[n]), batch) for n in weights}
+        counts = {n: self._per_frame(n, _rows(_known(n, batch)), batch) for n in weights}
         if influence is not None:
-            errors = {n: (squares[n].detach() / counts[n]).sqrt() for n in weights}
-            factors = influence.weights(errors)
-            squares = {n: factors[n] * squares[n] for n in weights}
-        return {n: w * squares[n].sum() / counts[n].sum().clamp(min=1) for n, w in weights.items()}
+            sums = {n: self._per_frame(n, squares[n].detach(), batch) for n in weights}
+            factors = influence.weights({n: (sums[n] / counts[n]).sqrt() for n in weights})
+            costs = {n: factors[n] * costs[n] for n in weights}
+        return {n: w * costs[n].sum() / counts[n].sum().clamp(min=1) for n, w in weights.items()}
 
     def __call__(
         self, prediction: Prediction, batch: Batch, influence: Influence | None = None
@@ -92,24 +100,42 @@ class Loss:
         return torch.stack(list(self.terms(prediction, batch, influence).values())).sum()
 
     def _squares(self, name: str, predicted: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Sums of the squared errors of each frame in units of their scale, (F,)."""
+        """Squared lengths of the errors in units of their scale, of every row of the labels."""
         label = getattr(batch.labels, name)
-        known = ~label.isnan()
         # The difference of two large energies is taken in float64 before anything is narrowed.
-        error = torch.where(known, predicted - label.nan_to_num(), torch.zeros_like(predicted))
+        difference = predicted - label.nan_to_num()
+        error = torch.where(_known(name, batch), difference, torch.zeros_like(predicted))
         if name == "energy":
             atoms = batch.frames.qm_ptr.diff().to(error)
             error = error / atoms.sqrt()
         error = error.to(batch.frames.qm_positions.dtype) / self.scales.get(name, 1.0)
-        return self._per_frame(name, error.square(), batch)
+        return _rows(error.square())
 
     @staticmethod
     def _per_frame(name: str, rows: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Sums over the rows and components of each frame, (F,)."""
-        rows = rows.flatten(1).sum(1) if rows.ndim > 1 else rows
+        """Sums over the rows of each frame, (F,)."""
         rows = rows.to(batch.frames.qm_positions.dtype)
         if name in ("energy", "dipole"):
             return rows
         mm = name in ("mm_forces", "mm_potential")
         owner = batch.frames.mm_frame_index() if mm else batch.frames.qm_frame_index()
         return rows.new_zeros(batch.frames.n_frames).index_add(0, owner, rows)
+
+
+def _known(name: str, batch: Batch) -> torch.Tensor:
+    """Which components of the labels of a quantity there are, in the shape of the labels."""
+    return ~getattr(batch.labels, name).isnan()
+
+
+def _rows(components: torch.Tensor) -> torch.Tensor:
+    """Sums over all axes but the first."""
+    return components.flatten(1).sum(1) if components.ndim > 1 else components
+
+
+def _cost(name: str, squares: torch.Tensor) -> torch.Tensor:
+    """ρ of errors, given their squares."""
+    if name not in _STRAIGHT_BEYOND:
+        return squares
+    delta = _STRAIGHT_BEYOND[name]
+    # 2δ(√(x² + δ²) − δ), without the difference of two numbers that are nearly the same.
+    return 2.0 * delta * squares / ((squares + delta**2).sqrt() + delta)

@@ -1,14 +1,14 @@
 """Frames whose labels contradict all others: their pull on the weights is limited, and named.
 
-A squared error lets one wrong label out of a thousand decide where a model goes. So the loss of a
-frame is a square up to `LIMIT` times the median error of the frames seen lately, and grows like
-the logarithm of the error beyond that, by the frame's RMS error r, quantity by quantity:
+A squared error lets one wrong label out of a thousand decide where a model goes. So a frame whose
+RMS error r is beyond `LIMIT` times the median of the frames seen lately counts, quantity by
+quantity, with the weight
 
-ρ(r) = r² for r ≤ δ,   δ² (1 + 2 ln r/δ) beyond,   δ = LIMIT · median(r)
+(r₀/r)²,   r₀ = LIMIT · median(r)
 
-The pull of a frame, dρ/dr, then falls as δ²/r: the better the others are described, the less does a
-wrong one count, yet none is ever given up. With Huber's loss, whose pull stays at the limit, one
-frame with tenfold forces among a hundred doubled the errors of the forces.
+The better the others are described, the less does a wrong one pull, yet none is ever given up. A
+pull that stays the same however wrong a frame is, as a straight line's, is not enough: one frame
+with tenfold forces among a hundred then doubled the errors of the forces.
 A frame of ordinary error counts as if there were no limit, exactly.
 """
 
@@ -41,9 +41,7 @@ class Influence:
         """Of the frames seen last: error over the median, quantity by quantity; NaN: not known."""
 
     def weights(self, errors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Weights of the squared errors of frames that have just been seen.
-
-        With the weight (δ/r)² held constant, (δ/r)² r² has the gradient of ρ.
+        """Weights of frames that have just been seen in the loss; constants when it is derived.
 
         Parameters
         ----------

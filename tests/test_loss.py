@@ -40,7 +40,7 @@ def test_exact_predictions_cost_nothing(frames):
     assert loss(off_by(batch), batch).item() == 0.0
 
 
-@pytest.mark.parametrize("name", ["qm_forces", "mm_forces", "charges", "dipole"])
+@pytest.mark.parametrize("name", ["mm_forces", "charges", "dipole"])
 def test_an_error_as_large_as_the_labels_costs_the_weight(frames, name):
     batch = batch_of(frames)
     loss = Loss.fit(LossWeights(**(NONE | {name: 0.7})), [batch])
@@ -52,8 +52,35 @@ def test_the_energy_error_counts_per_root_of_the_number_of_atoms_in_units_of_the
     batch = batch_of(frames)
     loss = Loss.fit(LossWeights(**(NONE | {"energy": 2.0})), [batch])
     rms = batch.labels.qm_forces.square().mean().sqrt().item()
-    expected = 2.0 * (0.3 / rms) ** 2 / 6
-    assert loss(off_by(batch, energy=0.3), batch).item() == pytest.approx(expected)
+    expected = 2.0 * (1e-4 / rms) ** 2 / 6
+    assert loss(off_by(batch, energy=1e-4), batch).item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["energy", "qm_forces"])
+def test_large_errors_of_energies_and_qm_forces_count_linearly_and_small_ones_squared(frames, name):
+    batch = batch_of(frames)
+    loss = Loss.fit(LossWeights(**(NONE | {name: 1.0})), [batch])
+    scale = loss.scales[name]
+
+    def cost(error: float) -> float:
+        return loss(off_by(batch, **{name: error * scale}), batch).item()
+
+    assert cost(2e-5) / cost(1e-5) == pytest.approx(4.0, rel=1e-3)
+    assert cost(20.0) / cost(10.0) == pytest.approx(2.0, rel=1e-2)
+    squared = (1e-5) ** 2 / (6 if name == "energy" else 1)
+    assert cost(1e-5) == pytest.approx(squared, rel=1e-3)
+
+
+def test_the_cost_of_force_errors_does_not_depend_on_how_the_frame_lies(frames):
+    batch = batch_of(frames)
+    loss = Loss.fit(LossWeights(**(NONE | {"qm_forces": 1.0})), [batch])
+    exact, error = off_by(batch), torch.zeros_like(batch.labels.qm_forces)
+    error[:, 0] = 0.1
+    turned = error @ torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
+    first, second = (
+        loss(exact._replace(qm_forces=exact.qm_forces + e), batch).item() for e in (error, turned)
+    )
+    assert first == pytest.approx(second, rel=1e-10)
 
 
 def test_scaling_all_labels_and_errors_leaves_the_loss_as_it_is(frames):

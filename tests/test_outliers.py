@@ -63,8 +63,11 @@ def test_a_wrong_energy_pulls_the_less_the_more_it_is_wrong(frames, error):
     errors[3] = error
     prediction = prediction_off_by(batch, errors)
     loss(prediction, batch, Influence()).backward()
-    pull = prediction.energy.grad
-    assert pull[3] / pull[0] == pytest.approx(LIMIT**2 / (error / 0.01), rel=1e-9)
+    pull, no_limit = prediction.energy.grad, prediction_off_by(batch, errors)
+    loss(no_limit, batch).backward()
+    weight = pull / no_limit.energy.grad
+    assert weight[3].item() == pytest.approx((LIMIT / (error / 0.01)) ** 2, rel=1e-9)
+    assert torch.allclose(weight[4:], torch.ones(()).double(), rtol=1e-12)
     assert torch.allclose(pull[4:], pull[0].expand(len(frames) - 4), rtol=1e-12)
 
 
