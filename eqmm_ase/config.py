@@ -53,9 +53,9 @@ class OptimizerConfig:
 class TrainingConfig:
     """How long to train, in steps and not in passes over the data, and how to look after it."""
 
-    batch_size: int = 5
+    batch_size: int = 3
     """Frames per step and device."""
-    max_steps: int = 10000
+    max_steps: int = 14000
     """Steps until the learning rate is zero."""
     max_minutes: float | None = None
     """End after this wall time at the latest; the learning rate then falls with the time."""

@@ -77,6 +77,7 @@ class Learner(lightning.LightningModule):
         """Numbers of the frames of the last step, and their errors over the median."""
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
+        self._ended: float | None = None
 
     # --- training ---------------------------------------------------------------------------
 
@@ -132,12 +133,16 @@ class Learner(lightning.LightningModule):
     @property
     def seconds(self) -> float:
         """Wall time that this training has taken, earlier runs of it included."""
-        return self._earlier_seconds + time.monotonic() - self._started
+        return self._earlier_seconds + (self._ended or time.monotonic()) - self._started
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Stop when the time is used up."""
         if self.fraction_done(self.global_step) >= 1.0:
             self.trainer.should_stop = True
+
+    def on_fit_end(self) -> None:
+        """Stop the clock: the learner lives on while others of a committee are trained."""
+        self._ended = time.monotonic()
 
     def _limited_loss(self, batch: Batch) -> torch.Tensor:
         prediction = predict(self.model, batch.frames, create_graph=True)

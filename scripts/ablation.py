@@ -1,11 +1,11 @@
-"""What each part of the model is good for: one change at a time, on 400 frames in water.
+"""What each part of the model is good for: one change at a time, on 1000 frames in water.
 
     python scripts/ablation.py -o scripts/results/ablation.json --plot scripts/images/ablation.png
 
 Every variant is trained with the same steps, the same frames and no validation, and tested on water
 sweeps that were held out and on all frames in methanol and in gas: media it has never seen. A
 model file per variant goes to the folder `--models`. A run that was killed goes on with the
-variant it was at. About half an hour of one core per seed.
+variant it was at. About two hours of one core per seed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from matplotlib.patches import Patch
 
 from eqmm_ase.model_file import load_model
 
-N_FRAMES, STEPS = 400, 2000
+N_FRAMES, STEPS = 1000, 12000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
     f"training.max_steps={STEPS}",
 ]
 VARIANTS: Mapping[str, Sequence[str]] = {
-    "L = 1": ["model.l_expansion=1"],
     "L = 3": [],
-    "L = 0": ["model.l_expansion=0"],
+    "L = 1": ["model.l_expansion=1"],
     "L = 2": ["model.l_expansion=2"],
+    "L = 0": ["model.l_expansion=0"],
     "no polarisation": ["model.polarisable=false"],
     "L = 4": ["model.l_expansion=4"],
     "hidden l ≤ 1": ["model.l_hidden=1"],

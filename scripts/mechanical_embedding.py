@@ -1,6 +1,6 @@
 """Electrostatic embedding learned, against mechanical embedding: same frames, same labels.
 
-    python scripts/mechanical_embedding.py build/learning_curve/400.eqmm \
+    python scripts/mechanical_embedding.py build/transfer/water_and_gas.eqmm \
         -o scripts/results/mechanical_embedding.json
 
 A network trained on the gas-phase sweeps gives the energy and charges in vacuo. Mechanical
@@ -29,7 +29,7 @@ from eqmm_ase.model import Energies, MultiscaleModel
 from eqmm_ase.model_file import load_model
 from eqmm_ase.system import Frames
 
-STEPS = 3000
+STEPS = 12000
 VACUUM = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
     *("model.l_expansion=0", "model.polarisable=false"),

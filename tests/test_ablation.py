@@ -11,6 +11,7 @@ import learning_curve
 import numpy as np
 import pytest
 import torch
+import transfer
 from cells import Cells
 from flagship_data import HELD_OUT, Flagship, load_flagship
 
@@ -149,3 +150,33 @@ def test_the_slope_of_a_learning_curve_is_its_power(tmp_path: Path) -> None:
     assert cells.summary["powers"] == pytest.approx(powers)
     assert (tmp_path / "curve.png").stat().st_size > 10_000
     assert json.loads(cells.path.read_text())["summary"] == cells.summary
+
+
+def test_media_are_compared_with_as_many_frames_and_none_held_out() -> None:
+    sets = transfer.training_sets(load_flagship())
+    assert {name: len(frames) for name, frames in sets.items()} == {
+        "water": 1000,
+        "water and gas": 1000,
+    }
+    for name, frames in sets.items():
+        assert {f.medium for f in frames} == set(name.split(" and "))
+        assert not {f.source for f in frames} & set(HELD_OUT)
+    assert sum(f.medium == "gas" for f in sets["water and gas"]) == 165
+
+
+def test_a_transfer_is_tested_in_all_media(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flagship = load_flagship()
+    few = [f for f in flagship.frames if f.source in HELD_OUT][::20] + flagship.training(4)
+    monkeypatch.setattr(transfer, "load_flagship", lambda: Flagship(few, flagship.method))
+    monkeypatch.setattr(transfer, "training_sets", lambda data: {"water": data.training(4)})
+    monkeypatch.setattr(transfer, "SETTINGS", ["training.max_steps=2", "model.channels=4"])
+    output = tmp_path / "transfer.json"
+    arguments = ["-o", str(output), "--models", str(tmp_path / "models")]
+    transfer.main(arguments)
+    errors = json.loads(output.read_text())["cells"]["water"]["errors"]
+    assert set(errors) == {"water", "methanol", "gas"}
+    assert f"{errors['gas']['energy_mae']:9.3f}" in capsys.readouterr().out
+    monkeypatch.setattr(transfer, "trained", None)  # nothing is trained again
+    transfer.main(arguments)

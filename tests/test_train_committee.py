@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,10 @@ from eqmm_ase.model_file import load_model
 from eqmm_ase.reference_data import write_frames
 from eqmm_ase.reliability import reliability
 from eqmm_ase.structure_io import atoms_of_frame
-from eqmm_ase.train import train
+from eqmm_ase.train import fit, train
 from eqmm_ase.train_committee import member_folders, train_committee
+from eqmm_ase.training_data import TrainingData
+from eqmm_ase.training_folder import TrainingFolder
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,16 @@ def test_the_first_member_is_the_single_model_and_the_second_has_another_seed(
     first, second = member(output, 1), member(output, 2)
     assert torch.equal(first["atomic_energies"], second["atomic_energies"])  # the same frames
     assert not torch.equal(first["embedding.weight"], second["embedding.weight"])
+
+
+def test_the_clock_of_a_member_stands_while_the_others_are_trained(data, tmp_path):
+    config = load_config(None, TINY)
+    training = TrainingData.load([data], config)
+    config = replace(config, model=replace(config.model, elements=training.elements))
+    learner = fit(training, config, TrainingFolder(tmp_path / "m.eqmm"), Console(quiet=True))
+    seconds = learner.seconds
+    time.sleep(0.01)
+    assert learner.seconds == seconds > 0
 
 
 def test_progress_says_which_member_is_trained(trained):
