@@ -72,11 +72,10 @@ def run(cells: Cells, models: Path, seeds: int) -> Iterator[str]:
             if name in cells:
                 continue
             print(f"\n{name}", flush=True)
-            output = models / f"{name.replace(' ', '_')}.eqmm"
             settings = [*SETTINGS, f"training.seed={seed}", *change]
-            cell: Cell = {"variant": variant, "seed": seed}
-            cell |= trained(training, data.method, settings, output)
-            cells.add(name, cell | {"errors": errors(load_model(output)[0], tests)})
+            made, model = trained(training, data.method, settings, models)
+            cell: Cell = {"variant": variant, "seed": seed, **made}
+            cells.add(name, cell | {"errors": errors(load_model(model)[0], tests)})
             yield name
 
 
@@ -155,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing; print the table and draw the plot after each variant."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--models", type=Path, default=Path("build/ablation"), help="folder")
+    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
     parser.add_argument("--plot", type=Path, help="PNG file to write")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of every variant")
     options = parser.parse_args(arguments)

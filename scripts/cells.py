@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -78,32 +79,41 @@ def trained(
     frames: Sequence[Frame],
     method: Mapping[str, Any],
     settings: Sequence[str],
-    output: Path,
-) -> dict[str, Any]:
+    folder: Path,
+) -> tuple[dict[str, Any], Path]:
     """Train a model on frames, all of them: whatever is learned from others stays unseen.
 
     Parameters
     ----------
     settings
         Of the form ``section.key=value``.
-    output
-        The model file; its folder is made.
+    folder
+        Where models are kept, under names made of their settings and frames: a model that is there
+        already, because another experiment has trained it too, is not trained again.
 
     Returns
     -------
     dict
         Settings and cost of the training; the CPU seconds include validating and writing.
+    Path
+        The model file.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
+    config = load_config(None, ["data.validation_fraction=0", *settings])
+    recipe = json.dumps([config.to_dict(), [f.frame_id for f in frames]], sort_keys=True)
+    output = folder / f"{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.eqmm"
+    facts = output.with_suffix(".json")
+    if facts.exists():
+        found: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
+        return found, output
+    folder.mkdir(parents=True, exist_ok=True)
     data = output.with_suffix(".h5")
     write_frames(data, frames, method)
-    config = load_config(None, ["data.validation_fraction=0", *settings])
     began = time.process_time()
     train([data], output, config, restart=True)
     seconds = time.process_time() - began
     data.unlink()
     model, card = load_model(output)
-    return {
+    made = {
         "settings": list(settings),
         "n_frames": len(frames),
         "steps": config.training.max_steps,
@@ -111,6 +121,8 @@ def trained(
         "charge_scheme": card["charge_scheme"],
         "cpu_seconds": round(seconds, 1),
     }
+    write_text(facts, json.dumps(made) + "\n")
+    return made, output
 
 
 def errors(

@@ -25,9 +25,9 @@ from matplotlib.ticker import NullFormatter
 
 from eqmm_ase.model_file import load_model
 
-SIZES = (50, 200, 100, 400, 1000)
+SIZES = (1000, 50, 200, 400, 100)
 """In the order of training, so that a part of it already shows the slope."""
-STEPS = 12000
+STEPS = 20000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
     f"training.max_steps={STEPS}",
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing; print the table and draw the plot after each size."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--models", type=Path, default=Path("build/learning_curve"), help="folder")
+    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
     parser.add_argument("--plot", type=Path, help="PNG file to write")
     options = parser.parse_args(arguments)
     data = load_flagship()
@@ -130,10 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name in cells:
             continue
         print(f"\n{name}", flush=True)
-        output = options.models / f"{size}.eqmm"
-        cell: Cell = trained(data.training(size), data.method, SETTINGS, output)
+        made, model = trained(data.training(size), data.method, SETTINGS, options.models)
         tests = {"water": data.test("water")}
-        cells.add(name, cell | {"errors": errors(load_model(output)[0], tests)})
+        cells.add(name, made | {"errors": errors(load_model(model)[0], tests)})
         report(cells, options.plot)
 
 

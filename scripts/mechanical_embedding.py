@@ -1,7 +1,9 @@
 """Electrostatic embedding learned, against mechanical embedding: same frames, same labels.
 
-    python scripts/mechanical_embedding.py build/transfer/water_and_gas.eqmm \
+    python scripts/mechanical_embedding.py build/models/MODEL.eqmm \
         -o scripts/results/mechanical_embedding.json
+
+where MODEL is the one trained in water and gas that `transfer.json` names.
 
 A network trained on the gas-phase sweeps gives the energy and charges in vacuo. Mechanical
 embedding is that energy plus atomic charges times the MM potential, and the charges are those of
@@ -124,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, help="model file, trained on none of the test sweeps")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--models", type=Path, default=Path("build/mechanical"), help="folder")
+    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
     options = parser.parse_args(arguments)
     full, card = load_model(options.model)
     facts = {"steps_in_gas": STEPS, "training_set_of_the_full_model": card["training_set_hash"]}
@@ -132,9 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data, scheme = load_flagship(), card["charge_scheme"]
     tests = {medium: data.test(medium) for medium in MEDIA}
     gas = data.training(165, ["gas"])
-    output = options.models / "vacuum.eqmm"
-    made = trained(gas, data.method, [*VACUUM, f"data.charges={scheme}"], output)
-    vacuum = load_model(output)[0]
+    made, file = trained(gas, data.method, [*VACUUM, f"data.charges={scheme}"], options.models)
+    vacuum = load_model(file)[0]
     assert isinstance(vacuum, MultiscaleModel)
     variants: dict[str, tuple[MultiscaleModel | Committee, dict[str, Any]]] = {
         "learned electrostatic embedding": (full, {"n_frames": card["n_training_frames"]}),

@@ -19,7 +19,7 @@ from flagship_data import Flagship, load_flagship
 from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import load_model
 
-N_FRAMES, IN_GAS, STEPS = 1000, 165, 12000
+N_FRAMES, IN_GAS, STEPS = 1000, 165, 20000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
     f"training.max_steps={STEPS}",
@@ -53,16 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing; print the table after each model."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--models", type=Path, default=Path("build/transfer"), help="folder")
+    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
     options = parser.parse_args(arguments)
     data = load_flagship()
     tests = {medium: data.test(medium) for medium in MEDIA}
     cells = Cells(options.output, {"n_frames": N_FRAMES, "in_gas": IN_GAS, "steps": STEPS})
     for name, frames in training_sets(data).items():
         if name not in cells:
-            output = options.models / f"{name.replace(' ', '_')}.eqmm"
-            cell: Cell = trained(frames, data.method, SETTINGS, output)
-            cells.add(name, cell | {"errors": errors(load_model(output)[0], tests)})
+            made, model = trained(frames, data.method, SETTINGS, options.models)
+            cells.add(
+                name, made | {"model": model.name, "errors": errors(load_model(model)[0], tests)}
+            )
         print(table(cells.cells), flush=True)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import ablation
+import cells
 import learning_curve
 import numpy as np
 import pytest
@@ -122,12 +123,12 @@ def test_an_ablation_that_was_killed_goes_on_with_the_variant_it_was_at(
     ablation.main(arguments)
     assert small == ["training.seed=0", "model.l_expansion=0", "model.l_expansion=0"]
     assert plot.stat().st_size > 10_000
-    cells = json.loads(output.read_text())["cells"]
-    errors = cells["L = 0, seed 0"]["errors"]
+    found = json.loads(output.read_text())["cells"]
+    errors = found["L = 0, seed 0"]["errors"]
     lines = capsys.readouterr().out.splitlines()
     shown = next(line for line in reversed(lines) if line.startswith("L = 0 "))
     assert f"{errors['methanol']['energy_mae']:8.2f}" in shown
-    assert errors["methanol"]["energy_mae"] != cells["L = 3, seed 0"]["errors"]["methanol"]
+    assert errors["methanol"]["energy_mae"] != found["L = 3, seed 0"]["errors"]["methanol"]
     assert errors["gas"].keys() >= {"energy_mae", "qm_forces_mae"}
 
 
@@ -140,16 +141,28 @@ def test_cells_of_another_experiment_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_slope_of_a_learning_curve_is_its_power(tmp_path: Path) -> None:
-    cells = Cells(tmp_path / "curve.json", {})
+    curve = Cells(tmp_path / "curve.json", {})
     powers = {"energy_mae": -0.7, "qm_forces_mae": -0.5, "mm_forces_relative_rms": -0.25}
     for size in (50, 200, 1000):
         errors = {key: 3.0 * size**power for key, power in powers.items()}
         cell = {"n_frames": size, "cpu_seconds": 1.0, "errors": {"water": errors}}
-        cells.add(f"{size} frames", cell)
-    learning_curve.report(cells, tmp_path / "curve.png")
-    assert cells.summary["powers"] == pytest.approx(powers)
+        curve.add(f"{size} frames", cell)
+    learning_curve.report(curve, tmp_path / "curve.png")
+    assert curve.summary["powers"] == pytest.approx(powers)
     assert (tmp_path / "curve.png").stat().st_size > 10_000
-    assert json.loads(cells.path.read_text())["summary"] == cells.summary
+    assert json.loads(curve.path.read_text())["summary"] == curve.summary
+
+
+def test_two_experiments_share_a_model_of_the_same_settings_and_frames(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flagship = load_flagship()
+    settings = ["training.max_steps=2", "model.channels=4"]
+    first = cells.trained(flagship.frames[:4], flagship.method, settings, tmp_path)
+    other = cells.trained(flagship.frames[:3], flagship.method, settings, tmp_path)
+    monkeypatch.setattr(cells, "train", None)
+    again = cells.trained(flagship.frames[:4], flagship.method, settings[::-1], tmp_path)
+    assert again == first != other
 
 
 def test_media_are_compared_with_as_many_frames_and_none_held_out() -> None:
