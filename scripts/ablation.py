@@ -28,7 +28,7 @@ from eqmm_ase.model_file import load_model
 N_FRAMES, STEPS = 1000, 12000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
-    f"training.max_steps={STEPS}",
+    *("training.batch_size=5", f"training.max_steps={STEPS}"),
 ]
 VARIANTS: Mapping[str, Sequence[str]] = {
     "L = 3": [],

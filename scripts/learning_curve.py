@@ -27,10 +27,10 @@ from eqmm_ase.model_file import load_model
 
 SIZES = (1000, 50, 200, 400, 100)
 """In the order of training, so that a part of it already shows the slope."""
-STEPS = 20000
+STEPS = 12000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
-    f"training.max_steps={STEPS}",
+    *("training.batch_size=5", f"training.max_steps={STEPS}"),
 ]
 FIGURES = {
     "energy_mae": ("energy, kcal/mol", "#1f5f99"),

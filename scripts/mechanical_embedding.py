@@ -35,7 +35,7 @@ STEPS = 12000
 VACUUM = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
     *("model.l_expansion=0", "model.polarisable=false"),
-    f"training.max_steps={STEPS}",
+    *("training.batch_size=5", f"training.max_steps={STEPS}"),
 ]
 """Trained in gas, such a network is the molecule in vacuo, and outside its charges feel the
 potential: mechanical embedding with the charges of the geometry."""

@@ -19,10 +19,10 @@ from flagship_data import Flagship, load_flagship
 from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import load_model
 
-N_FRAMES, IN_GAS, STEPS = 1000, 165, 20000
+N_FRAMES, IN_GAS, STEPS = 1000, 165, 12000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
-    f"training.max_steps={STEPS}",
+    *("training.batch_size=5", f"training.max_steps={STEPS}"),
 ]
 MEDIA = ("water", "methanol", "gas")
 
