@@ -37,8 +37,8 @@ class RunSettings:
     """Of the committee, whose forces act; None: those of the mean."""
     temperature: float = 350.0
     """K."""
-    timestep: float = 1.0
-    """fs."""
+    timestep: float = 2.0
+    """fs; the solute's hydrogen atoms are heavy."""
     friction: float = 1.0
     """1/ps."""
     every: int = 50

@@ -172,7 +172,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     figures = json.loads((tmp_path / "nvt.json").read_text())["runs"][mode]
     assert figures["steps"] == 12
     assert figures["failure"] is None
-    with pytest.raises(ValueError, match=r"timestep = 1\.0, which cannot go on with 0\.5"):
+    with pytest.raises(ValueError, match=r"timestep = 2\.0, which cannot go on with 0\.5"):
         nvt_stability.run(
             RunSettings(mode, MODEL, 0, every=2, radius=4.5, platform="Reference", timestep=0.5),
             0.02, tmp_path / "nvt" / mode, 1,
