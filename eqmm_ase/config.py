@@ -35,7 +35,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam with warm-up and a cosine that ends at zero."""
+    """Muon for matrices, AdamW for other weights; warm-up and a cosine that ends at zero."""
 
     learning_rate: float = 5e-3
     """Highest learning rate."""

@@ -18,6 +18,7 @@ from eqmm_ase.dataset import Batch, collate
 from eqmm_ase.loss import Loss
 from eqmm_ase.metrics import ALL, ErrorSums, Metrics
 from eqmm_ase.model import MultiscaleModel, predict
+from eqmm_ase.optimizer import MatrixAdamW
 from eqmm_ase.outliers import Influence
 
 log = logging.getLogger(__name__)
@@ -102,14 +103,9 @@ class Learner(lightning.LightningModule):
         get_ema_multi_avg_fn(decay)(self._averages, self._weights, self.global_step)
 
     def configure_optimizers(self) -> Any:
-        """Adam with decoupled weight decay, and the schedule of `rate`."""
+        """Muon for matrices and AdamW for the rest, and the schedule of `rate`."""
         settings = self.config.optimizer
-        optimizer = torch.optim.AdamW(
-            self._weights,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        optimizer = MatrixAdamW(self.model, settings.learning_rate, settings.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {
             "optimizer": optimizer,

@@ -77,9 +77,10 @@ def trained(data, tmp_path_factory):
 
 
 def test_training_lowers_the_loss_and_the_errors(data, tmp_path):
-    output = run(data, tmp_path / "m.eqmm", "training.max_steps=180", "training.validate_every=60")
+    # The first validation is early: labels of all charges where only 30 are given are soon noise.
+    output = run(data, tmp_path / "m.eqmm", "training.max_steps=180", "training.validate_every=20")
     rows = history(output)
-    assert [int(row["step"]) for row in rows] == [60, 120, 180]
+    assert [int(row["step"]) for row in rows] == [*range(20, 181, 20)]
     assert float(rows[-1]["training_loss"]) < 0.7 * float(rows[0]["training_loss"])
     assert float(rows[-1]["validation_loss"]) < float(rows[0]["validation_loss"])
 
