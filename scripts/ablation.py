@@ -5,7 +5,7 @@
 Every variant is trained with the same steps, the same frames and no validation, and tested on water
 sweeps that were held out and on all frames in methanol and in gas: media it has never seen. A
 model file per variant goes to the folder `--models`. A run that was killed goes on with the
-variant it was at. About two hours of one core per seed.
+variant it was at. About an hour of one core per seed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from matplotlib.patches import Patch
 
 from eqmm_ase.model_file import load_model
 
-N_FRAMES, STEPS = 1000, 12000
+N_FRAMES, STEPS = 1000, 6000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
     *("training.batch_size=5", f"training.max_steps={STEPS}"),

@@ -5,7 +5,7 @@
 
 The default network is trained in the same steps on 50 to 1000 frames in water, each set a part of
 the next, without validation, and tested on whole sweeps in water that were held out. A run that was
-killed goes on with the size it was at. About an hour of one core.
+killed goes on with the size it was at. About half an hour of one core.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from eqmm_ase.model_file import load_model
 
 SIZES = (1000, 50, 200, 400, 100)
 """In the order of training, so that a part of it already shows the slope."""
-STEPS = 12000
+STEPS = 6000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
     *("training.batch_size=5", f"training.max_steps={STEPS}"),

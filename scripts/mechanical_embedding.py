@@ -31,7 +31,7 @@ from eqmm_ase.model import Energies, MultiscaleModel
 from eqmm_ase.model_file import load_model
 from eqmm_ase.system import Frames
 
-STEPS = 12000
+STEPS = 6000
 VACUUM = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
     *("model.l_expansion=0", "model.polarisable=false"),

@@ -4,7 +4,7 @@
 
 The default network is trained on 1000 frames, in water alone, and in water and gas, and tested on
 sweeps that were held out in all three media. A run that was killed goes on with the model it was
-at. About twenty minutes of one core.
+at. About ten minutes of one core.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from flagship_data import Flagship, load_flagship
 from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import load_model
 
-N_FRAMES, IN_GAS, STEPS = 1000, 165, 12000
+N_FRAMES, IN_GAS, STEPS = 1000, 165, 6000
 SETTINGS = [
     *("model.cutoff=8.0", "hardware.accelerator=cpu"),
     *("training.batch_size=5", f"training.max_steps={STEPS}"),
