@@ -120,7 +120,7 @@ def gradient_of_unit_harmonics(
     matrix, degree = _unit_gradient_rows(harmonics.shape[1], harmonics.dtype, harmonics.device)
     regular = (harmonics @ matrix).unflatten(1, (-1, 3))
     radial = (harmonics * degree).unsqueeze(2)
-    across = torch.baddbmm(regular, radial, units.unsqueeze(1), alpha=-1)
+    across = torch.addcmul(regular, radial, units.unsqueeze(1), value=-1.0)
     return across / distances.reshape(-1, 1, 1)
 
 

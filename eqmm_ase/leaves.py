@@ -168,10 +168,13 @@ class _NearGradient(torch.autograd.Function):
         ctx: Any, leaves: _NearLeaves, grad: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.leaves = leaves
-        at_atoms = grad.transpose(0, 1).contiguous()
-        at_pairs = leaves.pairs.from_receiver(at_atoms)  # (P, a, n)
-        by_kernel = torch.bmm(leaves.harmonics.unsqueeze(1), at_pairs)[:, 0]  # (P, n)
-        by_harmonic = torch.bmm(at_pairs, leaves.kernels.unsqueeze(2))  # (P, a, 1)
+        # (P, a, n) and (P, n, a): the sum over the last axis is twice as fast as over the middle.
+        kernels_last, harmonics_last = (
+            leaves.pairs.from_receiver(grad.permute(axes).contiguous())
+            for axes in ((1, 0, 2), (1, 2, 0))
+        )
+        by_kernel = torch.bmm(harmonics_last, leaves.harmonics.unsqueeze(2))[:, :, 0]
+        by_harmonic = torch.bmm(kernels_last, leaves.kernels.unsqueeze(2))  # (P, a, 1)
         across = torch.bmm(by_harmonic.transpose(1, 2), leaves.harmonics_slopes)[:, 0]
         along = (by_kernel * leaves.kernel_slopes).sum(1, keepdim=True)
         vectors = torch.addcmul(across, along, leaves.units) * leaves.charges.unsqueeze(1)

@@ -10,7 +10,7 @@ from eqmm_ase.system import Frames
 def qm_pairs(frames: Frames, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Receiver and sender of all directed QM–QM edges shorter than the cutoff (Å), (E,) each."""
     atoms = _padded(frames.qm_positions, frames.qm_ptr)
-    close = _squared_distances(atoms, atoms) < cutoff**2
+    close = _distances(atoms, atoms) < cutoff
     close.diagonal(dim1=1, dim2=2).fill_(False)
     return _flat(close, frames.qm_ptr, frames.qm_ptr)
 
@@ -18,7 +18,7 @@ def qm_pairs(frames: Frames, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]
 def distant_qm_pairs(frames: Frames, distance: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Atoms of all QM–QM pairs farther apart than a distance (Å), each pair once, (P,) each."""
     atoms = _padded(frames.qm_positions, frames.qm_ptr)
-    far = _squared_distances(atoms, atoms) > distance**2
+    far = _distances(atoms, atoms) > distance
     return _flat(far.triu_(), frames.qm_ptr, frames.qm_ptr)
 
 
@@ -26,7 +26,7 @@ def qm_mm_pairs(frames: Frames, cutoff: float) -> tuple[torch.Tensor, torch.Tens
     """QM atom and MM site of all pairs closer than the cutoff (Å), (P,) each."""
     atoms = _padded(frames.qm_positions, frames.qm_ptr)
     sites = _padded(frames.mm_positions, frames.mm_ptr)
-    close = _squared_distances(atoms, sites) < cutoff**2
+    close = _distances(atoms, sites) < cutoff
     return _flat(close, frames.qm_ptr, frames.mm_ptr)
 
 
@@ -36,11 +36,9 @@ def _padded(positions: torch.Tensor, ptr: torch.Tensor) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=torch.nan)
 
 
-def _squared_distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """(F, n, 3), (F, m, 3) → (F, n, m), a component at a time: no (F, n, m, 3) is made."""
-    columns = zip(first.unbind(2), second.unbind(2), strict=True)
-    x, y, z = ((a.unsqueeze(2) - b.unsqueeze(1)).square_() for a, b in columns)
-    return x.add_(y).add_(z)
+def _distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """(F, n, 3), (F, m, 3) → (F, n, m); from differences, as scalar products are rough."""
+    return torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _flat(
