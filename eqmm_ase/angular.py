@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import isqrt
 
 import torch
 from e3nn import o3
@@ -53,6 +54,17 @@ def gradient_matrix(l_max: int) -> torch.Tensor:
 
 
 @cache
+def regular_gradient_matrix(l_max: int) -> torch.Tensor:
+    """D with ∂_d R_a = Σ_b R_b D_bad, packed: (n, n, 3), n = (l_max+1)², float64."""
+    n = n_components(l_max)
+    matrix = torch.zeros(n, n, 3, dtype=torch.float64)
+    for l in range(l_max):
+        here, above = slice(l**2, (l + 1) ** 2), slice((l + 1) ** 2, (l + 2) ** 2)
+        matrix[here, above] = (l + 1) * raising_matrix(l).transpose(1, 2)
+    return matrix
+
+
+@cache
 def translation_tensor(l_max: int) -> torch.Tensor:
     """T with I_a(r + x) = Σ_bc R_b(x) T_abc I_c(r), |x| < |r|; (n, n, n) packed, float64.
 
@@ -89,6 +101,36 @@ def irregular_harmonics(vectors: torch.Tensor, l_max: int) -> torch.Tensor:
     # of r appear, which matters in float32.
     inverse_square = vectors.square().sum(dim=0).reciprocal()
     return regular_harmonics(vectors * inverse_square, l_max) * inverse_square.sqrt()
+
+
+def gradient_of_unit_harmonics(
+    harmonics: torch.Tensor, units: torch.Tensor, distances: torch.Tensor
+) -> torch.Tensor:
+    """∇ Y_lm(x/|x|) = (∇R_lm − l u Y_lm) / |x| with ∇R_lm taken at the unit vector u = x/|x|.
+
+    Parameters
+    ----------
+    harmonics: Y_lm(u), (n, (l_max+1)²).
+    units, distances: u, (n, 3), and |x|, (n,).
+
+    Returns
+    -------
+    (n, (l_max+1)², 3).
+    """
+    matrix, degree = _unit_gradient_rows(harmonics.shape[1], harmonics.dtype, harmonics.device)
+    regular = (harmonics @ matrix).unflatten(1, (-1, 3))
+    radial = (harmonics * degree).unsqueeze(2)
+    across = torch.addcmul(regular, radial, units.unsqueeze(1), value=-1.0)
+    return across / distances.reshape(-1, 1, 1)
+
+
+@cache
+def _unit_gradient_rows(
+    n: int, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    l_max = isqrt(n) - 1
+    matrix = regular_gradient_matrix(l_max).flatten(1)
+    return matrix.to(device, dtype), degree_of_component(l_max).to(device, dtype)
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 
 import torch
 
+from eqmm_ase.leaves import Geometry, Leaves
 from eqmm_ase.model import Energies, ModelConfig, MultiscaleModel, Prediction, predict_each
 from eqmm_ase.system import Frames
 
@@ -58,9 +59,15 @@ class Committee(torch.nn.Module):
         """Mean of the members' constants, (n_elements,) float64, eV."""
         return torch.stack([member.atomic_energies for member in self.members]).mean(0)
 
-    def in_potential(self, frames: Frames, tensors: torch.Tensor) -> Energies:
+    def leaves(self, frames: Frames) -> Leaves:
+        """What all members take of positions and charges: it has no weights."""
+        return self.members[0].leaves(frames)
+
+    def in_potential(
+        self, frames: Frames, tensors: torch.Tensor, geometry: Geometry | None = None
+    ) -> Energies:
         """Mean energies and charges for an expansion (N, (L+1)²) of the MM potential."""
-        outs = [member.in_potential(frames, tensors) for member in self.members]
+        outs = [member.in_potential(frames, tensors, geometry) for member in self.members]
         return Energies(*(torch.stack(values).mean(0) for values in zip(*outs, strict=True)))
 
 

@@ -28,17 +28,31 @@ class EnvironmentFeatures(torch.nn.Module):
         self.register_buffer("potential_scale", torch.ones(l_max + 1))
         self.register_buffer("degree", degree_of_component(l_max), persistent=False)
 
-    def forward(self, frames: Frames, tensors: torch.Tensor, edges: Edges) -> torch.Tensor:
-        """`tensors`: `electrostatics.expand`, (N, a); `edges`: the QM graph."""
-        scaled = gauge_free(tensors, edges) / self.potential_scale.index_select(0, self.degree)
-        return torch.cat([scaled.T.unsqueeze(2), self._near_field(frames)], dim=2)
-
-    def _near_field(self, frames: Frames) -> torch.Tensor:
+    def near_field(self, frames: Frames) -> torch.Tensor:
+        """Σ_k q_k B_n(r_ik) Y_lm(r̂_ik), (a, N, n_near); differentiable in positions and charges."""
         pairs = self.near.near_field(frames)
-        strength = pairs.from_sender(frames.mm_charges) * pairs.envelope
-        kernels = pairs.radial * strength.unsqueeze(1)  # (P, n_near)
-        outer = pairs.harmonics.T.unsqueeze(2) * kernels.unsqueeze(1)  # (P, a, n_near)
-        return pairs.sum_at_receiver(outer, len(frames.qm_positions)).transpose(0, 1)
+        return sum_of_kernels(pairs, frames.mm_charges, len(frames.qm_positions))
+
+    def forward(self, tensors: torch.Tensor, near: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """Put both together.
+
+        Parameters
+        ----------
+        tensors: `electrostatics.expand`, (N, a).
+        near: `near_field`, (a, N, n_near).
+        edges: the QM graph.
+        """
+        scaled = gauge_free(tensors, edges) / self.potential_scale.index_select(0, self.degree)
+        return torch.cat([scaled.T.unsqueeze(2), near], dim=2)
+
+
+def sum_of_kernels(pairs: Edges, charges: torch.Tensor, n_atoms: int) -> torch.Tensor:
+    """Σ_k q_k f_cut(r_ik) B_n(r_ik) Y_lm(r̂_ik) of QM–MM pairs, (a, N, n_near)."""
+    strength = pairs.from_sender(charges) * pairs.envelope
+    kernels = pairs.radial * strength.unsqueeze(1)  # (P, n_near)
+    harmonics = pairs.harmonics.T.contiguous()  # or the product is not, and its sum slow
+    outer = harmonics.unsqueeze(2) * kernels.unsqueeze(1)  # (P, a, n_near)
+    return pairs.sum_at_receiver(outer, n_atoms).transpose(0, 1)
 
 
 def gauge_free(tensors: torch.Tensor, edges: Edges) -> torch.Tensor:

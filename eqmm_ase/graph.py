@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
-from eqmm_ase.angular import regular_harmonics
+from eqmm_ase.angular import gradient_of_unit_harmonics, regular_harmonics
 from eqmm_ase.neighbors import qm_mm_pairs, qm_pairs
-from eqmm_ase.radial import BesselBasis, smooth_cutoff
+from eqmm_ase.radial import BesselBasis, smooth_cutoff, smooth_cutoff_slope
 from eqmm_ase.system import Frames
 
 
@@ -37,6 +38,15 @@ class Edges:
         """Σ over the edges of each receiver: (E, …) → (n, …)."""
         zeros = messages.new_zeros(n, *messages.shape[1:])
         return zeros.index_add(0, self.receiver, messages)
+
+
+class Slopes(NamedTuple):
+    """Derivatives of an edge's functions by its length or, of the harmonics, by its vector."""
+
+    units: torch.Tensor  # (E, 3), unit vectors
+    radial: torch.Tensor  # (E, n_radial) 1/Å
+    envelope: torch.Tensor  # (E,) 1/Å
+    harmonics: torch.Tensor  # (E, (l_max+1)², 3) 1/Å
 
 
 class EdgeGeometry(torch.nn.Module):
@@ -68,5 +78,17 @@ class EdgeGeometry(torch.nn.Module):
             sender,
             radial=self.basis(distances),
             envelope=smooth_cutoff(distances, self.cutoff),
-            harmonics=regular_harmonics((vectors / distances.unsqueeze(1)).T, self.l_max),
+            harmonics=regular_harmonics(vectors.T.contiguous() / distances, self.l_max),
+        )
+
+    def slopes(self, edges: Edges, at: torch.Tensor, of: torch.Tensor) -> Slopes:
+        """Derivatives of what `_edges` makes, edge by edge, with respect to the edge vectors."""
+        vectors = of.index_select(0, edges.sender) - at.index_select(0, edges.receiver)
+        distances = torch.linalg.vector_norm(vectors, dim=1)
+        units = vectors / distances.unsqueeze(1)
+        return Slopes(
+            units=units,
+            radial=self.basis.slopes(distances, edges.radial),
+            envelope=smooth_cutoff_slope(distances, self.cutoff),
+            harmonics=gradient_of_unit_harmonics(edges.harmonics.T, units, distances),
         )

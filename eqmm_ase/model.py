@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from eqmm_ase.angular import coupling
-from eqmm_ase.electrostatics import Expansion, expand
+from eqmm_ase.electrostatics import expand
 from eqmm_ase.environment import EnvironmentFeatures, EnvironmentMix
 from eqmm_ase.graph import EdgeGeometry, Edges
 from eqmm_ase.interaction import Density, InvariantUpdate, Message, PackedLinear, PackedProduct
+from eqmm_ase.leaves import Geometry, Leaves
 from eqmm_ase.long_range import LongRange
 from eqmm_ase.readout import AtomicEnergy, ChargeFlow, Multipoles
 from eqmm_ase.system import Frames
@@ -201,16 +202,32 @@ class MultiscaleModel(torch.nn.Module):
         """
         return self.in_potential(frames, expand(frames, self.config.l_expansion))
 
-    def in_potential(self, frames: Frames, tensors: torch.Tensor) -> Energies:
-        """The same for an expansion (N, (L+1)²) of the MM potential made beforehand."""
+    def leaves(self, frames: Frames) -> Leaves:
+        """What `in_potential` takes beside the frames, outside the graph; of no weight."""
+        config = self.config
+        environment = self.environment if config.polarisable else None
+        return Leaves(frames, config.l_expansion, self.geometry, environment)
+
+    def in_potential(
+        self, frames: Frames, tensors: torch.Tensor, geometry: Geometry | None = None
+    ) -> Energies:
+        """The same for an expansion (N, (L+1)²) of the MM potential made beforehand.
+
+        Parameters
+        ----------
+        geometry: edges and near field, where made beforehand as well.
+        """
+        if geometry is None:
+            environment = self.environment if self.config.polarisable else None
+            geometry = Geometry.of(frames, self.geometry, environment)
         pairs = None if self.long_range is None else self.long_range.pairs(frames)
         if self.long_range is None or pairs is None:
-            return self._network(frames, tensors, None)
+            return self._network(frames, tensors, geometry, None)
         wanted = torch.is_grad_enabled()
         with torch.enable_grad():
             if not tensors.requires_grad:
                 tensors = tensors.detach().requires_grad_()
-            energy, charges = self._network(frames, tensors, self.long_range)
+            energy, charges = self._network(frames, tensors, geometry, self.long_range)
             (multipoles,) = torch.autograd.grad(energy.sum(), tensors, create_graph=wanted)
         if not wanted:
             energy, charges = energy.detach(), charges.detach()
@@ -218,15 +235,17 @@ class MultiscaleModel(torch.nn.Module):
         return Energies(energy, charges)
 
     def _network(
-        self, frames: Frames, tensors: torch.Tensor, long_range: LongRange | None
+        self,
+        frames: Frames,
+        tensors: torch.Tensor,
+        geometry: Geometry,
+        long_range: LongRange | None,
     ) -> Energies:
         """All but the interaction of distant atoms; `long_range` knows the charges of lone ions."""
         elements = self._elements(frames.atomic_numbers)
         owner = frames.qm_frame_index()
-        edges = self.geometry.qm(frames)
-        environment = None
-        if self.config.polarisable:
-            environment = self.environment(frames, tensors, edges)
+        edges, near = geometry
+        environment = None if near is None else self.environment(tensors, near, edges)
 
         state = torch.stack([frames.total_charge, frames.spin_multiplicity - 1.0], dim=1)
         features = (
@@ -279,32 +298,35 @@ def predict(
 def predict_each(
     models: Sequence[MultiscaleModel | Committee], frames: Frames, *, create_graph: bool = False
 ) -> list[Prediction]:
-    """The same from several models of one order L, for which the MM potential is expanded once."""
-    leaves = [frames.qm_positions, frames.mm_positions, frames.mm_charges]
-    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    """The same from several models of one configuration, which share all that has no weights."""
     names = ("qm_positions", "mm_positions", "mm_charges")
-    frames = replace(frames, **dict(zip(names, leaves, strict=True)))
-    expansion = Expansion(frames, models[0].config.l_expansion)
-    return [_predict(model, frames, leaves, expansion, create_graph) for model in models]
+    inputs = [getattr(frames, name).detach().requires_grad_() for name in names]
+    frames = replace(frames, **dict(zip(names, inputs, strict=True)))
+    leaves = models[0].leaves(frames)
+    return [_predict(model, frames, inputs, leaves, create_graph) for model in models]
 
 
 def _predict(
     model: MultiscaleModel | Committee,
     frames: Frames,
-    leaves: list[torch.Tensor],
-    expansion: Expansion,
+    inputs: list[torch.Tensor],
+    leaves: Leaves,
     create_graph: bool,
 ) -> Prediction:
-    out = model.in_potential(frames, expansion.tensors)
-    *direct, response = torch.autograd.grad(
-        out.energy.sum(),
-        [*leaves, expansion.tensors],
-        create_graph=create_graph,
-        materialize_grads=True,
+    out = model.in_potential(frames, leaves.tensors, leaves.geometry)
+    own = leaves.all
+    grads = torch.autograd.grad(
+        out.energy.sum(), [*own, *inputs], create_graph=create_graph, allow_unused=True
     )
-    carried = expansion.pull_back(response)
-    qm_gradient, mm_gradient, mm_potential = (a + b for a, b in zip(direct, carried, strict=True))
+    direct = grads[len(own) :]
+    carried = [torch.zeros_like(x) if g is None else g for x, g in zip(own, grads, strict=False)]
+    # Some of a model may take positions and charges directly: the long range does.
+    qm_gradient, mm_gradient, mm_potential = (
+        total if part is None else total + part
+        for total, part in zip(leaves.pull_back(carried), direct, strict=True)
+    )
 
+    response = carried[0]
     local = response[:, :1] * frames.qm_positions.detach()
     if response.shape[1] > 1:
         local = local + response[:, 1:4]

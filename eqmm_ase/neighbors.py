@@ -9,42 +9,42 @@ from eqmm_ase.system import Frames
 
 def qm_pairs(frames: Frames, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Receiver and sender of all directed QM–QM edges shorter than the cutoff (Å), (E,) each."""
-    atoms = frames.qm_positions.detach().split(frames.qm_ptr.diff().tolist())
-    starts = frames.qm_ptr.tolist()
-    edges = []
-    for start, positions in zip(starts, atoms, strict=False):
-        close = _squared_distances(positions, positions) < cutoff**2
-        close.fill_diagonal_(False)
-        edges.append(close.nonzero() + start)
-    receiver, sender = torch.cat(edges).unbind(1)
-    return receiver, sender
+    atoms = _padded(frames.qm_positions, frames.qm_ptr)
+    close = _distances(atoms, atoms) < cutoff
+    close.diagonal(dim1=1, dim2=2).fill_(False)
+    return _flat(close, frames.qm_ptr, frames.qm_ptr)
 
 
 def distant_qm_pairs(frames: Frames, distance: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Atoms of all QM–QM pairs farther apart than a distance (Å), each pair once, (P,) each."""
-    atoms = frames.qm_positions.detach().split(frames.qm_ptr.diff().tolist())
-    pairs = []
-    for start, positions in zip(frames.qm_ptr.tolist(), atoms, strict=False):
-        far = _squared_distances(positions, positions) > distance**2
-        pairs.append(far.triu_().nonzero() + start)
-    first, second = torch.cat(pairs).unbind(1)
-    return first, second
+    atoms = _padded(frames.qm_positions, frames.qm_ptr)
+    far = _distances(atoms, atoms) > distance
+    return _flat(far.triu_(), frames.qm_ptr, frames.qm_ptr)
 
 
 def qm_mm_pairs(frames: Frames, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:
     """QM atom and MM site of all pairs closer than the cutoff (Å), (P,) each."""
-    atoms = frames.qm_positions.detach().split(frames.qm_ptr.diff().tolist())
-    sites = frames.mm_positions.detach().split(frames.mm_ptr.diff().tolist())
-    pairs = []
-    for qm, mm, start in zip(
-        atoms, sites, zip(frames.qm_ptr.tolist(), frames.mm_ptr.tolist(), strict=True), strict=False
-    ):
-        close = (_squared_distances(qm, mm) < cutoff**2).nonzero()
-        pairs.append(close + torch.tensor(start, device=close.device))
-    atom, site = torch.cat(pairs).unbind(1)
-    return atom, site
+    atoms = _padded(frames.qm_positions, frames.qm_ptr)
+    sites = _padded(frames.mm_positions, frames.mm_ptr)
+    close = _distances(atoms, sites) < cutoff
+    return _flat(close, frames.qm_ptr, frames.mm_ptr)
 
 
-def _squared_distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    x, y, z = ((a[:, None] - b[None, :]).square_() for a, b in zip(first.T, second.T, strict=True))
-    return x.add_(y).add_(z)
+def _padded(positions: torch.Tensor, ptr: torch.Tensor) -> torch.Tensor:
+    """Every frame's positions in a table of its own, (F, n, 3), ended by NaN: near nothing."""
+    rows = positions.detach().split(ptr.diff().tolist())
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=torch.nan)
+
+
+def _distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """(F, n, 3), (F, m, 3) → (F, n, m); from differences, as scalar products are rough."""
+    return torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _flat(
+    pairs: torch.Tensor, first_ptr: torch.Tensor, second_ptr: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where a table (F, n, m) is true, as row numbers of the batch."""
+    frame, first, second = pairs.nonzero().unbind(1)
+    first_start, second_start = (ptr.to(frame.device) for ptr in (first_ptr, second_ptr))
+    return first + first_start[frame], second + second_start[frame]

@@ -26,8 +26,20 @@ class BesselBasis(ExactModule):
         waves = torch.sin(distances.unsqueeze(1) * self.frequencies)
         return waves * ((2.0 / self.cutoff) ** 0.5 / distances).unsqueeze(1)
 
+    def slopes(self, distances: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Derivatives of the values (n, N) that `forward` gave at the distances (n,); (n, N)."""
+        scale = (2.0 / self.cutoff) ** 0.5 * self.frequencies
+        waves = torch.cos(distances.unsqueeze(1) * self.frequencies) * scale
+        return (waves - values) / distances.unsqueeze(1)
+
 
 def smooth_cutoff(distances: torch.Tensor, cutoff: float) -> torch.Tensor:
     """1 − 10x³ + 15x⁴ − 6x⁵ with x = r/r_c: 1 at 0, and 0 with two vanishing derivatives at r_c."""
     x = (distances / cutoff).clamp(max=1.0)
     return 1.0 + x**3 * (-10.0 + x * (15.0 - 6.0 * x))
+
+
+def smooth_cutoff_slope(distances: torch.Tensor, cutoff: float) -> torch.Tensor:
+    """Derivative of `smooth_cutoff`: −30 x² (1 − x)² / r_c."""
+    x = (distances / cutoff).clamp(max=1.0)
+    return (-30.0 / cutoff) * (x * (1.0 - x)).square()

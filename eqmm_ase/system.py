@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -62,10 +63,19 @@ class Frames:
 
     def qm_frame_index(self) -> torch.Tensor:
         """Frame number of every QM atom, (N,)."""
-        return _owner(self.qm_ptr, self.qm_positions.device)
+        return self._qm_owner
 
     def mm_frame_index(self) -> torch.Tensor:
         """Frame number of every MM charge, (K,)."""
+        return self._mm_owner
+
+    # Asked for by every model and every term of a loss: made once per batch.
+    @cached_property
+    def _qm_owner(self) -> torch.Tensor:
+        return _owner(self.qm_ptr, self.qm_positions.device)
+
+    @cached_property
+    def _mm_owner(self) -> torch.Tensor:
         return _owner(self.mm_ptr, self.mm_positions.device)
 
     def to(self, device: torch.device | str) -> Frames:

@@ -27,6 +27,7 @@ from flagship_data import load_flagship
 
 from eqmm_ase.committee import Committee
 from eqmm_ase.frame import Frame
+from eqmm_ase.leaves import Geometry
 from eqmm_ase.model import Energies, MultiscaleModel
 from eqmm_ase.model_file import load_model
 from eqmm_ase.system import Frames
@@ -67,9 +68,11 @@ class FixedCharges(MultiscaleModel):
         self.register_buffer("knots", torch.tensor(knots, dtype=torch.float32))
         self.register_buffer("table", torch.tensor(charges, dtype=torch.float32))
 
-    def in_potential(self, frames: Frames, tensors: torch.Tensor) -> Energies:
+    def in_potential(
+        self, frames: Frames, tensors: torch.Tensor, geometry: Geometry | None = None
+    ) -> Energies:
         """As that of the network."""
-        alone = super().in_potential(frames, torch.zeros_like(tensors))
+        alone = super().in_potential(frames, torch.zeros_like(tensors), geometry)
         positions = frames.qm_positions.reshape(frames.n_frames, -1, 3)
         charges = (hats(zeta(positions), self.knots) @ self.table).reshape(-1)
         interaction = (charges * tensors[:, 0]).reshape(frames.n_frames, -1).sum(1)

@@ -7,6 +7,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
+from eqmm_ase.leaves import Geometry
 from eqmm_ase.model import Energies, ModelConfig, MultiscaleModel
 from eqmm_ase.system import Frames
 
@@ -45,8 +46,10 @@ class SpringModel(MultiscaleModel):
         self.pairs = torch.triu_indices(len(reference), len(reference), 1)
         self.lengths = torch.as_tensor(reference.get_all_distances())[tuple(self.pairs)]
 
-    def in_potential(self, frames: Frames, tensors: torch.Tensor) -> Energies:
-        out = super().in_potential(frames, tensors)
+    def in_potential(
+        self, frames: Frames, tensors: torch.Tensor, geometry: Geometry | None = None
+    ) -> Energies:
+        out = super().in_potential(frames, tensors, geometry)
         first, second = frames.qm_positions[self.pairs].double()
         stretch = (first - second).norm(dim=1) - self.lengths
         springs = 0.5 * self.stiffness * (stretch**2).sum()

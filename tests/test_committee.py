@@ -22,6 +22,7 @@ from eqmm_ase.calibration import Calibration
 from eqmm_ase.committee import Committee, predict_with_spread
 from eqmm_ase.domain import DomainWarning
 from eqmm_ase.frame import Frame
+from eqmm_ase.leaves import Leaves
 from eqmm_ase.model import Prediction, predict
 from eqmm_ase.model_file import ModelFileError, load_model, save_model
 from eqmm_ase.system import Frames
@@ -83,10 +84,9 @@ def test_a_committee_of_one_is_its_member(members, frames):
     assert not spread.qm_forces.any()
 
 
-def test_the_potential_is_expanded_once_for_all_members(members, frames, monkeypatch):
+def test_what_has_no_weights_is_made_once_for_all_members(members, frames, monkeypatch):
     made = []
-    real = model_module.Expansion
-    monkeypatch.setattr(model_module, "Expansion", lambda *a: made.append(1) or real(*a))
+    monkeypatch.setattr(model_module, "Leaves", lambda *a: made.append(1) or Leaves(*a))
     predict_with_spread(Committee([*members, *members]), frames)
     assert len(made) == 1
 
