@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from eqmm_ase import EqMM, read_frames
+from eqmm_ase.calibration import Calibration
+from eqmm_ase.domain import DomainWarning
+from eqmm_ase.evaluate import evaluate
 from eqmm_ase.model_file import load_model
 from eqmm_ase.pretrained import pretrained_file, pretrained_models
+from eqmm_ase.reliability import reliability
 from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.units import KCAL_PER_MOL
 
@@ -51,6 +56,40 @@ def test_the_model_of_the_reaction_gives_the_reference_energies_and_forces():
         forces.append(atoms.get_forces() - frame.qm_forces)
     assert np.abs(energy).mean() < 0.2 * KCAL_PER_MOL
     assert np.abs(forces).mean() < 0.4 * KCAL_PER_MOL
+
+
+def test_its_uncertainty_grows_where_the_geometry_leaves_the_training_frames():
+    frames = read_frames(FLAGSHIP)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DomainWarning)
+        usual = [uncertainty(EqMM.pretrained(SN2), frame) for frame in frames]
+    assert all(found.calibrated for found in usual)
+    calculator = EqMM.pretrained(SN2)
+    with pytest.warns(DomainWarning, match="members of the committee disagree") as caught:
+        far = [uncertainty(calculator, frame, shorter=0.4) for frame in frames]
+    assert len(caught) == 1
+    for size in (lambda found: found.energy, lambda found: found.forces.max()):
+        before, after = np.array([(size(u), size(f)) for u, f in zip(usual, far, strict=True)]).T
+        assert np.median(after) > 3.0 * np.median(before)
+        assert (after > before).mean() > 0.9
+
+
+def test_its_uncertainty_is_as_large_as_its_errors():
+    committee, card = load_model(pretrained_file(SN2))
+    deviations = evaluate(committee, read_frames(FLAGSHIP), card["charge_scheme"]).deviations
+    figures = reliability(deviations, Calibration.from_dict(card["calibration"]))
+    for name in ("energy", "qm_forces"):
+        assert 1 / 3 < figures[name]["rms_error"] / figures[name]["rms_uncertainty"] < 3, name
+
+
+def uncertainty(calculator, frame, shorter=0.0):
+    atoms = atoms_of_frame(frame)
+    atoms.calc = calculator
+    calculator.embed(frame.mm_charges, frame.mm_positions)
+    bond = atoms.get_distance(0, 3) - shorter  # carbon and hydrogen
+    atoms.set_distance(0, 3, bond, fix=0)
+    atoms.get_forces()
+    return calculator.uncertainty
 
 
 def test_its_card_states_the_range_of_the_reaction_coordinate():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +17,10 @@ from training_kit import few_charges
 from eqmm_ase import EqMM, cli
 from eqmm_ase.committee import Committee
 from eqmm_ase.config import ConfigError, load_config
-from eqmm_ase.domain import DomainWarning
 from eqmm_ase.evaluate import evaluate
 from eqmm_ase.learner import Learner
 from eqmm_ase.model_file import load_model
 from eqmm_ase.reference_data import write_frames
-from eqmm_ase.reliability import reliability
 from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.train import fit, train
 from eqmm_ase.train_committee import member_folders, train_committee
@@ -199,40 +196,6 @@ def test_without_validation_frames_nothing_is_calibrated(data, frames, tmp_path)
     atoms.calc = EqMM(output)
     atoms.get_forces()
     assert not atoms.calc.uncertainty.calibrated
-
-
-@pytest.mark.slow
-def test_uncertainty_grows_where_the_geometry_leaves_the_training_frames(data, frames, tmp_path):
-    larger = ["model.channels=8", "model.hidden=32", "model.n_layers=2"]
-    steps = ["training.max_steps=300", "training.validate_every=100"]
-    output = run(data, tmp_path / "m.eqmm", *larger, *steps, n_members=3)
-
-    def uncertainty(calculator, frame, shorter=0.0):
-        atoms = atoms_of_frame(frame)
-        atoms.calc = calculator
-        calculator.embed(frame.mm_charges, frame.mm_positions)
-        bond = atoms.get_distance(0, 1) - shorter  # carbon and oxygen
-        atoms.set_distance(0, 1, bond, fix=0)
-        atoms.get_forces()
-        return calculator.uncertainty
-
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DomainWarning
-        )  # of so few validation frames, the limit is rough
-        usual = [uncertainty(EqMM(output), frame) for frame in frames]
-    assert all(found.calibrated for found in usual)
-    calculator = EqMM(output)
-    with pytest.warns(DomainWarning, match="members of the committee disagree") as caught:
-        far = [uncertainty(calculator, frame, shorter=0.4) for frame in frames]
-    assert len(caught) == 1
-    for size in (lambda found: found.energy, lambda found: found.forces.max()):
-        before, after = np.array([(size(u), size(f)) for u, f in zip(usual, far, strict=True)]).T
-        assert np.median(after) > 1.5 * np.median(before)
-        assert (after > before).mean() > 0.9
-    deviations = evaluate(load_model(output)[0], frames).deviations
-    figures = reliability(deviations, calculator.calibration)["qm_forces"]
-    assert 0.3 < figures["rms_error"] / figures["rms_uncertainty"] < 3.0
 
 
 def test_the_folder_of_a_committee_holds_one_folder_per_member(trained):
