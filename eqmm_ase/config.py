@@ -55,7 +55,7 @@ class TrainingConfig:
 
     batch_size: int = 3
     """Frames per step and device."""
-    max_steps: int = 14000
+    max_steps: int = 10000
     """Steps until the learning rate is zero."""
     max_minutes: float | None = None
     """End after this wall time at the latest; the learning rate then falls with the time."""

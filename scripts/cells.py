@@ -147,4 +147,6 @@ def errors(
         }
         if "mm_forces" in metrics:
             found[name]["mm_forces_relative_rms"] = metrics["mm_forces"]["relative"]
+        if "charges" in metrics:
+            found[name]["charges_mae"] = metrics["charges"]["mae"]
     return found

@@ -12,13 +12,15 @@ import learning_curve
 import numpy as np
 import pytest
 import torch
+import training_curve
 import transfer
 from cells import Cells
 from flagship_data import HELD_OUT, Flagship, load_flagship
 
+from eqmm_ase.config import load_config
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, Prediction, predict
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 from eqmm_ase.system import Frames
 from eqmm_ase.units import COULOMB_CONSTANT
 
@@ -193,3 +195,35 @@ def test_a_transfer_is_tested_in_all_media(
     assert f"{errors['gas']['energy_mae']:9.3f}" in capsys.readouterr().out
     monkeypatch.setattr(transfer, "trained", None)  # nothing is trained again
     transfer.main(arguments)
+
+
+def test_a_training_curve_has_a_point_per_budget(
+    methanol_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ReferenceData(methanol_file) as data:
+        frames, method = data.load(), data.method
+    for name, own in (("train", frames[:4]), ("test", frames[4:7])):
+        write_frames(tmp_path / f"{name}.h5", own, method)
+    monkeypatch.setattr(training_curve, "STEPS", (2, 1))
+    monkeypatch.setattr(training_curve, "SETTINGS", ["model.channels=4"])
+    output, plot = tmp_path / "curve.json", tmp_path / "curve.png"
+    arguments = [str(tmp_path / "train.h5"), str(tmp_path / "test.h5"), "-o", str(output)]
+    arguments += ["--plot", str(plot), "--models", str(tmp_path / "models")]
+    training_curve.main(arguments)
+    assert plot.stat().st_size > 10_000
+    found = json.loads(output.read_text())
+    assert found["facts"] == {"n_frames": 4, "n_test_frames": 3}
+    assert [cell["steps"] for cell in found["cells"].values()] == [2, 1]
+    text = capsys.readouterr().out
+    for cell in found["cells"].values():
+        assert f"{cell['errors']['energy_mae']:9.3f}{cell['errors']['qm_forces_mae']:9.3f}" in text
+    assert "AMP" not in text  # these are not the frames it was trained on
+    monkeypatch.setattr(training_curve, "trained", None)  # nothing is trained again
+    training_curve.main(arguments)
+
+
+def test_the_first_budget_of_the_training_curve_is_the_default() -> None:
+    assert training_curve.STEPS[0] == load_config().training.max_steps
