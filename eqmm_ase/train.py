@@ -21,6 +21,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from torch.utils.data import DataLoader, Subset
 
@@ -350,9 +351,16 @@ _ADVICE = (
 
 @contextmanager
 def _interrupts() -> Iterator[None]:
-    """Ctrl-C stays a KeyboardInterrupt; Lightning would make it an exit with status 1."""
+    """Ctrl-C stays a KeyboardInterrupt, and an end by SIGTERM, as batch systems send it, an error.
+
+    Lightning would exit with status 1 for the former and, as if all were done, 0 for the latter.
+    """
     try:
         yield
+    except SIGTERMException as stopped:
+        raise TrainingError(
+            "the training was ended by SIGTERM before it was done; the same command goes on with it"
+        ) from stopped
     except SystemExit as stopped:
         if isinstance(stopped.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stopped

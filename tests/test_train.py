@@ -256,20 +256,30 @@ def test_a_full_disk_at_the_end_leaves_the_previous_model(data, tmp_path, monkey
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_ctrl_c_stays_ctrl_c_and_the_training_can_go_on(data, trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "raised", "message"),
+    [
+        (signal.SIGINT, KeyboardInterrupt, None),
+        (signal.SIGTERM, TrainingError, "ended by SIGTERM before it was done; the same command"),
+    ],
+)
+def test_a_training_that_is_told_to_end_says_so_and_can_go_on(
+    data, trained, tmp_path, monkeypatch, number, raised, message
+):
     output = tmp_path / "model.eqmm"
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(number)
     real = Learner.training_step
 
-    def interrupted(learner, batch, number):
+    def interrupted(learner, batch, index):
         if learner.global_step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real(learner, batch, number)
+            os.kill(os.getpid(), number)
+        return real(learner, batch, index)
 
     monkeypatch.setattr(Learner, "training_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(raised, match=message):
         run(data, output)
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(number) == handler
+    assert not output.exists()
     monkeypatch.undo()
     assert_same_weights(run(data, output), trained)
 
