@@ -38,7 +38,7 @@ class LossWeights:
     """Relative importance of the quantities; 0 leaves one out."""
 
     energy: float = 6.0
-    qm_forces: float = 1.0
+    qm_forces: float = 4.0
     mm_forces: float = 1.0
     mm_potential: float = 0.1
     charges: float = 0.1
