@@ -40,8 +40,8 @@ class Settings:
     radius: float = 12.0
     functional: str = "b3lyp"
     basis: str = "6-31g*"
-    steps: int = 1800
-    validate_every: int = 200
+    steps: int = 4000
+    validate_every: int = 500
     fmax: float = 0.02
 
 
