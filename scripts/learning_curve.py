@@ -87,14 +87,14 @@ def plot(cells: Mapping[str, Cell], powers: Mapping[str, float], path: Path) -> 
                 )
             axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
             axis.xaxis.set_minor_formatter(NullFormatter())
-            axis.yaxis.set_minor_formatter(_few)
+            axis.yaxis.set_minor_formatter(few)
             axis.yaxis.set_major_formatter("{x:g}")
             axis.set_xlabel("training frames")
             axis.set_ylabel(title)
         figure.savefig(path)
 
 
-def _few(value: float, _: int) -> str:
+def few(value: float, _: int) -> str:
     """Label of a minor tick, at some multiples of a power of ten: more would overlap."""
     leading = f"{value:e}"[0]
     return f"{value:g}" if leading in "23457" else ""

@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from cells import Cell, Cells, errors, trained
+from learning_curve import few
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import load_model
@@ -52,6 +54,8 @@ FIGURES = {
     "qm_forces_mae": "QM forces, kcal/mol/Å",
     "mm_forces_relative_rms": "MM forces, relative RMS",
 }
+SECONDS = (50, 100, 200, 500)
+"""Ticks."""
 MARKERS = ("s", "^", "D")
 
 
@@ -96,7 +100,9 @@ def _curve(axis: Axes, rows: Sequence[Peer], peers: Mapping[str, Peer], key: str
     axis.loglog([r.seconds for r in rows], [getattr(r, key) for r in rows], "o-", label="EqMM")
     for marker, (name, peer) in zip(MARKERS, peers.items(), strict=False):
         axis.loglog(peer.seconds, getattr(peer, key), marker, color="#808080", label=name)
-    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set_xticks(SECONDS, [str(seconds) for seconds in SECONDS])
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_minor_formatter(few)
     axis.yaxis.set_major_formatter("{x:g}")
 
 
