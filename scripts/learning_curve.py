@@ -94,7 +94,7 @@ def plot(cells: Mapping[str, Cell], powers: Mapping[str, float], path: Path) -> 
         figure.savefig(path)
 
 
-def few(value: float, _: int) -> str:
+def few(value: float, _: float) -> str:
     """Label of a minor tick, at some multiples of a power of ten: more would overlap."""
     leading = f"{value:e}"[0]
     return f"{value:g}" if leading in "23457" else ""
