@@ -30,12 +30,13 @@ from numpy.typing import ArrayLike, NDArray
 from eqmm_ase import validation
 from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
 from eqmm_ase.calibration import Calibration, Uncertainty
-from eqmm_ase.committee import Committee, members_of, predict_with_spread
+from eqmm_ase.committee import Committee, mean_and_spread, members_of
 from eqmm_ase.domain import Domain
 from eqmm_ase.frame import Frame
-from eqmm_ase.model import MultiscaleModel, Prediction, predict
+from eqmm_ase.model import MultiscaleModel, Prediction
 from eqmm_ase.model_file import cast, load_model
 from eqmm_ase.point_charges import PointCharges
+from eqmm_ase.recorded import RecordedModels
 from eqmm_ase.system import Frames
 from eqmm_ase.watch import Watch
 
@@ -304,7 +305,7 @@ class EqMM(Calculator):
         positions = validation.qm_positions(atoms.positions)
         validation.electron_count(atoms.numbers, *setting[2:])
         if atoms.pbc.any():
-            validation.refuse_periodic(atoms, self._model.config.cutoff)
+            validation.refuse_periodic(atoms, self._source.config.cutoff)
         closest = validation.closest_charge(positions, atoms.numbers, *setting[:2])
 
         # float32 resolves 4e-6 Å at 50 Å from the origin: hand over positions about the molecule.
@@ -320,13 +321,13 @@ class EqMM(Calculator):
         frames = Frames.from_frames(
             [frame], dtype=DTYPES[self.parameters["dtype"]], device=self.parameters["device"]
         )
-        if isinstance(self._model, Committee):
-            prediction, spread = predict_with_spread(self._model, frames)
+        each = self._models(frames)
+        prediction = each[0]
+        if isinstance(self._source, Committee):
+            prediction, spread = mean_and_spread(each)
             self._uncertainty = self.calibration.uncertainty(
                 float(spread.energy[0]), _array(spread.qm_forces)
             )
-        else:
-            prediction = predict(self._model, frames)
         self._watch.look(atoms.numbers, *setting[2:], closest, self._uncertainty)
         self._keep(prediction, origin, setting)
 
@@ -335,7 +336,7 @@ class EqMM(Calculator):
     def _settle(self) -> None:
         # From the original each time: float64 weights must survive a visit to float32.
         model = cast(copy.deepcopy(self._source), DTYPES[self.parameters["dtype"]])
-        self._model = model.to(self.parameters["device"])
+        self._models = RecordedModels(members_of(model.to(self.parameters["device"])))
 
     def _keep(self, prediction: Prediction, origin: FloatArray, setting: Setting) -> None:
         energy = float(prediction.energy[0])

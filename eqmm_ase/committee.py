@@ -77,11 +77,15 @@ def members_of(model: MultiscaleModel | Committee) -> list[MultiscaleModel]:
 
 
 def predict_with_spread(committee: Committee, frames: Frames) -> tuple[Prediction, Spread]:
-    """What `predict` gives for a committee, and how far its members differ.
+    """What `predict` gives for a committee, and how far its members differ."""
+    return mean_and_spread(predict_each(members_of(committee), frames))
+
+
+def mean_and_spread(each: Sequence[Prediction]) -> tuple[Prediction, Spread]:
+    """Mean of the members' predictions, and how far they differ.
 
     Energy: √⟨(E_k − Ē)²⟩_k. Force on atom i: √⟨|F_ik − F̄_i|²⟩_k.
     """
-    each = predict_each(members_of(committee), frames)
     mean = Prediction(*(torch.stack(values).mean(0) for values in zip(*each, strict=True)))
     forces = torch.stack([prediction.qm_forces for prediction in each])  # (k, N, 3)
     energies = torch.stack([prediction.energy for prediction in each])  # (k, F)

@@ -220,29 +220,38 @@ class MultiscaleModel(torch.nn.Module):
         if geometry is None:
             environment = self.environment if self.config.polarisable else None
             geometry = Geometry.of(frames, self.geometry, environment)
+        elements = self.elements(frames.atomic_numbers)
         pairs = None if self.long_range is None else self.long_range.pairs(frames)
         if self.long_range is None or pairs is None:
-            return self._network(frames, tensors, geometry, None)
+            return self.network(elements, frames, tensors, geometry)
         wanted = torch.is_grad_enabled()
         with torch.enable_grad():
             if not tensors.requires_grad:
                 tensors = tensors.detach().requires_grad_()
-            energy, charges = self._network(frames, tensors, geometry, self.long_range)
+            formal = self.long_range.formal_charges(elements, geometry.edges, frames)
+            energy, charges = self.network(elements, frames, tensors, geometry, formal)
             (multipoles,) = torch.autograd.grad(energy.sum(), tensors, create_graph=wanted)
         if not wanted:
             energy, charges = energy.detach(), charges.detach()
         energy = energy + self.long_range(multipoles, frames, pairs)
         return Energies(energy, charges)
 
-    def _network(
+    def network(
         self,
+        elements: torch.Tensor,
         frames: Frames,
         tensors: torch.Tensor,
         geometry: Geometry,
-        long_range: LongRange | None,
+        formal: torch.Tensor | None = None,
     ) -> Energies:
-        """All but the interaction of distant atoms; `long_range` knows the charges of lone ions."""
-        elements = self._elements(frames.atomic_numbers)
+        """All but the interaction of distant atoms; no operation depends on values.
+
+        Parameters
+        ----------
+        elements: `elements` of the frames.
+        tensors, geometry: as `in_potential`.
+        formal: (N,) charges of lone ions, e; None for zeros.
+        """
         owner = frames.qm_frame_index()
         edges, near = geometry
         environment = None if near is None else self.environment(tensors, near, edges)
@@ -254,7 +263,6 @@ class MultiscaleModel(torch.nn.Module):
         for layer in self.layers:
             features = layer(features, edges, environment)
 
-        formal = None if long_range is None else long_range.formal_charges(elements, edges, frames)
         charges = self.charge_flow(features[0], edges, frames, formal)
         interaction = charges * tensors[:, 0]
         if self.multipoles is not None:
@@ -266,7 +274,13 @@ class MultiscaleModel(torch.nn.Module):
         energy = atomic.new_zeros(frames.n_frames).index_add(0, owner, atomic)
         return Energies(energy, charges)
 
-    def _elements(self, atomic_numbers: torch.Tensor) -> torch.Tensor:
+    def elements(self, atomic_numbers: torch.Tensor) -> torch.Tensor:
+        """Rows of the tables of elements, (N,).
+
+        Raises
+        ------
+        UnknownElementError: names the element.
+        """
         elements = self.element_index[atomic_numbers]
         if (elements < 0).any():
             from ase.data import chemical_symbols
@@ -318,18 +332,34 @@ def _predict(
     grads = torch.autograd.grad(
         out.energy.sum(), [*own, *inputs], create_graph=create_graph, allow_unused=True
     )
-    direct = grads[len(own) :]
     carried = [torch.zeros_like(x) if g is None else g for x, g in zip(own, grads, strict=False)]
+    if not create_graph:
+        out = Energies(*(tensor.detach() for tensor in out))
     # Some of a model may take positions and charges directly: the long range does.
+    return prediction(frames, leaves, out, carried, grads[len(own) :])
+
+
+def prediction(
+    frames: Frames,
+    leaves: Leaves,
+    out: Energies,
+    carried: Sequence[torch.Tensor],
+    direct: Sequence[torch.Tensor | None] = (None, None, None),
+) -> Prediction:
+    """All that is known once the energy's derivatives with respect to the leaves are.
+
+    Parameters
+    ----------
+    carried: dE/d(leaf) of `Leaves.all`.
+    direct: dE/dR, dE/dr and dE/dq on other ways than the leaves.
+    """
     qm_gradient, mm_gradient, mm_potential = (
         total if part is None else total + part
         for total, part in zip(leaves.pull_back(carried), direct, strict=True)
     )
-
     response = carried[0]
     local = response[:, :1] * frames.qm_positions.detach()
     if response.shape[1] > 1:
         local = local + response[:, 1:4]
     dipole = local.new_zeros(frames.n_frames, 3).index_add(0, frames.qm_frame_index(), local)
-    energy, charges = (t if create_graph else t.detach() for t in out)
-    return Prediction(energy, -qm_gradient, -mm_gradient, mm_potential, charges, dipole)
+    return Prediction(out.energy, -qm_gradient, -mm_gradient, mm_potential, out.charges, dipole)

@@ -133,7 +133,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: Path, settings: Settings, console: Console) -> int:
-    todo = stages(settings)
+    if code := run_stages(stages(settings), folder, console):
+        return code
+    console.print("\n[bold]Results[/bold]")
+    write_report(folder, asdict(settings), console)
+    return 0
+
+
+def run_stages(todo: Sequence[Stage], folder: Path, console: Console) -> int:
+    """Run those whose result is not in the folder yet; the code of the one that failed, or 0.
+
+    Seconds go to ``timings.json`` in the folder.
+
+    Raises
+    ------
+    KeyboardInterrupt: a command was interrupted.
+    """
     for number, stage in enumerate(todo, 1):
         console.print(f"\n[bold]{number}/{len(todo)} {stage.title}[/bold]")
         console.print(stage.command, style="dim", soft_wrap=True, highlight=False, markup=False)
@@ -149,8 +164,6 @@ def _run(folder: Path, settings: Settings, console: Console) -> int:
             console.print(f"this stage ended with exit code {code}; the message is above")
             return code or 1
         _remember(folder, stage.result, time.monotonic() - begun)
-    console.print("\n[bold]Results[/bold]")
-    write_report(folder, asdict(settings), console)
     return 0
 
 

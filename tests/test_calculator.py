@@ -22,7 +22,7 @@ from calculator_kit import methanol, numerical_mm_gradient, random_model, some_c
 from eqmm_ase import EqMM, Frame, Frames, save_model
 from eqmm_ase.calculator import NotFiniteError
 from eqmm_ase.domain import Domain, DomainWarning
-from eqmm_ase.model import UnknownElementError, predict
+from eqmm_ase.model import UnknownElementError, predict, predict_each
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,9 @@ def test_float32_agrees_with_float64_far_from_the_origin(atoms):
 
 def test_nothing_is_computed_twice(atoms, monkeypatch):
     calls = []
-    monkeypatch.setattr("eqmm_ase.calculator.predict", lambda *a: calls.append(1) or predict(*a))
+    monkeypatch.setattr(
+        "eqmm_ase.recorded.predict_each", lambda *a: calls.append(1) or predict_each(*a)
+    )
     everything(atoms)
     everything(atoms)
     assert len(calls) == 1
@@ -483,7 +485,7 @@ def test_a_charge_on_a_nucleus_is_refused(atoms):
 
 def test_a_model_that_overflows_fails_by_name(atoms):
     with torch.no_grad():
-        next(atoms.calc._model.parameters()).fill_(1e200)
+        next(atoms.calc._models.models[0].parameters()).fill_(1e200)
     with pytest.raises(NotFiniteError, match="not finite"):
         atoms.get_potential_energy()
 
