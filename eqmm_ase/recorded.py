@@ -63,27 +63,24 @@ class RecordedModels:
             return predict_each(self.models, frames)
         leaves = self.models[0].leaves(frames)
         inputs = _inputs(self.models[0], frames, leaves)
-        programs = self._programs_for(frames, inputs)
-        if programs is None:
-            return predict_each(self.models, frames)
         n_edges = len(leaves.geometry.edges.receiver)
         found = []
-        for program in programs:
+        for program in self._programs_for(frames, inputs):
             with torch.no_grad():
                 energy, charges, tensors, radial, envelope, harmonics, *near = program(*inputs)
             carried = [tensors, radial[:n_edges], envelope[:n_edges], harmonics[:, :n_edges], *near]
             found.append(prediction(frames, leaves, Energies(energy, charges), carried))
         return found
 
-    def _programs_for(
-        self, frames: Frames, inputs: Sequence[torch.Tensor]
-    ) -> list[Program] | None:
+    def _programs_for(self, frames: Frames, inputs: Sequence[torch.Tensor]) -> list[Program]:
         size = len(frames.atomic_numbers), len(inputs[3])
         if size not in self._programs:
+            # The same operations on the same numbers: the answer does not tell which were recorded.
+            programs = [energy_and_derivatives(model, frames) for model in self.models]
             self._calls[size] += 1
             if self._calls[size] <= PATIENCE:
-                return None
-            self._programs[size] = [record(model, frames, inputs) for model in self.models]
+                return programs
+            self._programs[size] = [record(program, inputs) for program in programs]
         return self._programs[size]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,9 +108,11 @@ def _inputs(model: MultiscaleModel, frames: Frames, leaves: Leaves) -> list[torc
         ]
 
 
-def record(model: MultiscaleModel, frames: Frames, inputs: Sequence[torch.Tensor]) -> Program:
-    """Program from inputs of these sizes to energy, charges and the derivatives by the leaves."""
-    from torch.fx.experimental.proxy_tensor import make_fx  # half a second
+def energy_and_derivatives(model: MultiscaleModel, frames: Frames) -> Program:
+    """Inputs → energy, charges and the energy's derivatives with respect to the leaves.
+
+    Of the frames, only the number of atoms is used.
+    """
 
     def run(
         elements: torch.Tensor,
@@ -126,15 +125,23 @@ def record(model: MultiscaleModel, frames: Frames, inputs: Sequence[torch.Tensor
         leaves = [value.detach().requires_grad_() for value in values]
         tensors, radial, envelope, harmonics, *near = leaves
         edges = Edges(receiver, sender, radial, envelope, harmonics)
+        geometry = Geometry(edges, near[0] if near else None)
         own = replace(frames, total_charge=total_charge, spin_multiplicity=spin_multiplicity)
         with torch.enable_grad():
-            out = model.network(elements, own, tensors, Geometry(edges, *near or [None]))
+            out = model.network(elements, own, tensors, geometry)
             grads = torch.autograd.grad(
                 out.energy.sum(), leaves, allow_unused=True, materialize_grads=True
             )
         return (*(tensor.detach() for tensor in out), *grads)
 
-    graph = make_fx(run)(*inputs)
+    return run
+
+
+def record(function: Program, inputs: Sequence[torch.Tensor]) -> Program:
+    """The operations of a function on inputs of these sizes, as a program."""
+    from torch.fx.experimental.proxy_tensor import make_fx  # half a second
+
+    graph = make_fx(function)(*inputs)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     with warnings.catch_warnings(), torch.no_grad():

@@ -22,7 +22,8 @@ from calculator_kit import methanol, numerical_mm_gradient, random_model, some_c
 from eqmm_ase import EqMM, Frame, Frames, save_model
 from eqmm_ase.calculator import NotFiniteError
 from eqmm_ase.domain import Domain, DomainWarning
-from eqmm_ase.model import UnknownElementError, predict, predict_each
+from eqmm_ase.model import UnknownElementError, predict
+from eqmm_ase.recorded import RecordedModels
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +136,8 @@ def test_float32_agrees_with_float64_far_from_the_origin(atoms):
 
 def test_nothing_is_computed_twice(atoms, monkeypatch):
     calls = []
-    monkeypatch.setattr(
-        "eqmm_ase.recorded.predict_each", lambda *a: calls.append(1) or predict_each(*a)
-    )
+    real = RecordedModels.__call__
+    monkeypatch.setattr(RecordedModels, "__call__", lambda *a: calls.append(1) or real(*a))
     everything(atoms)
     everything(atoms)
     assert len(calls) == 1

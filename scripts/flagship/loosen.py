@@ -1,0 +1,60 @@
+"""Geometries about the transition state with longer bonds, in chains of twenty.
+
+    python scripts/flagship/loosen.py OUTPUT SOLVENT SEED CHAINS
+
+GFN2-xTB holds the chlorines closer to the carbon of the transition state than B3LYP does, and so
+does what is sampled with it. Here geometries of the training data in one solvent, with the
+coordinate between −1.2 and 1.2 Å, get both bonds up to 0.4 Å longer. A chain is in the order of the
+coordinate, so that the solvent can follow.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io import write
+
+from eqmm_ase.reference_data import read_frames
+
+sys.path.append(str(Path(__file__).parents[1]))
+from flagship_data import HELD_OUT
+
+FILES = {
+    "water": ("water_a.h5", "water_b.h5", "water_c.h5"),
+    "methanol": ("methanol.h5",),
+    "gas": ("gas.h5",),
+}
+RANGE, LONGEST, LENGTH = 1.2, 0.4, 20
+
+
+def coordinate(positions: np.ndarray) -> float:
+    """d(C–Cl1) − d(C–Cl2), Å; the carbon is the first atom."""
+    first, second = np.linalg.norm(positions[1:3] - positions[0], axis=1)
+    return float(first - second)
+
+
+def main(output: Path, solvent: str, seed: int, chains: int) -> None:
+    """Write chains of geometries as extended XYZ."""
+    rng = np.random.default_rng(seed)
+    here = Path(__file__).parent
+    frames = [frame for name in FILES[solvent] for frame in read_frames(here / name)]
+    known = [frame for frame in frames if frame.source not in HELD_OUT]
+    near = [frame for frame in known if abs(coordinate(frame.qm_positions)) < RANGE]
+    images = []
+    for chain in range(chains):
+        drawn = [near[k] for k in rng.permutation(len(near))[:LENGTH]]
+        for frame in sorted(drawn, key=lambda frame: coordinate(frame.qm_positions)):
+            positions = frame.qm_positions.copy()
+            bonds = positions[1:3] - positions[0]
+            units = bonds / np.linalg.norm(bonds, axis=1, keepdims=True)
+            positions[1:3] += units * rng.uniform(0.0, LONGEST, (2, 1))
+            info = {"source": f"loose-{chain}", "total_charge": frame.total_charge}
+            images.append(Atoms(frame.atomic_numbers, positions, info=info))
+    write(output, images, format="extxyz")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
