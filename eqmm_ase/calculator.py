@@ -25,11 +25,11 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
     all_changes,
 )
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from eqmm_ase import validation
 from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
-from eqmm_ase.calibration import Calibration, Uncertainty
+from eqmm_ase.calibration import Calibration, FloatArray, Uncertainty
 from eqmm_ase.committee import Committee, mean_and_spread, members_of
 from eqmm_ase.domain import Domain
 from eqmm_ase.frame import Frame
@@ -39,8 +39,6 @@ from eqmm_ase.point_charges import PointCharges
 from eqmm_ase.recorded import RecordedModels
 from eqmm_ase.system import Frames
 from eqmm_ase.watch import Watch
-
-FloatArray = NDArray[np.float64]
 
 
 class NotFiniteError(CalculationFailed):

@@ -133,11 +133,19 @@ def plot(rows: Mapping[str, dict[str, Any]], path: Path) -> None:
                 values = [row["errors"][medium].get(key, np.nan) for row in rows.values()]
                 if np.isfinite(values).any():
                     axis.barh(places + (1 - number) * height, values, height, color=colour)
+            axis.set_xscale("log")
+            axis.xaxis.set_minor_formatter(two_and_five)
+            axis.xaxis.set_major_formatter("{x:g}")
             axis.set_xlabel(f"error of the {title}")
             axis.set_yticks(places, list(rows))
         handles = [Patch(color=colour, label=label) for label, colour in MEDIA.values()]
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
         figure.savefig(path)
+
+
+def two_and_five(value: float, _: float) -> str:
+    """Label of a minor tick: more would overlap."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
 def report(cells: Cells, picture: Path | None) -> None:

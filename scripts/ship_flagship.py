@@ -53,8 +53,10 @@ def card_of(
     }
 
 
-def figures_of(evaluation: Evaluation, card: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What is kept beside the model."""
+def figures_of(
+    evaluation: Evaluation, loose: Evaluation, card: dict[str, Any], path: Path
+) -> dict[str, Any]:
+    """What is kept beside the model; `loose` is of transition states with longer bonds."""
     model, _ = load_model(path)
     energies = evaluation.pairs["energy"]
     calibration = Calibration.from_dict(card.get("calibration", {}))
@@ -65,6 +67,7 @@ def figures_of(evaluation: Evaluation, card: dict[str, Any], path: Path) -> dict
         "parameters": sum(p.numel() for p in model.parameters()),
         "training_frames": card["n_training_frames"],
         "metrics": evaluation.metrics,
+        "metrics_loose": loose.metrics,
         "uncertainty": reliability(evaluation.deviations, calibration),
         "largest_energy_error": float(np.abs(energies.predicted - energies.reference).max()),
     }
@@ -76,16 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="where scripts/flagship/train worked")
     folder = parser.parse_args(arguments).folder
     model, card = load_model(folder / "sn2.eqmm")
-    training = [f for medium in MEDIA for f in read_frames(folder / f"{medium}_train.h5")]
+    training = [f for part in (*MEDIA, "loose") for f in read_frames(folder / f"{part}_train.h5")]
     test = [f for medium in MEDIA for f in read_frames(folder / f"{medium}_test.h5")]
     evaluation = evaluate(model, test, card["charge_scheme"])
+    loose = evaluate(model, read_frames(folder / "loose_test.h5"), card["charge_scheme"])
     path = FOLDER / f"{NAME}.eqmm"
     path.parent.mkdir(exist_ok=True)
     save_model(path, model, card_of(card, training, evaluation))
-    figures = figures_of(evaluation, card, path)
+    figures = figures_of(evaluation, loose, card, path)
     text = json.dumps({**figures, **provenance()}, indent=1, ensure_ascii=False)
     RESULT.write_text(text + "\n", encoding="utf-8")
-    for medium, metrics in evaluation.metrics.items():
+    for medium, metrics in {**evaluation.metrics, "loose": loose.metrics[ALL]}.items():
         if medium != ALL:
             print(medium, {name: round(m.get("mae", np.nan), 4) for name, m in metrics.items()})
 

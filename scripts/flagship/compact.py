@@ -23,7 +23,10 @@ from eqmm_ase.reference_data import ReferenceData, write_frames
 
 HERE = Path(__file__).parent
 TESTS_FILE = HERE.parent.parent / "tests" / "data" / "flagship.h5"
-PARTS = ("gas", "methanol", "water_a", "water_b", "water_c")
+MEDIA = ("water", "methanol", "gas")
+SWEEPS = ("gas", "methanol", "water_a", "water_b", "water_c")
+PARTS = {**{name: (name,) for name in SWEEPS}, "loose": tuple(f"{m}_loose" for m in MEDIA)}
+"""File for the repository → files of labels."""
 COORDINATE = Coordinate.parse("d(0,1)-d(0,2)")
 _FORCE_STEP = 2.0**-20  # eV/Å
 _POTENTIAL_STEP = 2.0**-17  # V
@@ -57,15 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     by_medium: dict[str, list[Frame]] = {}
     method = {}
-    for part in PARTS:
-        path = chosen.folder / f"{part}.h5"
-        if not path.is_file():
-            print(f"{path} is not there yet")
+    for part, names in PARTS.items():
+        paths = [chosen.folder / f"{name}.h5" for name in names]
+        if missing := [path for path in paths if not path.is_file()]:
+            print(f"{missing[0]} is not there yet")
             continue
-        with ReferenceData(path) as data:
-            frames, method = [compact(frame) for frame in data.load()], data.method
+        frames = []
+        for path in paths:
+            with ReferenceData(path) as data:
+                frames += [compact(frame) for frame in data.load()]
+                method = data.method
         write_frames(HERE / f"{part}.h5", frames, method)
-        by_medium.setdefault(frames[0].medium, []).extend(frames)
+        if part in SWEEPS:
+            by_medium.setdefault(frames[0].medium, []).extend(frames)
         print(f"{part}: {len(frames)} frames")
     subset = [
         frame
