@@ -22,7 +22,7 @@ from demo_report import write_report
 from rich.console import Console
 
 SCRIPTS = Path(__file__).resolve().parent
-_INTERRUPTED = 130
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(folder.resolve(), settings, console)
     except KeyboardInterrupt:
         console.print("\ninterrupted; the same command goes on from here")
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 def _run(folder: Path, settings: Settings, console: Console) -> int:
@@ -157,7 +157,7 @@ def run_stages(todo: Sequence[Stage], folder: Path, console: Console) -> int:
             continue
         begun = time.monotonic()
         code = _call(stage.command, folder)
-        if code == _INTERRUPTED:
+        if code == INTERRUPTED:
             raise KeyboardInterrupt
         # `label` also says 1 when some frames failed; the others are good to train on.
         if not (folder / stage.result).exists():

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo_pipeline import Stage, run_stages
+from demo_pipeline import INTERRUPTED, Stage, run_stages
 from provenance import provenance
 from rich.console import Console
 
@@ -120,7 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         molecule, folder = MOLECULES[name], (options.folder / name).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         console.rule(name)
-        if code := run_stages(stages(molecule, options.workers), folder, console):
+        try:
+            code = run_stages(stages(molecule, options.workers), folder, console)
+        except KeyboardInterrupt:
+            console.print("\ninterrupted; the same command goes on from here")
+            return INTERRUPTED
+        if code:
             return code
         found[name] = figures(folder, molecule, options.workers)
         facts = {"units": "kcal/mol, Å, e, V", "figures": found, **provenance(PACKAGES)}
