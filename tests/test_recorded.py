@@ -100,6 +100,16 @@ def test_recorded_programs_give_what_the_network_gives(config, recordings):
             assert_same(found, expected, 1e-10)
 
 
+def test_an_atom_without_edges_is_recorded_too(recordings):
+    models = [random_model().double()]
+    fast = RecordedModels(models)
+    for _ in range(2):
+        fast(batch(Atoms("O")))
+    assert recordings == [(1, 0)]
+    later = batch(Atoms("O"), seed=3)
+    assert_same(fast(later)[0], predict_each(models, later)[0], 1e-10)
+
+
 def test_edges_that_come_and_go_need_few_programs(recordings):
     fast = RecordedModels([random_model().double()])
     atoms = methanol()
