@@ -78,7 +78,6 @@ def stages(molecule: Molecule, workers: int) -> list[Stage]:
 def figures(folder: Path, molecule: Molecule, workers: int) -> dict[str, Any]:
     """What is known when all stages are done."""
     frames = read_frames(folder / "train.h5")
-    timings = json.loads((folder / "timings.json").read_text(encoding="utf-8"))
     metrics = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     return {
         "commands": [stage.command for stage in stages(molecule, workers)],
@@ -87,7 +86,6 @@ def figures(folder: Path, molecule: Molecule, workers: int) -> dict[str, Any]:
         "train_frames": len(frames),
         "test_frames": len(read_frames(folder / "test.h5")),
         "mean_mm_charges": sum(len(frame.mm_charges) for frame in frames) / len(frames),
-        "seconds": timings,
         "errors": metrics["metrics"][ALL],
     }
 
