@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,8 @@ def by_frame(path: Path, test: Sequence[Frame]) -> list[float]:
 def control(first: Path, folder: Path) -> Path:
     """The first committee, trained on with the first frames alone for as many steps."""
     config = SETTINGS.config(first)
+    held = (str(first.parent / "validation.h5"),)
+    config = replace(config, data=replace(config.data, validation=held))
     before = first
     for number in range(1, SETTINGS.rounds + 1):
         output = folder / f"control-{number}.eqmm"
