@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eqmm_ase.config import TrainConfig
 from eqmm_ase.dataset import Batch, collate
-from eqmm_ase.loss import Loss
+from eqmm_ase.loss import Loss, delta_at
 from eqmm_ase.metrics import ALL, ErrorSums, Metrics
 from eqmm_ase.model import MultiscaleModel, predict
 from eqmm_ase.optimizer import MatrixAdamW
@@ -142,7 +142,8 @@ class Learner(lightning.LightningModule):
 
     def _limited_loss(self, batch: Batch) -> torch.Tensor:
         prediction = predict(self.model, batch.frames, create_graph=True)
-        loss = self.loss(prediction, batch, self._influence)
+        delta = delta_at(self.global_step)
+        loss = self.loss(prediction, batch, self._influence, delta)
         self.latest = batch.index.cpu(), self._influence.excess
         return loss
 

@@ -9,7 +9,8 @@ an arbitrary zero. ⟨⟩ runs over the known components of a batch, so a missin
 ρ is the square, but for energies and QM forces the pseudo-Huber function 2δ(√(x² + δ²) − δ) of the
 length of the error: the square up to about δ, a straight line beyond it. Squares would leave the
 many small errors to the few large ones, at strained geometries, when it is the small ones that a
-simulation sees.
+simulation sees. While a training begins and all errors are large, squares learn faster: δ falls
+from 1 to its final size in the first 900 steps.
 What a frame costs may count less: `eqmm_ase.outliers` limits the influence of wrong labels so.
 """
 
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
     from eqmm_ase.outliers import Influence
 
 QUANTITIES = tuple(f.name for f in fields(Labels))
-_STRAIGHT_BEYOND = {"energy": 0.01, "qm_forces": 0.01}
-"""δ of the quantities that have one, in units of their scale: about the error of a good model."""
+_STRAIGHT = ("energy", "qm_forces")
+_FINAL_DELTA = 0.01
+"""In units of the scale: about the error of a good model."""
+_FALL = 0.995
+"""Of δ, per step. In the middle of what was tried: 0.98 to 0.999 differ by a tenth."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,11 @@ class Loss:
         return cls(replace(weights, **unknown), scales)
 
     def terms(
-        self, prediction: Prediction, batch: Batch, influence: Influence | None = None
+        self,
+        prediction: Prediction,
+        batch: Batch,
+        influence: Influence | None = None,
+        delta: float = _FINAL_DELTA,
     ) -> dict[str, torch.Tensor]:
         """Weighted terms of the loss, each a number; those without weight are left out.
 
@@ -82,10 +90,12 @@ class Loss:
             With NaN for labels that are not known.
         influence
             Limits that of frames whose errors are far beyond the others'; None for no limit.
+        delta
+            Beyond it, errors of energies and QM forces count linearly (`delta_at`).
         """
         weights = {n: weight for n in QUANTITIES if (weight := getattr(self.weights, n)) > 0}
         squares = {n: self._squares(n, getattr(prediction, n), batch) for n in weights}
-        costs = {n: self._per_frame(n, _cost(n, squares[n]), batch) for n in weights}
+        costs = {n: self._per_frame(n, _cost(n, squares[n], delta), batch) for n in weights}
         counts = {n: self._per_frame(n, _rows(_known(n, batch)), batch) for n in weights}
         if influence is not None:
             sums = {n: self._per_frame(n, squares[n].detach(), batch) for n in weights}
@@ -94,10 +104,14 @@ class Loss:
         return {n: w * costs[n].sum() / counts[n].sum().clamp(min=1) for n, w in weights.items()}
 
     def __call__(
-        self, prediction: Prediction, batch: Batch, influence: Influence | None = None
+        self,
+        prediction: Prediction,
+        batch: Batch,
+        influence: Influence | None = None,
+        delta: float = _FINAL_DELTA,
     ) -> torch.Tensor:
         """Sum of the terms, in the width of the network."""
-        return torch.stack(list(self.terms(prediction, batch, influence).values())).sum()
+        return torch.stack(list(self.terms(prediction, batch, influence, delta).values())).sum()
 
     def _squares(self, name: str, predicted: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Squared lengths of the errors in units of their scale, of every row of the labels."""
@@ -132,10 +146,14 @@ def _rows(components: torch.Tensor) -> torch.Tensor:
     return components.flatten(1).sum(1) if components.ndim > 1 else components
 
 
-def _cost(name: str, squares: torch.Tensor) -> torch.Tensor:
+def delta_at(step: int) -> float:
+    """δ at a step of training."""
+    return max(_FALL**step, _FINAL_DELTA)
+
+
+def _cost(name: str, squares: torch.Tensor, delta: float) -> torch.Tensor:
     """ρ of errors, given their squares."""
-    if name not in _STRAIGHT_BEYOND:
+    if name not in _STRAIGHT:
         return squares
-    delta = _STRAIGHT_BEYOND[name]
     # 2δ(√(x² + δ²) − δ), without the difference of two numbers that are nearly the same.
     return 2.0 * delta * squares / ((squares + delta**2).sqrt() + delta)

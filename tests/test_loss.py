@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eqmm_ase.dataset import FrameDataset, Labels, collate
-from eqmm_ase.loss import QUANTITIES, Loss, LossWeights
+from eqmm_ase.loss import QUANTITIES, Loss, LossWeights, delta_at
 from eqmm_ase.model import Prediction
 from eqmm_ase.reference_data import read_frames
 
@@ -69,6 +69,24 @@ def test_large_errors_of_energies_and_qm_forces_count_linearly_and_small_ones_sq
     assert cost(20.0) / cost(10.0) == pytest.approx(2.0, rel=1e-2)
     squared = (1e-5) ** 2 / (6 if name == "energy" else 1)
     assert cost(1e-5) == pytest.approx(squared, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["energy", "qm_forces"])
+def test_while_a_training_begins_errors_count_squared(frames, name):
+    batch = batch_of(frames)
+    loss = Loss.fit(LossWeights(**(NONE | {name: 1.0})), [batch])
+
+    def cost(error: float, step: int) -> float:
+        predicted = off_by(batch, **{name: error * loss.scales[name]})
+        return loss(predicted, batch, delta=delta_at(step)).item()
+
+    assert cost(0.2, step=0) / cost(0.1, step=0) == pytest.approx(4.0, rel=0.03)
+    assert cost(0.2, step=10_000) == loss(
+        off_by(batch, **{name: 0.2 * loss.scales[name]}), batch
+    ).item()
+    deltas = [delta_at(step) for step in range(2000)]
+    assert deltas == sorted(deltas, reverse=True)
+    assert (deltas[0], deltas[-1]) == (1.0, 0.01)
 
 
 def test_the_cost_of_force_errors_does_not_depend_on_how_the_frame_lies(frames):
