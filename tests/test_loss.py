@@ -81,9 +81,10 @@ def test_while_a_training_begins_errors_count_squared(frames, name):
         return loss(predicted, batch, delta=delta_at(step)).item()
 
     assert cost(0.2, step=0) / cost(0.1, step=0) == pytest.approx(4.0, rel=0.03)
-    assert cost(0.2, step=10_000) == loss(
-        off_by(batch, **{name: 0.2 * loss.scales[name]}), batch
-    ).item()
+    assert (
+        cost(0.2, step=10_000)
+        == loss(off_by(batch, **{name: 0.2 * loss.scales[name]}), batch).item()
+    )
     deltas = [delta_at(step) for step in range(2000)]
     assert deltas == sorted(deltas, reverse=True)
     assert (deltas[0], deltas[-1]) == (1.0, 0.01)

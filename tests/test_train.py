@@ -85,6 +85,13 @@ def test_training_lowers_the_loss_and_the_errors(data, tmp_path):
     assert float(rows[-1]["validation_loss"]) < float(rows[0]["validation_loss"])
 
 
+def test_the_loss_of_a_step_knows_its_number(data, tmp_path, monkeypatch):
+    steps: list[int] = []
+    monkeypatch.setattr(learner_module, "delta_at", lambda step: steps.append(step) or 1.0)
+    run(data, tmp_path / "model.eqmm")
+    assert steps == [*range(12)]
+
+
 def test_the_model_file_says_what_it_was_trained_on(trained, frames):
     model, card = load_model(trained)
     assert model.config.elements == (1, 6, 8)
