@@ -29,7 +29,7 @@ SMALLER = {
     "eqmm-datagen solvate": "--relaxation 0.02 --settling 0 --equilibration 0.5 --radius 3",
     "eqmm-datagen label": "--functional hf --basis sto-3g --no-density-fit",
     "eqmm-datagen learn": (
-        "--rounds 1 --committee 2 --frames 1 --trajectories 1 --time 0.001 --energy-limit 1e-9 "
+        "--rounds 1 --committee 2 --frames 1 --trajectories 1 --time 0.001 "
         "training.max_steps=2 training.validate_every=1 model.channels=4"
     ),
     "eqmm train": "training.max_steps=2 training.validate_every=1 model.channels=4",
@@ -93,7 +93,7 @@ def test_commands_run_one_after_the_other(used: Path) -> None:
     assert len(commands()) > 20
     for name in (
         *("evaluation/metrics.json", "md.traj", "campaign_labels.h5", "labels.png"),
-        *("learning/round-1/committee.eqmm", "other_level.eqmm"),
+        *("learning/round-0/committee.eqmm", "other_level.eqmm"),
     ):
         assert (used / name).exists(), name
 

@@ -68,7 +68,8 @@ def test_a_packed_mixture_has_its_mole_fractions_and_closes_to_a_liquid(
     assert ions == 2
     assert charges.sum() == pytest.approx(0.0, abs=1e-6)
     packed = load_box(prmtop, inpcrd, len(methanol.atomic_numbers))
-    settled = equilibrate(packed, 300.0, 0.5, seed=1, platform="CPU")
+    # It expands at first: after 3 ps it is 4 to 7 % smaller, after 0.5 ps up to 2 % larger.
+    settled = equilibrate(packed, 300.0, 3.0, seed=1, platform="CPU")
     assert np.linalg.det(settled.cell) < np.linalg.det(packed.cell)
     assert shortest_repeat(settled.cell) > 17.0
 

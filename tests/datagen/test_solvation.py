@@ -70,7 +70,8 @@ def test_frames_say_what_they_are(frames):
 def test_oxygen_turns_to_a_cation(frames):
     for frame in frames[0]:
         distances = np.linalg.norm(frame.mm_positions - frame.qm_positions[0], axis=1)
-        assert frame.mm_charges[np.argmin(distances)] < 0
+        # Its potential there, e/Å: of one water alone either end may come nearer for a moment.
+        assert (frame.mm_charges / distances).sum() < -0.05
 
 
 def test_the_solvent_moves_from_one_geometry_to_the_next(frames):
