@@ -10,12 +10,15 @@ import pytest
 
 pytest.importorskip("pyscf")
 
+from ase.io import read
+from flagship import loosen
 from flagship.compact import COORDINATE, compact, evenly_along_coordinate
+from flagship_data import FOLDER, HELD_OUT
 
 from datagen.method import Method
 from datagen.single_point import label_frame
 from eqmm_ase.frame import Frame
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.reference_data import ReferenceData, read_frames
 
 SUBSET = Path(__file__).parent / "data" / "flagship.h5"
 ZETA = np.linspace(-3.0, 3.0, 13)
@@ -90,3 +93,22 @@ def test_frames_are_chosen_evenly_along_the_coordinate():
     chosen = evenly_along_coordinate(sweep(), 5)
     zeta = [COORDINATE.value(frame.qm_positions) for frame in chosen]
     np.testing.assert_allclose(zeta, [-3.0, -1.5, 0.0, 1.5, 3.0])
+
+
+def test_loosened_geometries_are_known_ones_with_longer_bonds(tmp_path):
+    loosen.main(tmp_path / "loose.xyz", "gas", 5, 2)
+    known = [f for f in read_frames(FOLDER / "gas.h5") if f.source not in HELD_OUT]
+    rest = np.array([f.qm_positions[[0, 3, 4, 5]] for f in known])  # carbon and hydrogens
+    bonds = np.array(
+        [np.linalg.norm(f.qm_positions[1:3] - f.qm_positions[0], axis=1) for f in known]
+    )
+    images = read(tmp_path / "loose.xyz", ":")
+    assert Counter(image.info["source"] for image in images) == {"loose-0": 20, "loose-1": 20}
+    for image in images:
+        away = np.abs(rest - image.positions[[0, 3, 4, 5]]).max(axis=(1, 2))
+        longer = image.get_distances(0, [1, 2]) - bonds[away.argmin()]
+        assert away.min() < 1e-6
+        assert (longer > -1e-6).all()
+        assert (longer < 0.4 + 1e-6).all()
+        assert abs(bonds[away.argmin()] @ (1, -1)) < 1.2
+        assert image.info["total_charge"] == -1

@@ -17,6 +17,8 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
+from eqmm_ase.coordinate import Coordinate
+from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import read_frames
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -27,13 +29,13 @@ FILES = {
     "methanol": ("methanol.h5",),
     "gas": ("gas.h5",),
 }
+COORDINATE = Coordinate.parse("d(0,1)-d(0,2)")
 RANGE, LONGEST, LENGTH = 1.2, 0.4, 20
 
 
-def coordinate(positions: np.ndarray) -> float:
-    """d(C–Cl1) − d(C–Cl2), Å; the carbon is the first atom."""
-    first, second = np.linalg.norm(positions[1:3] - positions[0], axis=1)
-    return float(first - second)
+def zeta(frame: Frame) -> float:
+    """The reaction coordinate, Å."""
+    return COORDINATE.value(frame.qm_positions)
 
 
 def main(output: Path, solvent: str, seed: int, chains: int) -> None:
@@ -42,11 +44,11 @@ def main(output: Path, solvent: str, seed: int, chains: int) -> None:
     here = Path(__file__).parent
     frames = [frame for name in FILES[solvent] for frame in read_frames(here / name)]
     known = [frame for frame in frames if frame.source not in HELD_OUT]
-    near = [frame for frame in known if abs(coordinate(frame.qm_positions)) < RANGE]
+    near = [frame for frame in known if abs(zeta(frame)) < RANGE]
     images = []
     for chain in range(chains):
         drawn = [near[k] for k in rng.permutation(len(near))[:LENGTH]]
-        for frame in sorted(drawn, key=lambda frame: coordinate(frame.qm_positions)):
+        for frame in sorted(drawn, key=zeta):
             positions = frame.qm_positions.copy()
             bonds = positions[1:3] - positions[0]
             units = bonds / np.linalg.norm(bonds, axis=1, keepdims=True)
