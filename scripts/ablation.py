@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import matplotlib as mpl
 import numpy as np
 from cells import Cell, Cells, errors, trained
 from flagship_data import load_flagship
+from learning_curve import few
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -134,18 +136,13 @@ def plot(rows: Mapping[str, dict[str, Any]], path: Path) -> None:
                 if np.isfinite(values).any():
                     axis.barh(places + (1 - number) * height, values, height, color=colour)
             axis.set_xscale("log")
-            axis.xaxis.set_minor_formatter(two_and_five)
+            axis.xaxis.set_minor_formatter(partial(few, leading="25"))
             axis.xaxis.set_major_formatter("{x:g}")
             axis.set_xlabel(f"error of the {title}")
             axis.set_yticks(places, list(rows))
         handles = [Patch(color=colour, label=label) for label, colour in MEDIA.values()]
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
         figure.savefig(path)
-
-
-def two_and_five(value: float, _: float) -> str:
-    """Label of a minor tick: more would overlap."""
-    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
 def report(cells: Cells, picture: Path | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, write_frames
 
@@ -23,6 +24,7 @@ HELD_OUT = (
     *("water-loose-3", "gas-loose-1"),
 )
 """Sources that no model is trained or validated on; one water sweep of each kind of simulation."""
+COORDINATE = Coordinate.parse("d(0,1)-d(0,2)")
 FOLDER = Path(__file__).parent / "flagship"
 FILES = ("water_a", "water_b", "water_c", "methanol", "gas")
 LOOSE = ("loose",)
@@ -44,6 +46,10 @@ class Flagship(NamedTuple):
         """Every frame in a medium, for models that were trained on none of them."""
         return [frame for frame in self.frames if frame.medium == medium]
 
+    def known(self, media: Sequence[str]) -> list[Frame]:
+        """Frames of the sweeps in some media that are not held out."""
+        return [f for f in self.frames if f.source not in HELD_OUT and f.medium in media]
+
     def training(self, count: int, media: Sequence[str] = ("water",)) -> list[Frame]:
         """Draw frames at random from the sweeps that are not held out; fewer are a part of more.
 
@@ -52,13 +58,18 @@ class Flagship(NamedTuple):
         ValueError
             When there are not so many.
         """
-        known = [f for f in self.frames if f.source not in HELD_OUT and f.medium in media]
+        known = self.known(media)
         if count > len(known):
             raise ValueError(
                 f"asked for {count} training frames; the data have {len(known)} in "
                 f"{', '.join(media)}"
             )
         return [known[i] for i in np.random.default_rng(1).permutation(len(known))[:count]]
+
+
+def zeta(frame: Frame) -> float:
+    """The reaction coordinate, Å."""
+    return COORDINATE.value(frame.qm_positions)
 
 
 def load_flagship(files: Sequence[str] = FILES) -> Flagship:

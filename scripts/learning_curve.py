@@ -94,10 +94,9 @@ def plot(cells: Mapping[str, Cell], powers: Mapping[str, float], path: Path) -> 
         figure.savefig(path)
 
 
-def few(value: float, _: float) -> str:
+def few(value: float, _: float, leading: str = "23457") -> str:
     """Label of a minor tick, at some multiples of a power of ten: more would overlap."""
-    leading = f"{value:e}"[0]
-    return f"{value:g}" if leading in "23457" else ""
+    return f"{value:g}" if f"{value:e}"[0] in leading else ""
 
 
 def _error(cell: Cell, key: str) -> float:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flagship_data import COORDINATE, zeta
 from provenance import provenance
 
 from eqmm_ase.calibration import Calibration
 from eqmm_ase.committee import members_of
-from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.evaluate import Evaluation, evaluate
 from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL
@@ -28,7 +28,6 @@ from eqmm_ase.pretrained import FOLDER
 from eqmm_ase.reference_data import read_frames
 from eqmm_ase.reliability import reliability
 
-COORDINATE = Coordinate.parse("d(0,1)-d(0,2)")
 NAME = "sn2-chloride-b3lyp"
 MEDIA = ("water", "methanol", "gas")
 RESULT = Path(__file__).parent / "results" / "sn2_chloride.json"
@@ -43,12 +42,12 @@ def card_of(
     card: dict[str, Any], training: Sequence[Frame], evaluation: Evaluation
 ) -> dict[str, Any]:
     """The card of the training, with what a user of the model has to know."""
-    zeta = [COORDINATE.value(frame.qm_positions) for frame in training]
+    coordinates = [zeta(frame) for frame in training]
     return {
         **card,
-        "about": _ABOUT.format(low=min(zeta), high=max(zeta)),
+        "about": _ABOUT.format(low=min(coordinates), high=max(coordinates)),
         "made_with": "scripts/flagship/make, scripts/flagship/train",
-        "coordinate": {"text": COORDINATE.text, "range": [min(zeta), max(zeta)]},
+        "coordinate": {"text": COORDINATE.text, "range": [min(coordinates), max(coordinates)]},
         "metrics": card["metrics"] | {"test": evaluation.metrics},
     }
 

@@ -7,6 +7,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
+from eqmm_ase import EqMM
 from eqmm_ase.leaves import Geometry
 from eqmm_ase.model import Energies, ModelConfig, MultiscaleModel
 from eqmm_ase.system import Frames
@@ -70,6 +71,14 @@ def some_charges(count: int = 12, seed: int = 2) -> tuple[np.ndarray, np.ndarray
     positions *= rng.uniform(4.0, 6.0, (count, 1)) / np.linalg.norm(positions, axis=1)[:, None]
     charges = rng.uniform(-0.4, 0.4, count)
     return charges - charges.mean(), positions
+
+
+def embedded(model, **settings) -> Atoms:
+    """Methanol in charges, with a calculator in float64 unless told otherwise."""
+    atoms = methanol()
+    atoms.calc = EqMM(model, **{"dtype": "float64"} | settings)
+    atoms.calc.embed(*some_charges())
+    return atoms
 
 
 def numerical_mm_gradient(handle, positions: np.ndarray, energy, eps: float = 1e-4) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.calculator import PropertyNotImplementedError
-from calculator_kit import SMALL, methanol, random_model, some_charges
+from calculator_kit import SMALL, embedded, methanol, random_model, some_charges
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -51,13 +51,6 @@ def frames():
 def path(tmp_path, committee):
     save_model(tmp_path / "committee.eqmm", committee, {})
     return tmp_path / "committee.eqmm"
-
-
-def embedded(model, **settings):
-    atoms = methanol()
-    atoms.calc = EqMM(model, **{"dtype": "float64"} | settings)
-    atoms.calc.embed(*some_charges())
-    return atoms
 
 
 # --- the mean ---

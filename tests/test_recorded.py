@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from calculator_kit import SMALL, SpringModel, methanol, random_model, some_charges
+from calculator_kit import SMALL, SpringModel, embedded, methanol, random_model, some_charges
 
-from eqmm_ase import EqMM, recorded
+from eqmm_ase import recorded
 from eqmm_ase.committee import Committee
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, UnknownElementError, predict_each
@@ -182,17 +182,9 @@ def test_an_element_the_model_does_not_know_is_named():
         fast(batch(atoms))
 
 
-def embedded(model) -> Atoms:
-    """Methanol in charges, float64."""
-    atoms = methanol()
-    atoms.calc = EqMM(model, dtype="float64")
-    atoms.calc.embed(*some_charges())
-    return atoms
-
-
 @pytest.fixture
 def calculated() -> Atoms:
-    """The same, recorded."""
+    """Methanol in charges whose model has been recorded."""
     atoms = embedded(random_model())
     for _ in range(2):
         atoms.positions += 0.01

@@ -17,34 +17,16 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
-from eqmm_ase.coordinate import Coordinate
-from eqmm_ase.frame import Frame
-from eqmm_ase.reference_data import read_frames
-
 sys.path.append(str(Path(__file__).parents[1]))
-from flagship_data import HELD_OUT
+from flagship_data import load_flagship, zeta
 
-FILES = {
-    "water": ("water_a.h5", "water_b.h5", "water_c.h5"),
-    "methanol": ("methanol.h5",),
-    "gas": ("gas.h5",),
-}
-COORDINATE = Coordinate.parse("d(0,1)-d(0,2)")
 RANGE, LONGEST, LENGTH = 1.2, 0.4, 20
-
-
-def zeta(frame: Frame) -> float:
-    """The reaction coordinate, Å."""
-    return COORDINATE.value(frame.qm_positions)
 
 
 def main(output: Path, solvent: str, seed: int, chains: int) -> None:
     """Write chains of geometries as extended XYZ."""
     rng = np.random.default_rng(seed)
-    here = Path(__file__).parent
-    frames = [frame for name in FILES[solvent] for frame in read_frames(here / name)]
-    known = [frame for frame in frames if frame.source not in HELD_OUT]
-    near = [frame for frame in known if abs(zeta(frame)) < RANGE]
+    near = [frame for frame in load_flagship().known([solvent]) if abs(zeta(frame)) < RANGE]
     images = []
     for chain in range(chains):
         drawn = [near[k] for k in rng.permutation(len(near))[:LENGTH]]
