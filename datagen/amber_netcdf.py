@@ -8,7 +8,9 @@ Source: the AMBER NetCDF conventions 1.0 B, ambermd.org/netcdf.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,17 @@ from scipy.io import netcdf_file
 
 FloatArray = NDArray[np.floating]
 
+_HEADER = 1 << 16
+"""Bytes in which names and shapes of the variables certainly stand."""
+
+_COUNT = slice(4, 8)
+"""Where the header says how many frames there are."""
+
+_MOST = 10**6
+"""Frames beyond those that are there which a header that is itself intact may promise."""
+
+_UNREADABLE = (OSError, ValueError, TypeError, IndexError, KeyError)
+
 
 def is_netcdf(path: Path) -> bool:
     """Whether a file is classic NetCDF."""
@@ -25,22 +38,73 @@ def is_netcdf(path: Path) -> bool:
         return file.read(3) == b"CDF"
 
 
-def netcdf_frames(path: Path, which: slice) -> Iterator[tuple[int, FloatArray, FloatArray | None]]:
+def netcdf_frames(
+    path: Path, which: slice
+) -> Iterator[tuple[int, FloatArray | None, FloatArray | None]]:
     """Number, positions (n, 3) in Å, and box lengths and angles (6,) in Å and degrees.
+
+    Positions are None in frames that the header counts and the file does not hold, as after a
+    crash or on a full disk.
 
     Raises
     ------
     ValueError, OSError
-        When the file is another kind of NetCDF or truncated.
+        When the file is another kind of NetCDF, or damaged at its beginning.
     """
-    file = netcdf_file(path, "r", mmap=True)  # a long trajectory need not fit into memory
+    file, promised = _open(path)  # mapped: a long trajectory need not fit into memory
     try:
         if "coordinates" not in file.variables:
             raise ValueError("it has no variable 'coordinates'")
-        for number in range(*which.indices(_n_frames(file))):
-            yield number, _values(file, "coordinates", number), _box(file, number)
+        there = _n_frames(file)
+        for number in range(*which.indices(max(there, promised))):
+            if number < there:
+                yield number, _values(file, "coordinates", number), _box(file, number)
+            else:
+                yield number, None, None
     finally:
         file.close()
+
+
+class _Header(io.BytesIO):
+    """The beginning of a NetCDF file, with another number of frames than it says."""
+
+    def __init__(self, header: bytes, n_frames: int, descriptor: int) -> None:
+        count = n_frames.to_bytes(4, "big")
+        super().__init__(header[: _COUNT.start] + count + header[_COUNT.stop :])
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        """The file's own, which SciPy maps into memory."""
+        return self._descriptor
+
+
+def _open(path: Path) -> tuple[Any, int]:
+    """The file with as many frames as it holds, and how many its header promises."""
+    with path.open("rb") as raw:
+        header = raw.read(_HEADER)
+        promised = int.from_bytes(header[_COUNT], "big")
+
+        def opened(n_frames: int) -> Any:
+            return netcdf_file(_Header(header, n_frames, raw.fileno()), "r", mmap=True)
+
+        try:
+            return opened(promised), promised
+        except _UNREADABLE as error:
+            reason = str(error)
+        low, high = 0, promised  # at least, and less than, the number that can be read
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _works(opened, middle) else (low, middle)
+        if low == 0:
+            raise ValueError(f"not one frame is whole: {reason}")
+        return opened(low), promised if promised - low <= _MOST else low + 1
+
+
+def _works(opened: Any, n_frames: int) -> bool:
+    with suppress(*_UNREADABLE):
+        opened(n_frames).close()
+        return True
+    return False
 
 
 def _n_frames(file: Any) -> int:

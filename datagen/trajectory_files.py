@@ -1,29 +1,35 @@
 """Snapshots from trajectory files, and atoms chosen by MDAnalysis' selection language.
 
-MDAnalysis is LGPL software, imported here only. AMBER restart files, which it reads without their
-box, are read with ParmEd instead, and AMBER's NetCDF files directly.
+MDAnalysis is LGPL software, imported here only. What it reads without a box or only in part is
+read elsewhere: AMBER restart files by ParmEd, AMBER's NetCDF, gro and PDB files by this package.
 """
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from ase.geometry import cellpar_to_cell
+from ase.geometry import cell_to_cellpar
 from numpy.typing import NDArray
 
 from datagen.amber_netcdf import is_netcdf, netcdf_frames
+from datagen.lattice import as_box, box_vectors
+from datagen.text_trajectories import gro_frames, pdb_frames
 from datagen.topology import Topology, quiet
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 
+WITHOUT_BOX = "without a periodic box"
 _RESTARTS = (".rst7", ".inpcrd", ".restrt", ".rst", ".ncrst")
-_SMALLEST_EDGE = 2.0  # Å; programs without a box write one of 0 or 1 Å
+_LONGEST_REASON = 160
 
 
 class TrajectoryError(ValueError):
@@ -35,12 +41,60 @@ class Snapshot:
     """One frame of a trajectory."""
 
     number: int
+    """As the file counts, from 0, frames that cannot be used included."""
+
     positions: FloatArray  # (n, 3) Å
     cell: FloatArray | None  # (3, 3) Å, None where the file has no box
 
 
-def read_snapshots(path: Path, n_sites: int, which: slice = slice(None)) -> Iterator[Snapshot]:
-    """Frames of a trajectory one by one.
+@dataclass
+class Tally:
+    """Counts the frames asked for of a trajectory, and those that cannot be used."""
+
+    path: Path
+    asked: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)  # by what is wrong with them
+
+    def leave_out(self, reason: str) -> None:
+        """Count a frame that is not used."""
+        self.left_out[reason] += 1
+
+    def note(self) -> str:
+        """What was left out, in words; an empty text where nothing was."""
+        if not self.left_out:
+            return ""
+        n = self.left_out.total()
+        were = "was" if n == 1 else "were"
+        return f"{n} of {self.asked} frames of {self.path} {were} left out: {self._reasons()}"
+
+    def check(self) -> None:
+        """Refuse a trajectory of which nothing can be used.
+
+        Raises
+        ------
+        TrajectoryError
+            Naming what the frames lack.
+        """
+        if self.asked == 0:
+            raise TrajectoryError(f"{self.path} has none of the frames asked for")
+        if self.left_out.total() < self.asked:
+            return
+        advice = ""
+        if WITHOUT_BOX in self.left_out:
+            advice = "; give a trajectory that holds it, or say that the system is isolated"
+        raise TrajectoryError(
+            f"{self.path} has no frame to cut among the {self.asked} asked for: "
+            f"{self._reasons()}{advice}"
+        )
+
+    def _reasons(self) -> str:
+        return ", ".join(f"{n} {reason}" for reason, n in self.left_out.items())
+
+
+def read_snapshots(
+    path: Path, n_sites: int, which: slice = slice(None), tally: Tally | None = None
+) -> Iterator[Snapshot]:
+    """Frames of a trajectory one by one, without those that hold no usable positions.
 
     Parameters
     ----------
@@ -50,33 +104,35 @@ def read_snapshots(path: Path, n_sites: int, which: slice = slice(None)) -> Iter
     n_sites
         Sites of the topology, which the file must match.
     which
-        The frames wanted.
+        The frames wanted, as the file counts them.
+    tally
+        Counts frames without positions, with NaN or nothing but zeros, damaged, or of another
+        number of sites, which are left out.
 
     Raises
     ------
     TrajectoryError
-        When the file is of another kind, damaged, of another number of atoms, or has no such
-        frames.
+        When the file is of another kind, damaged at its beginning, of another number of atoms,
+        has no such frames, or only such as must be left out.
     FileNotFoundError
         When there is no such file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no trajectory {path}")
-    if is_netcdf(path):
-        read = _read_netcdf
-    else:
-        read = _read_restart if path.suffix.lower() in _RESTARTS else _read_trajectory
-    empty = True
-    for snapshot in read(path, n_sites, which):
-        empty = False
-        if not np.isfinite(snapshot.positions).all():
-            raise TrajectoryError(f"frame {snapshot.number} of {path} has NaN positions")
-        yield snapshot
-    if empty:
-        raise TrajectoryError(f"{path} has none of the frames asked for")
+    tally = tally or Tally(path)
+    for number, found in _frames(path, n_sites, which):
+        tally.asked += 1
+        reason = found if isinstance(found, str) else _fault(found[0])
+        if isinstance(found, str) or reason:
+            tally.leave_out(reason)
+        else:
+            yield Snapshot(number, *found)
+    tally.check()
 
 
-def select_atoms(topology: Topology, selection: str, positions: FloatArray) -> IntArray:
+def select_atoms(
+    topology: Topology, selection: str, positions: FloatArray, cell: FloatArray | None = None
+) -> IntArray:
     """Rows of the sites that a selection names, ascending.
 
     Parameters
@@ -88,6 +144,8 @@ def select_atoms(topology: Topology, selection: str, positions: FloatArray) -> I
         ``byres around 3 index 0`` …
     positions : (n, 3)
         Å; the geometric parts of a selection refer to them.
+    cell : (3, 3)
+        Å; distances in a selection are those of nearest images. None where nothing repeats.
 
     Raises
     ------
@@ -95,7 +153,7 @@ def select_atoms(topology: Topology, selection: str, positions: FloatArray) -> I
         When MDAnalysis does not understand it, or it selects nothing.
     """
     with quiet():
-        universe = _universe(topology, positions)
+        universe = _universe(topology, positions, cell)
         try:
             group = universe.select_atoms(selection)
         except Exception as error:  # SelectionError, and what its parser stumbles over
@@ -131,7 +189,7 @@ def read_slice(text: str) -> slice:
     return slice(*numbers)
 
 
-def _universe(topology: Topology, positions: FloatArray) -> Any:
+def _universe(topology: Topology, positions: FloatArray, cell: FloatArray | None) -> Any:
     with quiet():
         import MDAnalysis
 
@@ -157,45 +215,101 @@ def _universe(topology: Topology, positions: FloatArray) -> Any:
     ):
         universe.add_TopologyAttr(name, values)
     universe.atoms.positions = positions
+    universe.dimensions = None if cell is None else cell_to_cellpar(cell)
     return universe
 
 
-def _read_trajectory(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
-    with quiet():  # MDAnalysis puts filters of its own in front, which end with this block
-        import MDAnalysis
-    with quiet():
-        try:
-            universe = MDAnalysis.Universe.empty(n_sites)
-            universe.load_new(str(path))
-            frames = range(*which.indices(len(universe.trajectory)))
-        except Exception as error:  # each of MDAnalysis' many readers has its own
-            raise TrajectoryError(
-                f"MDAnalysis cannot read {path} as a trajectory of {n_sites} sites: {error}"
-            ) from error
-    for number in frames:
+_Found = tuple[FloatArray, FloatArray | None] | str
+"""Positions and cell of a frame, or what is wrong with it."""
+
+
+def _frames(path: Path, n_sites: int, which: slice) -> Iterator[tuple[int, _Found]]:
+    kind = path.suffix.lower()
+    if is_netcdf(path):
+        return _read_netcdf(path, n_sites, which)
+    if kind in _RESTARTS:
+        return _read_restart(path, n_sites, which)
+    if kind in (".gro", ".pdb", ".ent"):
+        return _read_text(path, n_sites, which)
+    return _read_trajectory(path, n_sites, which)
+
+
+def _fault(positions: FloatArray) -> str:
+    if not np.isfinite(positions).all():
+        return "with NaN positions"
+    return "" if positions.any() or len(positions) == 1 else "with nothing but zeros as positions"
+
+
+def _read_trajectory(path: Path, n_sites: int, which: slice) -> Iterator[tuple[int, _Found]]:
+    reader = _reader(path, n_sites)
+    _check_sites(path, reader.n_atoms, n_sites)
+    for number in range(*which.indices(len(reader))):
         with quiet():
             try:
-                step = universe.trajectory[number]
-            except (OSError, EOFError, ValueError) as error:
-                raise TrajectoryError(f"frame {number} of {path} is damaged: {error}") from error
-            box = None if step.dimensions is None else np.asarray(step.dimensions, np.float64)
-        yield Snapshot(number, np.array(step.positions, np.float64), _cell(box))
+                step = reader[number]
+            except Exception:  # each of MDAnalysis' many readers has its own
+                yield number, "damaged"
+                continue
+            box = None if step.dimensions is None else box_vectors(step.dimensions)
+            # A reader keeps the positions of the frame before where a frame has none.
+            has_positions = step.has_positions
+            positions = np.array(step.positions, np.float64) if has_positions else None
+        yield number, "without positions" if positions is None else (positions, box)
 
 
-def _read_netcdf(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
+def _reader(path: Path, n_sites: int) -> Any:
+    with quiet():  # MDAnalysis puts filters of its own in front, which end with this block
+        from MDAnalysis.coordinates.core import get_reader_for
+    with quiet(), _deaf():
+        try:
+            kind = get_reader_for(str(path))
+        except (ValueError, TypeError):
+            kind = None
+        try:
+            if kind is not None:
+                return kind(str(path), n_atoms=n_sites)
+        except Exception as error:  # each of MDAnalysis' many readers has its own
+            reason = _short(error)
+    if kind is None:
+        raise TrajectoryError(
+            f"{path} ends in {path.suffix!r}, by which no trajectory format is known; expected nc, "
+            "xtc, trr, dcd, gro, pdb, rst7 or another that MDAnalysis reads"
+        )
+    raise TrajectoryError(
+        f"MDAnalysis cannot read {path} as a trajectory of {n_sites} sites: {reason}"
+    )
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Without what half-made readers of MDAnalysis print when they are thrown away."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+
+
+def _read_netcdf(path: Path, n_sites: int, which: slice) -> Iterator[tuple[int, _Found]]:
     frames = netcdf_frames(path, which)
     while True:
         try:
             number, positions, box = next(frames)
         except StopIteration:
             return
-        except (OSError, ValueError, TypeError, IndexError) as error:
-            raise TrajectoryError(f"{path} is no AMBER NetCDF trajectory: {error}") from error
+        except (OSError, ValueError, TypeError, IndexError, KeyError) as error:
+            raise TrajectoryError(
+                f"{path} is no AMBER NetCDF trajectory: {_short(error)}"
+            ) from error
+        if positions is None:
+            yield number, "damaged"
+            continue
         _check_sites(path, len(positions), n_sites)
-        yield Snapshot(number, positions, _cell(box))
+        yield number, (positions, None if box is None else box_vectors(box))
 
 
-def _read_restart(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
+def _read_restart(path: Path, n_sites: int, which: slice) -> Iterator[tuple[int, _Found]]:
     import parmed
 
     with quiet():
@@ -204,11 +318,35 @@ def _read_restart(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
             positions = np.array(file.coordinates, np.float64).reshape(-1, 3)
         except Exception as error:  # ParmEd raises whatever its parsers stumble over
             raise TrajectoryError(
-                f"ParmEd cannot read {path} as an AMBER restart file: {error}"
+                f"ParmEd cannot read {path} as an AMBER restart file: {_short(error)}"
             ) from error
     _check_sites(path, len(positions), n_sites)
     if list(range(1))[which]:
-        yield Snapshot(0, positions, _cell(file.box))
+        yield 0, (positions, None if file.box is None else box_vectors(file.box))
+
+
+def _read_text(path: Path, n_sites: int, which: slice) -> Iterator[tuple[int, _Found]]:
+    frames = (gro_frames if path.suffix.lower() == ".gro" else pdb_frames)(path, which)
+    others: list[int] = []
+    any_fits = False
+    while True:
+        try:
+            number, frame = next(frames)
+        except StopIteration:
+            break
+        except ValueError as error:
+            kind = path.suffix[1:].lower()
+            raise TrajectoryError(f"{path} cannot be read as a {kind} file: {error}") from error
+        if frame.positions is None:
+            yield number, "damaged"
+        elif len(frame.positions) != n_sites:
+            others.append(len(frame.positions))
+            yield number, "with another number of sites"
+        else:
+            any_fits = True
+            yield number, (frame.positions, None if frame.cell is None else as_box(frame.cell))
+    if others and not any_fits:
+        _check_sites(path, others[0], n_sites)
 
 
 def _check_sites(path: Path, found: int, expected: int) -> None:
@@ -216,8 +354,7 @@ def _check_sites(path: Path, found: int, expected: int) -> None:
         raise TrajectoryError(f"{path} has {found} sites; the topology has {expected}")
 
 
-def _cell(box: FloatArray | None) -> FloatArray | None:
-    """Lattice vectors of lengths (Å) and angles (degrees); None for what is no box."""
-    if box is None or min(box[:3]) < _SMALLEST_EDGE:
-        return None
-    return np.asarray(cellpar_to_cell(box))
+def _short(error: Exception) -> str:
+    """The first line of another library's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:_LONGEST_REASON] if lines else type(error).__name__

@@ -222,9 +222,7 @@ def test_what_cannot_be_read_is_a_sentence(files, amber, tmp_path):
     (tmp_path / "empty.xml").write_text(openmm.XmlSerializer.serialize(openmm.System()))
     with pytest.raises(TopologyError, match=r"has 0 particles; expected the same"):
         read_topology(files / "opc.pdb", tmp_path / "empty.xml")
-    with pytest.raises(TrajectoryError, match=r"as a trajectory of 5 sites"):
-        list(read_snapshots(files / "opc.xtc", 5))
-    for name in ("opc.rst7", "opc.nc"):
+    for name in ("opc.rst7", "opc.nc", "opc.xtc"):
         with pytest.raises(TrajectoryError, match=r"; the topology has 5"):
             list(read_snapshots(files / name, 5))
     cut_short = tmp_path / "short.nc"
