@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from datagen.dynamics import Box, Snapshots, charges_and_residues
 from datagen.partition import cut_cluster
+from datagen.unwrapping import Unwrapper
 from eqmm_ase.frame import Frame
 
 _RESOLUTION = 2.0**-13
@@ -44,6 +45,7 @@ class FrameCutter:
     def __init__(self, region: QMRegion, box: Box, radius: float, medium: str) -> None:
         self._region, self._radius, self._medium = region, radius, medium
         self._charges, self._residues = charges_and_residues(box.prmtop)
+        self._unwrapper = Unwrapper(self._residues)
         self(Snapshots(box.positions[None], box.cell[None]), "")
 
     def __call__(self, snapshots: Snapshots, source: str) -> list[Frame]:
@@ -62,6 +64,7 @@ class FrameCutter:
             np.arange(len(region.atomic_numbers)),
             cell,
             self._radius,
+            unwrapper=self._unwrapper,
         )
         frame = Frame(
             atomic_numbers=region.atomic_numbers,

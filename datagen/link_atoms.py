@@ -7,15 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 from ase.data import covalent_radii
-from numpy.typing import NDArray
 
 from datagen.boundary_charges import ChargeScheme
 from datagen.qm_region import CutBond, SelectedRegion
 from datagen.topology import Topology
-from eqmm_ase.boundary import Boundary, CapRule, ChargeSite, LinkAtom, cap_position
+from eqmm_ase.boundary import NO_ATOM, Boundary, CapRule, ChargeSite, LinkAtom, cap_position
 from eqmm_ase.frame import Frame
-
-IntArray = NDArray[np.integer]
 
 _TO_HYDROGEN = {6: 1.09, 7: 1.01, 8: 0.96, 14: 1.48, 15: 1.42, 16: 1.34}
 """Å, lengths of single bonds X–H in small molecules (CH4, NH3, H2O, SiH4, PH3, H2S)."""
@@ -23,7 +20,7 @@ _TO_HYDROGEN = {6: 1.09, 7: 1.01, 8: 0.96, 14: 1.48, 15: 1.42, 16: 1.34}
 LONGEST_BOND = 3.0
 """Å. Nothing is bonded over more; positions and topology do not fit, or a molecule is torn."""
 
-_SHORTEST_BOND = 0.5  # Å
+SHORTEST_BOND = 0.5  # Å
 
 
 class BoundaryError(ValueError):
@@ -70,7 +67,6 @@ def cap_frame(
     frame: Frame,
     topology: Topology,
     region: SelectedRegion,
-    mm_sites: IntArray,
     rule: CapRule,
     scheme: ChargeScheme,
 ) -> Frame:
@@ -79,13 +75,12 @@ def cap_frame(
     Parameters
     ----------
     frame
-        The QM region without caps among all charges, those of M1 included.
+        The QM region without caps among all charges, those of M1 included, with the rows of
+        the topology that they are.
     topology
         Knows elements and names.
     region
         Its atoms are those of the frame; knows the cut bonds.
-    mm_sites : (n_mm,)
-        Row of each of the frame's charges in the topology.
     rule
         How far from Q1 the caps are.
     scheme
@@ -101,6 +96,9 @@ def cap_frame(
     BoundaryError
         When an atom of a cut bond is not among the charges, or the bond is far too long.
     """
+    mm_sites, mm_residues = frame.mm_atom_indices, frame.mm_residue_indices
+    if mm_sites is None or mm_residues is None:
+        raise BoundaryError("the frame does not know which rows of the topology its charges are")
     qm_row = {int(site): row for row, site in enumerate(region.atoms)}
     mm_row = {int(site): row for row, site in enumerate(mm_sites)}
     _check_bonds(frame, topology, region.bonds, qm_row, mm_row)
@@ -124,6 +122,8 @@ def cap_frame(
                 length=length,
                 m1_position=(x, y, z),
                 m1_charge=float(original[m1]),
+                m1_atom_index=bond.m1,
+                m1_residue_index=int(mm_residues[m1]),
             )
         )
         for m2 in (mm_row[site] for site in bond.m2):
@@ -147,6 +147,9 @@ def cap_frame(
         mm_charges=np.concatenate([charges[kept], added_charges]),
         mm_charges_original=np.concatenate([original[kept], np.zeros(len(sites))]),
         boundary=Boundary(scheme.name, tuple(links), tuple(sites)),
+        qm_atom_indices=np.concatenate([region.atoms, np.full(len(caps), NO_ATOM)]),
+        mm_atom_indices=np.concatenate([mm_sites[kept], np.full(len(sites), NO_ATOM)]),
+        mm_residue_indices=np.concatenate([mm_residues[kept], np.full(len(sites), NO_ATOM)]),
     )
 
 
@@ -165,7 +168,7 @@ def _check_bonds(
                     "larger"
                 )
         apart = frame.mm_positions[mm_row[bond.m1]] - frame.qm_positions[qm_row[bond.q1]]
-        if not _SHORTEST_BOND < np.linalg.norm(apart) < LONGEST_BOND:
+        if not SHORTEST_BOND < np.linalg.norm(apart) < LONGEST_BOND:
             raise BoundaryError(
                 f"the bond {topology.label(bond.q1)}–{topology.label(bond.m1)} is "
                 f"{np.linalg.norm(apart):.2f} Å long; does the trajectory belong to the topology?"

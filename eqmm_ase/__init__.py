@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eqmm_ase.atom_map import forces_on_topology
+    from eqmm_ase.boundary_forces import project_forces
     from eqmm_ase.calculator import EqMM
     from eqmm_ase.frame import Frame
     from eqmm_ase.model_file import load_model, save_model
@@ -20,6 +22,8 @@ _HOME = {
     "EqMM": "eqmm_ase.calculator",
     "Frame": "eqmm_ase.frame",
     "Frames": "eqmm_ase.system",
+    "forces_on_topology": "eqmm_ase.atom_map",
+    "project_forces": "eqmm_ase.boundary_forces",
     "ReferenceData": "eqmm_ase.reference_data",
     "read_frames": "eqmm_ase.reference_data",
     "write_frames": "eqmm_ase.reference_data",
@@ -32,7 +36,9 @@ __all__ = [
     "Frame",
     "Frames",
     "ReferenceData",
+    "forces_on_topology",
     "load_model",
+    "project_forces",
     "read_frames",
     "save_model",
     "write_frames",

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating]
 CapRule = Literal["scaled", "fixed"]
 
+NO_ATOM = -1
+"""In place of a row of the topology: a cap, an added charge, or an atom that is not known."""
+
 _RULES = get_args(CapRule)
 
 
@@ -43,6 +46,12 @@ class LinkAtom:
 
     m1_charge: float
     """Of the force field, e."""
+
+    m1_atom_index: int = NO_ATOM
+    """Row of M1 in the topology."""
+
+    m1_residue_index: int = NO_ATOM
+    """Of its residue, likewise."""
 
 
 @dataclass(frozen=True)

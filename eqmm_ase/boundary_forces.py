@@ -1,19 +1,24 @@
-"""Forces on caps and on moved charges, handed to the real atoms by the chain rule.
+"""Forces on caps, on moved and on fading charges, handed to the real atoms by the chain rule.
 
 Caps and charge sites are functions of real positions, x(R); the force on a real atom R gains
 (∂x/∂R)ᵀ F_x. A scaled cap and a charge site are linear in R. For a cap at a fixed distance d on a
 bond of length r along the unit vector u, ∂x/∂R_M1 = (d/r)(1 − u uᵀ) and ∂x/∂R_Q1 = 1 − ∂x/∂R_M1.
 The parts add up to F_x and keep its torque, so that net force and torque vanish as they did.
+
+Charges that fade between two radii, q_k = s_a q_k⁰, depend on the positions through s_a: the force
+gains −Σ_k q_k⁰ (∂E/∂q_k) ∂s_a/∂R, ∂E/∂q_k being the potential at the charge. Residues with an M1 or
+M2 in them are so near that they count in full.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from eqmm_ase.boundary import LinkAtom
 from eqmm_ase.frame import FloatArray, Frame
+from eqmm_ase.switching import scale_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +41,8 @@ def project_forces(frame: Frame) -> RealForces:
     Parameters
     ----------
     frame
-        With ``qm_forces`` and ``mm_forces``; without a boundary they are returned as they are.
+        With ``qm_forces`` and ``mm_forces``, and with ``mm_potential`` where charges fade; without
+        a boundary and fading charges they are returned as they are.
 
     Returns
     -------
@@ -45,7 +51,7 @@ def project_forces(frame: Frame) -> RealForces:
     Raises
     ------
     ValueError
-        When the frame has no forces, or M1 lies on Q1.
+        When the frame has no forces, or no potential where charges fade, or M1 lies on Q1.
     """
     if frame.qm_forces is None or frame.mm_forces is None:
         raise ValueError("the frame has no qm_forces and mm_forces; label it first")
@@ -62,7 +68,38 @@ def project_forces(frame: Frame) -> RealForces:
         qm[link.qm_atom] += qm[link.cap] - from_cap
     qm_rows = np.setdiff1d(np.arange(len(qm)), [link.cap for link in links])
     mm_rows = np.setdiff1d(np.arange(len(mm)), [site.site for site in sites])
-    return RealForces(qm[qm_rows], mm[mm_rows], m1, qm_rows, mm_rows)
+    real = RealForces(qm[qm_rows], mm[mm_rows], m1, qm_rows, mm_rows)
+    return real if frame.switch_radii is None else _with_fading(frame, real)
+
+
+def _with_fading(frame: Frame, real: RealForces) -> RealForces:
+    """What the factors of fading charges add to the forces."""
+    potential, original = frame.mm_potential, frame.mm_charges_original
+    residues, radii = frame.mm_residue_indices, frame.switch_radii
+    if potential is None or original is None or residues is None or radii is None:
+        raise ValueError(
+            "charges of the frame fade with the distance; their forces need mm_potential, "
+            "mm_charges_original and mm_residue_indices"
+        )
+    links = frame.boundary.links if frame.boundary else ()
+    m1_positions = np.reshape([link.m1_position for link in links], (-1, 3))
+    m1_residues = np.array([link.m1_residue_index for link in links], dtype=int)
+    weights = np.asarray(original, np.float64) * np.asarray(potential, np.float64)
+    rows, n = real.mm_rows, len(real.mm_rows)
+    qm_gradient, mm_gradient = scale_gradients(
+        np.asarray(frame.qm_positions, np.float64)[real.qm_rows],
+        np.concatenate([np.asarray(frame.mm_positions, np.float64)[rows], m1_positions]),
+        np.concatenate([residues[rows], m1_residues]),
+        float(radii[0]),
+        float(radii[1]),
+        np.concatenate([weights[rows], np.zeros(len(links))]),
+    )
+    return replace(
+        real,
+        qm=real.qm - qm_gradient,
+        mm=real.mm - mm_gradient[:n],
+        m1=real.m1 - mm_gradient[n:],
+    )
 
 
 def _jacobian(q1_position: FloatArray, link: LinkAtom) -> FloatArray:

@@ -43,7 +43,7 @@ class Field:
     required: bool = False
     label: bool = False
     optional: bool = False
-    """Left out of a file in which no frame has it; texts only, as labels always are."""
+    """Left out of a file in which no frame has it; texts and integers, as labels always are."""
 
 
 FIELDS: Mapping[str, Field] = {
@@ -67,7 +67,16 @@ FIELDS: Mapping[str, Field] = {
     # Only where charges were altered at the cut or covalent bonds were cut; see eqmm_ase.boundary.
     "mm_charges_original": Field("mm", label=True),
     "boundary": Field("frame", kind="text", optional=True),
+    "switch_radii": Field("frame", (2,), label=True),
+    # Rows of the topology file that frames were cut from; see eqmm_ase.atom_map.
+    "topology": Field("frame", kind="text", optional=True),
+    "qm_atom_indices": Field("qm", kind="integer", optional=True),
+    "mm_atom_indices": Field("mm", kind="integer", optional=True),
+    "mm_residue_indices": Field("mm", kind="integer", optional=True),
 }
+UNKNOWN_INTEGER = -(2**63)
+"""Stands in all rows of a frame that lacks an optional array of integers."""
+
 GROUPS: Mapping[str, Field | None] = {
     "charges": Field("qm", label=True),
     "atomic_dipoles": Field("qm", (3,), label=True),

@@ -262,4 +262,8 @@ def _frame_at(atoms: Atoms, frame: Frame, source: str) -> Frame:
         source=source,
         mm_charges_original=frame.mm_charges_original,
         boundary=frame.boundary,
+        topology=frame.topology,
+        qm_atom_indices=frame.qm_atom_indices,
+        mm_atom_indices=frame.mm_atom_indices,
+        mm_residue_indices=frame.mm_residue_indices,
     )

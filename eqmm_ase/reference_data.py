@@ -26,6 +26,7 @@ from eqmm_ase.dataset_format import (
     FORMAT,
     GROUPS,
     UNITS,
+    UNKNOWN_INTEGER,
     VERSION,
     DatasetError,
     check_arrays,
@@ -179,9 +180,11 @@ class ReferenceData(Sequence[Frame]):
         for key, array in arrays.items():
             field = field_of(key)
             value = _read(array, own[field.rows], key, self.path)
-            values[key] = (
-                self._checked(value, key, f) if field.kind in ("real", "double") else value
-            )
+            if field.kind in ("real", "double"):
+                value = self._checked(value, key, f)
+            elif field.kind == "integer" and field.optional:
+                value = None if np.size(value) and np.all(value == UNKNOWN_INTEGER) else value
+            values[key] = value
         values |= {group: {} for group in GROUPS}
         for key in [key for key in values if "/" in key]:
             group, _, scheme = key.partition("/")
@@ -295,19 +298,32 @@ def _write_arrays(file: h5py.File, frames: Sequence[Frame]) -> None:
         values = [getattr(frame, name) for frame in frames]
         if name == "boundary":
             values = [value.to_json() if value else "" for value in values]
-        if field.optional and not any(values):
+        if field.optional and not any(value is not None and len(value) for value in values):
             continue
         if field.kind == "text":
             file.create_dataset(name, data=values, dtype=h5py.string_dtype(), shape=(len(frames),))
         elif field.kind == "integer":
-            numbers = np.concatenate([np.ravel(v) for v in values] or [np.zeros(0)])
-            file[name] = numbers.astype(np.int64)
+            _write_integers(file, name, values, frames)
         elif field.required or any(value is not None for value in values):
             _write_real(file, name, values, frames)
     for group in GROUPS:
         labels = [getattr(frame, group) for frame in frames]
         for scheme in sorted({scheme for label in labels for scheme in label}):
             _write_real(file, f"{group}/{scheme}", [label.get(scheme) for label in labels], frames)
+
+
+def _write_integers(
+    file: h5py.File, name: str, values: Sequence[Any], frames: Sequence[Frame]
+) -> None:
+    field = field_of(name)
+    rows = [{"frame": 1, "qm": frame.n_qm, "mm": frame.n_mm}[field.rows] for frame in frames]
+    blocks = [
+        np.full(n, UNKNOWN_INTEGER) if value is None else np.ravel(value).astype(np.int64)
+        for n, value in zip(rows, values, strict=True)
+    ]
+    numbers = np.concatenate(blocks) if blocks else np.zeros(0, np.int64)
+    compressed = {"compression": "gzip", "shuffle": True} if len(numbers) > _COMPRESS_ABOVE else {}
+    file.create_dataset(name, data=numbers, **compressed)
 
 
 def _write_real(file: h5py.File, name: str, values: Sequence[Any], frames: Sequence[Frame]) -> None:

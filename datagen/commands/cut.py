@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -13,12 +14,20 @@ import numpy as np
 
 from datagen.boundary_charges import CHARGE_SCHEMES
 from datagen.commands.options import output_option, refuse_existing
-from datagen.cutting import CutSettings, SnapshotCutter
+from datagen.cutting import SMALLEST_RADIUS, CutError, CutSettings, SnapshotCutter
 from datagen.frame_statistics import FrameStatistics, frame_statistics
 from datagen.qm_region import SelectedRegion, find_region
 from datagen.sampling import RECOMMENDED_RADIUS
 from datagen.topology import Topology, read_topology
-from datagen.trajectory_files import read_slice, read_snapshots, select_atoms
+from datagen.trajectory_files import (
+    WITHOUT_BOX,
+    Snapshot,
+    Tally,
+    read_slice,
+    read_snapshots,
+    select_atoms,
+)
+from eqmm_ase.atom_map import topology_name
 from eqmm_ase.boundary import CapRule
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import write_frames
@@ -39,11 +48,16 @@ _DEFAULT = CutSettings(medium="")
 )
 @click.option("--medium", required=True, help="Name of the surroundings: water, protein …")
 @click.option("--system", type=click.Path(path_type=Path), help="OpenMM System, beside a PDB.")
-@click.option("--frames", default="::", help="START:STOP:STEP in each trajectory, or one number.")
+@click.option(
+    "--frames",
+    default="::",
+    help="START:STOP:STEP in each trajectory, or one number; from 0, as the file counts them.",
+)
 @click.option(
     "--radius",
-    default=_DEFAULT.radius,
-    help="Whole residues with an atom this near to a QM atom are kept, Å.",
+    type=float,
+    help="Whole residues with an atom this near to a QM atom are kept, Å; at most half of the "
+    f"shortest repeat of the box.  [default: {_DEFAULT.radius:g}, or less where the box is small]",
 )
 @click.option(
     "--switch-from",
@@ -80,7 +94,7 @@ def cut(
     medium: str,
     system: Path | None,
     frames: str,
-    radius: float,
+    radius: float | None,
     switch_from: float | None,
     cap_rule: CapRule,
     charge_scheme: str,
@@ -94,11 +108,15 @@ def cut(
     are what MDAnalysis reads (nc, xtc, trr, dcd, gro, pdb …) and AMBER restart files. A frame is
     the QM region and the charges of all whole residues around it, without labels; `eqmm-datagen
     label` computes those. Bonds between the QM region and the rest are capped with hydrogen.
+
+    Molecules may be wrapped into the box in any way. The parts of the QM region are brought
+    together, and every residue is taken once, in the image that is nearest to a QM atom. Frames
+    that hold no positions or no box, or are damaged, are left out and counted.
     """
     refuse_existing(output, overwrite)
     settings = CutSettings(
         medium=medium,
-        radius=radius,
+        radius=_DEFAULT.radius if radius is None else radius,
         switch_from=switch_from,
         cap_rule=cap_rule,
         charge_scheme=charge_scheme,
@@ -108,26 +126,92 @@ def cut(
     )
     which = read_slice(frames)
     sites = read_topology(topology, system)
-    first = next(read_snapshots(trajectories[0], sites.n_sites))
-    region = find_region(sites, select_atoms(sites, selection, first.positions))
-    cutter = SnapshotCutter(sites, region, settings)
+    first = next(read_snapshots(trajectories[0], sites.n_sites, which))
+    cell = None if isolated else first.cell
+    region = find_region(sites, select_atoms(sites, selection, first.positions, cell))
+    cutter = SnapshotCutter(sites, region, settings, topology_name(topology))
     for line in _about(sites, region, cutter):
         click.echo(line, err=True)
-    if radius < RECOMMENDED_RADIUS:
+    if radius is None:
+        cutter = _fitted(cutter, trajectories, which)
+    if cutter.settings.radius < RECOMMENDED_RADIUS:
         click.echo(
-            f"note: clusters of {radius:g} Å miss some of the surroundings; "
+            f"note: clusters of {cutter.settings.radius:g} Å miss some of the surroundings; "
             f"{RECOMMENDED_RADIUS:g} Å or more are recommended",
             err=True,
         )
-    result: list[Frame] = []
-    for path, source in zip(trajectories, _sources(trajectories), strict=True):
-        for snapshot in read_snapshots(path, sites.n_sites, which):
-            result.append(cutter(snapshot, source))
+    result, left_out = _cut_all(cutter, trajectories, which)
+    if np.isfinite(cutter.complete_to):
+        click.echo(
+            f"note: the frames are complete up to {_down(cutter.complete_to):g} Å from the QM "
+            "region; farther out are residues that come near it twice in this box, of which only "
+            "the nearer image is taken",
+            err=True,
+        )
     statistics = frame_statistics(result)
-    write_frames(
-        output, result, {"cut": _description(topology, selection, frames, cutter, statistics)}
-    )
+    description = _description(topology, selection, frames, cutter, statistics)
+    write_frames(output, result, {"cut": description | {"frames_left_out": left_out}})
     click.echo(f"{output}: {statistics.sentence()}")
+
+
+def _snapshots(
+    cutter: SnapshotCutter, path: Path, which: slice, tally: Tally
+) -> Iterator[Snapshot]:
+    """Frames that can be cut: with positions, and with a box where one is needed."""
+    for snapshot in read_snapshots(path, cutter.topology.n_sites, which, tally):
+        if snapshot.cell is None and not cutter.settings.isolated:
+            tally.leave_out(WITHOUT_BOX)
+        else:
+            yield snapshot
+
+
+def _fitted(cutter: SnapshotCutter, trajectories: Sequence[Path], which: slice) -> SnapshotCutter:
+    """The cutter with its radius, or the largest that fits all frames where that is smaller."""
+    wanted, fits = cutter.settings.radius, np.inf
+    for path in trajectories:
+        for snapshot in _snapshots(cutter, path, which, Tally(path)):
+            fits = min(fits, cutter.largest_radius(snapshot))
+    if fits >= wanted:
+        return cutter
+    if fits < SMALLEST_RADIUS:
+        raise CutError(
+            f"the largest radius that fits the box around this QM region is {_down(fits):g} Å, and "
+            f"less than {SMALLEST_RADIUS:g} Å make no cluster; select fewer atoms"
+        )
+    click.echo(
+        f"note: the largest radius that fits the box is {_down(fits):g} Å, taken instead of "
+        f"{wanted:g} Å",
+        err=True,
+    )
+    settings = replace(cutter.settings, radius=_down(fits))
+    return SnapshotCutter(cutter.topology, cutter.region, settings, cutter.topology_name)
+
+
+def _cut_all(
+    cutter: SnapshotCutter, trajectories: Sequence[Path], which: slice
+) -> tuple[list[Frame], dict[str, dict[str, int]]]:
+    """Frames of all trajectories, and what was left out of which and why."""
+    result: list[Frame] = []
+    left_out: dict[str, dict[str, int]] = {}
+    for path, source in zip(trajectories, _sources(trajectories), strict=True):
+        tally = Tally(path)
+        result += [cutter(snapshot, source) for snapshot in _snapshots(cutter, path, which, tally)]
+        if tally.left_out:
+            click.echo(f"note: {tally.note()}", err=True)
+            left_out[source] = dict(tally.left_out)
+    different = len({frame.frame_id for frame in result})
+    if different < len(result):
+        click.echo(
+            f"note: only {different} of {len(result)} frames are different; `eqmm-datagen merge` "
+            "leaves doubles out",
+            err=True,
+        )
+    return result, left_out
+
+
+def _down(length: float) -> float:
+    """A length in Å, rounded down to tenths."""
+    return float(np.floor(length * 10.0) / 10.0)
 
 
 def _about(topology: Topology, region: SelectedRegion, cutter: SnapshotCutter) -> list[str]:
@@ -173,6 +257,7 @@ def _description(
         "qm_atoms": np.asarray(cutter.region.atoms).tolist(),
         "frames": frames,
         "radius": settings.radius,
+        "complete_to": cutter.complete_to if np.isfinite(cutter.complete_to) else None,
         "switch_from": settings.switch_from,
         "cut_bonds": len(cutter.region.bonds),
         "force_field_charge_of_qm_region": cutter.region.force_field_charge,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,10 +15,15 @@ pytest.importorskip("parmed")
 pytest.importorskip("MDAnalysis")
 pytest.importorskip("pyscf")
 
+import parmed
+from MDAnalysis.lib.formats.libmdaxdr import TRRFile
+
 from datagen.cli import cli
+from datagen.lattice import shortest_repeat
 from datagen.method import Method
 from datagen.single_point import label_frame
-from eqmm_ase.boundary_forces import project_forces
+from datagen.topology import quiet, read_topology
+from eqmm_ase import forces_on_topology, project_forces
 from eqmm_ase.command_line import run
 from eqmm_ase.reference_data import ReferenceData
 
@@ -29,6 +35,9 @@ source leaprc.water.opc
 x = sequence { ACE ALA NME }
 solvateBox x OPCBOX 6.0
 saveAmberParm x ala.prmtop ala.inpcrd
+y = sequence { ACE ALA ALA NME }
+solvateBox y OPCBOX 4.0
+saveAmberParm y small.prmtop small.inpcrd
 quit
 """
 
@@ -67,6 +76,14 @@ def test_a_side_chain_goes_from_files_to_projected_forces(folder, tmp_path, caps
     real = project_forces(labelled)
     assert real.qm.shape == (4, 3)
     assert np.abs(real.qm.sum(0) + real.mm.sum(0) + real.m1.sum(0)).max() < 1e-5
+    n_sites = read_topology(folder / "ala.prmtop").n_sites
+    forces = forces_on_topology(labelled, n_sites, topology=folder / "ala.prmtop")
+    np.testing.assert_array_equal(forces[10:14], real.qm)
+    np.testing.assert_array_equal(forces[8], real.m1[0])
+    assert np.abs(forces.sum(axis=0)).max() < 1e-5
+    (folder / "other.prmtop").write_text("another")
+    with pytest.raises(ValueError, match=r"another topology \(ala.prmtop\) than"):
+        forces_on_topology(labelled, n_sites, topology=folder / "other.prmtop")
 
 
 def test_settings_reach_the_frames(folder, tmp_path):
@@ -81,6 +98,53 @@ def test_settings_reach_the_frames(folder, tmp_path):
     assert frame.boundary.links[0].rule == "fixed"
     scales = frame.mm_charges[-30:] / frame.mm_charges_original[-30:]
     assert 0.0 < scales.min() < scales.max() <= 1.0
+
+
+def test_without_a_radius_the_cluster_is_as_large_as_the_box_allows(folder, tmp_path, capsys):
+    arguments = ["cut", str(folder / "small.prmtop"), str(folder / "small.inpcrd"), "--overwrite"]
+    arguments += ["--medium", "water", "--qm", "protein", "-o", str(tmp_path / "frames.h5")]
+    assert run(cli, "eqmm-datagen", arguments) == 0
+    told = capsys.readouterr().err
+    with ReferenceData(tmp_path / "frames.h5") as data:
+        (frame,) = data.load()
+        description = data.method["cut"]
+    half = shortest_repeat(frame.cell) / 2
+    assert 8.0 < half < 12.0
+    assert half - 0.1 < description["radius"] <= half
+    radius, complete_to = description["radius"], description["complete_to"]
+    assert f"the largest radius that fits the box is {radius:g} Å, taken instead of 12 Å" in told
+    assert 4.0 < complete_to < radius
+    assert f"the frames are complete up to {np.floor(10 * complete_to) / 10:g} Å" in told
+    assert len(set(frame.mm_atom_indices)) == frame.n_mm
+    assert run(cli, "eqmm-datagen", [*arguments, "--switch-from", "4"]) == 0
+    with ReferenceData(tmp_path / "frames.h5") as data:
+        assert complete_to - 0.1 < data.method["cut"]["radius"] <= complete_to
+        np.testing.assert_array_equal(data[0].switch_radii, [4.0, data.method["cut"]["radius"]])
+
+
+def test_frames_that_cannot_be_cut_are_counted(folder, tmp_path, capsys):
+    with quiet():
+        start = parmed.load_file(str(folder / "ala.inpcrd"))
+        places = start.coordinates[0].astype(np.float32) / 10
+        box = np.diag(start.box[:3]).astype(np.float32) / 10
+        with TRRFile(str(tmp_path / "run.trr"), "w") as file:
+            for i, holds in enumerate("xvbxv"):
+                x, v = (places + 0.1 * i, None) if holds in "xb" else (None, places.copy())
+                file.write(x, v, None, box * (holds != "b"), i, float(i), 0.0, len(places))
+    arguments = ["cut", str(folder / "ala.prmtop"), str(tmp_path / "run.trr"), "--medium", "water"]
+    arguments += ["--qm", "protein", "--radius", "5", "-o", str(tmp_path / "frames.h5")]
+    assert run(cli, "eqmm-datagen", arguments) == 0
+    captured = capsys.readouterr()
+    assert "2 frames" in captured.out
+    note = "3 of 5 frames of .*run.trr were left out: 2 without positions, 1 without a periodic box"
+    assert re.search(note, captured.err)
+    with ReferenceData(tmp_path / "frames.h5") as data:
+        left_out = data.method["cut"]["frames_left_out"]
+        np.testing.assert_allclose(data[0].mm_positions, data[1].mm_positions, atol=1e-5)
+    assert left_out == {"run": {"without positions": 2, "without a periodic box": 1}}
+    assert run(cli, "eqmm-datagen", [*arguments, "--overwrite", "--frames", "2"]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no frame to cut among the 1 asked for: 1 without a periodic box; give a" in last
 
 
 @pytest.mark.parametrize(

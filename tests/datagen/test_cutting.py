@@ -12,10 +12,10 @@ from datagen.cutting import CutError, CutSettings, SnapshotCutter
 from datagen.frame_statistics import frame_statistics
 from datagen.partition import PartitionError
 from datagen.qm_region import RegionError, find_region
-from datagen.switching import residue_scales, switch
 from datagen.topology import Topology
 from datagen.trajectory_files import Snapshot
 from eqmm_ase.frame import Frame
+from eqmm_ase.switching import residue_scales, switch
 
 EDGE, RADIUS = 32.0, 8.0
 CELL = np.diag([EDGE, EDGE + 1.0, EDGE + 2.0])
@@ -109,8 +109,8 @@ def test_a_box_is_needed_and_must_be_large_enough():
     )
     with pytest.raises(CutError, match="frame 4 has no periodic box"):
         cutter(Snapshot(4, PLACES, None), "run")
-    with pytest.raises(PartitionError, match=r"radius of 8 .* radius that fits is 2.6 Å"):
-        cutter(Snapshot(0, PLACES, CELL / 2), "run")
+    with pytest.raises(PartitionError, match=r"frame 2: .* radius of 8 .* half of that, 7.6 Å"):
+        cutter(Snapshot(2, PLACES, CELL / 2.1), "run")
     alone = cut(tuple(range(22)))
     assert (alone.n_mm, alone.cell) == (0, None)
 

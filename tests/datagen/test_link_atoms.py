@@ -156,6 +156,8 @@ def test_labels_of_a_campaign_can_be_projected(tmp_path):
     assert summary.done == 2
     for sent, labelled in zip(frames, read_frames(tmp_path / "labels.h5"), strict=True):
         assert labelled.boundary == sent.boundary
+        for name in ("qm_atom_indices", "mm_atom_indices", "mm_residue_indices"):
+            np.testing.assert_array_equal(getattr(labelled, name), getattr(sent, name))
         real = project_forces(labelled)
         assert np.abs(real.qm.sum(0) + real.mm.sum(0) + real.m1.sum(0)).max() < 1e-6
 

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from ase.geometry import cellpar_to_cell
 
-from datagen.partition import (
-    Cluster,
-    PartitionError,
-    cut_cluster,
-    make_whole,
-    shortest_repeat,
-)
+from datagen.lattice import shortest_repeat
+from datagen.partition import Cluster, PartitionError, cut_cluster
+from datagen.unwrapping import make_whole
 
 CELLS = {
     "cube": np.diag([26.0, 26.0, 26.0]),
@@ -138,23 +134,25 @@ def test_sites_without_charge_count_for_the_distance_but_are_left_out():
     np.testing.assert_array_equal(cluster.mm_sites, [2, 3])
 
 
-@pytest.mark.parametrize("radius", [13.0, 12.5, 20.0])
-def test_a_radius_of_half_the_box_and_more_is_refused_with_both_lengths(radius):
-    with pytest.raises(PartitionError, match=r"repeats every 26\.00 Å.*radius of"):
+@pytest.mark.parametrize("radius", [13.01, 20.0])
+def test_a_radius_of_more_than_half_the_box_is_refused_with_both_lengths(radius):
+    with pytest.raises(PartitionError, match=r"repeats every 26\.00 Å.*radius of.* 13\.0 Å"):
         _Box(CELLS["cube"]).cut(radius=radius)
+    assert len(_Box(CELLS["cube"]).cut(radius=13.0).mm_charges) > 0
 
 
-def test_the_limit_of_the_box_is_where_a_residue_could_be_near_twice():
+def test_a_residue_that_is_near_twice_is_taken_once_where_it_is_nearer():
     positions = np.array([[0.0, 0.0, 0.0], [7.9, 0.0, 0.0], [8.9, 0.0, 0.0]])
     charges, residues = np.array([0.0, 0.5, -0.5]), np.array([0, 1, 1])
-    limit = 2.0 * (8.0 + 0.5)  # the residue reaches 0.5 Å from its centroid
-    for repeat, fits in ((limit + 1e-6, True), (limit - 1e-6, False)):
-        arguments = (positions, charges, residues, np.array([0]), np.diag([repeat] * 3), 8.0)
-        if fits:
-            assert len(cut_cluster(*arguments).mm_charges) == 2
-        else:
-            with pytest.raises(PartitionError, match="too small"):
-                cut_cluster(*arguments)
+    for repeat, expected, complete_to in (
+        (16.95, [7.9, 8.9], np.inf),  # the other image is 8.05 Å away
+        (16.85, [7.9, 8.9], 7.95),
+        (16.6, [-8.7, -7.7], 7.9),
+    ):
+        cell = np.diag([repeat, 30.0, 30.0])
+        cluster = cut_cluster(positions, charges, residues, np.array([0]), cell, 8.0)
+        np.testing.assert_allclose(cluster.mm_positions[:, 0], expected)
+        assert cluster.complete_to == pytest.approx(complete_to)
 
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, float("nan")])

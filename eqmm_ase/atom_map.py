@@ -1,0 +1,95 @@
+"""Which row of a frame is which atom of the topology that it was cut from, and forces on those.
+
+`Frame.qm_atom_indices`, `Frame.mm_atom_indices` and `LinkAtom.m1_atom_index` are rows of the
+topology, from 0 in the order of the trajectory; `NO_ATOM` stands for caps and for charges that
+were added at cut bonds. A charge was altered where `Frame.mm_charges` is not
+`Frame.mm_charges_original`. Frames of ``eqmm-datagen cut`` know all of this; those of ``sample``
+and ``solvate``, whose box no file remembers, do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from eqmm_ase.boundary_forces import project_forces
+from eqmm_ase.frame import FloatArray, Frame
+
+
+def topology_name(path: str | os.PathLike[str]) -> str:
+    """What frames call a topology file: its name and the SHA-256 of its content."""
+    return f"{Path(path).name} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
+
+
+def forces_on_topology(
+    frame: Frame, n_atoms: int, topology: str | os.PathLike[str] | None = None
+) -> FloatArray:
+    """Forces of a frame's energy on all atoms of the topology that the frame was cut from.
+
+    The derivative of the energy by the positions of the simulation, through the whole cut: forces
+    on caps and moved charges go to the atoms that they depend on, and where charges fade out the
+    derivative of the fading is in it, on QM atoms and on residues. Which residues are in the frame,
+    and in which image, is held fixed. Atoms outside the frame have zero. Virtual sites have the
+    forces on their charges: the MD program that owns the model spreads them over its parents.
+
+    Parameters
+    ----------
+    frame
+        With ``qm_forces`` and ``mm_forces``, and ``mm_potential`` where charges fade.
+    n_atoms
+        Sites of the topology, virtual sites included.
+    topology
+        Its file, refused when it is not the one that the frame was cut from; None does not check.
+
+    Returns
+    -------
+    (n_atoms, 3)
+        eV/Å.
+
+    Raises
+    ------
+    ValueError
+        When the frame lacks labels or does not know its atoms, or belongs to another topology.
+    """
+    if frame.qm_atom_indices is None or frame.mm_atom_indices is None:
+        raise ValueError(
+            "the frame does not know which atoms of a topology its rows are; frames of "
+            "`eqmm-datagen cut` do"
+        )
+    _check_topology(frame, topology)
+    real = project_forces(frame)
+    links = frame.boundary.links if frame.boundary else ()
+    atoms = np.concatenate(
+        [
+            np.asarray(frame.qm_atom_indices)[real.qm_rows],
+            np.asarray(frame.mm_atom_indices)[real.mm_rows],
+            np.array([link.m1_atom_index for link in links], dtype=int),
+        ]
+    )
+    if len(atoms) and not 0 <= atoms.min() <= atoms.max() < n_atoms:
+        raise ValueError(
+            f"the frame holds atoms {atoms.min()} to {atoms.max()} of its topology"
+            f"{_called(frame)}, which do not fit into {n_atoms}"
+        )
+    forces = np.zeros((n_atoms, 3))
+    np.add.at(forces, atoms, np.concatenate([real.qm, real.mm, real.m1]))
+    return forces
+
+
+def _check_topology(frame: Frame, topology: str | os.PathLike[str] | None) -> None:
+    if topology is None or not frame.topology:
+        return
+    given = topology_name(topology)
+    if given.split()[-1] != frame.topology.split()[-1]:
+        raise ValueError(
+            f"the frame was cut from another topology{_called(frame)} than {topology}: the "
+            "contents of the files differ"
+        )
+
+
+def _called(frame: Frame) -> str:
+    name = frame.topology.rpartition(" ")[0]
+    return f" ({name})" if name else ""
