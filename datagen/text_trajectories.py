@@ -153,9 +153,9 @@ def _read_pdb(file: IO[str], place: _Place) -> TextFrame:
 
 
 def _crystal(record: str) -> FloatArray | None:
-    """Lattice vectors of a CRYST1 record; the unit cube is written where there is none."""
+    """Lattice vectors of a CRYST1 record; a unit cube, written where there is no box, is none."""
     if not record:
         return None
     lengths = [float(record[i : i + 9]) for i in (6, 15, 24)]
     angles = [float(record[i : i + 7]) for i in (33, 40, 47)]
-    return None if lengths == [1.0, 1.0, 1.0] else box_vectors([*lengths, *angles])
+    return box_vectors([*lengths, *angles])

@@ -5,6 +5,20 @@ topology, from 0 in the order of the trajectory; `NO_ATOM` stands for caps and f
 were added at cut bonds. A charge was altered where `Frame.mm_charges` is not
 `Frame.mm_charges_original`. Frames of ``eqmm-datagen cut`` know all of this; those of ``sample``
 and ``solvate``, whose box no file remembers, do not.
+
+Forces of a model on the atoms of a simulation::
+
+    frame = read_frames("frames.h5")[0]
+    atoms = atoms_of_frame(frame)
+    atoms.calc = EqMM("model.eqmm")
+    atoms.calc.embed(frame.mm_charges, frame.mm_positions)
+    predicted = replace(
+        frame,
+        qm_forces=atoms.get_forces(),
+        mm_forces=atoms.calc.mm_forces,
+        mm_potential=atoms.calc.mm_potential,
+    )
+    forces = forces_on_topology(predicted, n_atoms, topology="system.prmtop")
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Field:
     required: bool = False
     label: bool = False
     optional: bool = False
-    """Left out of a file in which no frame has it; texts and integers, as labels always are."""
+    """No label, but may be unknown as well; left out of a file in which no frame has it."""
 
 
 FIELDS: Mapping[str, Field] = {
@@ -67,7 +67,7 @@ FIELDS: Mapping[str, Field] = {
     # Only where charges were altered at the cut or covalent bonds were cut; see eqmm_ase.boundary.
     "mm_charges_original": Field("mm", label=True),
     "boundary": Field("frame", kind="text", optional=True),
-    "switch_radii": Field("frame", (2,), label=True),
+    "switch_radii": Field("frame", (2,), optional=True),
     # Rows of the topology file that frames were cut from; see eqmm_ase.atom_map.
     "topology": Field("frame", kind="text", optional=True),
     "qm_atom_indices": Field("qm", kind="integer", optional=True),

@@ -213,9 +213,10 @@ class ReferenceData(Sequence[Frame]):
         finite = np.isfinite(value)
         if finite.all():
             return float(value) if np.ndim(value) == 0 else value
-        if field_of(key).label and np.isnan(value).all():
+        may_be_unknown = field_of(key).label or field_of(key).optional
+        if may_be_unknown and np.isnan(value).all():
             return None
-        expected = "all numbers or all NaN (unknown)" if field_of(key).label else "finite numbers"
+        expected = "all numbers or all NaN (unknown)" if may_be_unknown else "finite numbers"
         raise DatasetError(
             f"{self.path}: dataset {key!r} has {int((~finite).sum())} NaN or infinite values in "
             f"frame {f}; expected {expected}"

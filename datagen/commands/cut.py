@@ -44,7 +44,7 @@ _DEFAULT = CutSettings(medium="")
     "selection",
     required=True,
     help="QM region in MDAnalysis' selection language, such as "
-    "'resname SER and name CB HB2 HB3 OG HG'.",
+    "'resname SER and name CB HB2 HB3 OG HG'; distances are those in the first frame.",
 )
 @click.option("--medium", required=True, help="Name of the surroundings: water, protein …")
 @click.option("--system", type=click.Path(path_type=Path), help="OpenMM System, beside a PDB.")

@@ -204,10 +204,11 @@ def _model(i: int, n: int = N) -> str:
         ("".join(f"MODEL {i + 1}\n{CRYSTAL}{_model(i)}TER\nENDMDL\n" for i in range(3)), "yyy"),
         ("".join(f"{CRYSTAL}{_model(i)}END\n" for i in range(3)), "yyy"),
         (f"MODEL 1\n{_model(0)}ENDMDL\n{CRYSTAL}MODEL 2\n{_model(1)}ENDMDL\nEND\n", "ny"),
+        (f"{CRYSTAL}{_model(0)}END\n{_model(1)}END\n{CRYSTAL}{_model(2)}END\n", "yny"),
         (f"REMARK\n{PLACEHOLDER}{_model(0)}END\n", "n"),
         (f"{_model(0)}", "n"),
     ],
-    ids=["one box", "before", "inside", "END only", "mixed", "placeholder", "none"],
+    ids=["one box", "before", "inside", "END only", "mixed", "gap", "placeholder", "none"],
 )
 def test_models_of_a_pdb_have_the_box_that_the_file_gives_them(tmp_path, text, boxes):
     (tmp_path / "run.pdb").write_text(text)
@@ -256,6 +257,7 @@ def test_an_ending_that_nobody_knows_is_a_short_sentence(tmp_path):
         (EDGE, EDGE, 0.0, 90.0, 90.0, 90.0),
         (EDGE, EDGE, EDGE, 0.0, 0.0, 0.0),
         (EDGE, EDGE, EDGE, 30.0, 30.0, 90.0),
+        (EDGE, EDGE, EDGE, 60.0, 60.0, 120.0),
         (EDGE, np.nan, EDGE, 90.0, 90.0, 90.0),
         (1.0, 1.0, 1.0, 90.0, 90.0, 90.0),
     ],
