@@ -22,6 +22,7 @@ from datagen.trajectory_files import read_slice, read_snapshots, select_atoms
 from eqmm_ase.boundary import CapRule
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import write_frames
+from eqmm_ase.region_description import describe_region
 
 _DEFAULT = CutSettings(medium="")
 
@@ -90,10 +91,11 @@ def cut(
 ) -> None:
     r"""Cut frames out of TRAJECTORIES of a simulation with this TOPOLOGY.
 
-    TOPOLOGY is an AMBER prmtop, a GROMACS top, a CHARMM psf, or a PDB with --system. TRAJECTORIES
-    are what MDAnalysis reads (nc, xtc, trr, dcd, gro, pdb …) and AMBER restart files. A frame is
-    the QM region and the charges of all whole residues around it, without labels; `eqmm-datagen
-    label` computes those. Bonds between the QM region and the rest are capped with hydrogen.
+    TOPOLOGY is an AMBER prmtop, a GROMACS top or tpr, a CHARMM psf, or a PDB with --system.
+    TRAJECTORIES are what MDAnalysis reads (nc, xtc, trr, dcd, gro, pdb …) and AMBER restart files.
+    A frame is the QM region and the charges of all whole residues around it, without labels;
+    `eqmm-datagen label` computes those. Bonds between the QM region and the rest are capped with
+    hydrogen.
     """
     refuse_existing(output, overwrite)
     settings = CutSettings(
@@ -123,6 +125,8 @@ def cut(
     for path, source in zip(trajectories, _sources(trajectories), strict=True):
         for snapshot in read_snapshots(path, sites.n_sites, which):
             result.append(cutter(snapshot, source))
+            if len(result) == 1:  # the others have the same region
+                click.echo(f"QM region: {describe_region(result[0])}", err=True)
     statistics = frame_statistics(result)
     write_frames(
         output, result, {"cut": _description(topology, selection, frames, cutter, statistics)}
@@ -133,7 +137,8 @@ def cut(
 def _about(topology: Topology, region: SelectedRegion, cutter: SnapshotCutter) -> list[str]:
     """What the user should look at before the labels are computed."""
     given = cutter.settings.total_charge is not None
-    lines = [
+    lines = [f"note: {note}" for note in topology.notes]
+    lines += [
         f"QM region: {len(region.atoms)} atoms, total charge {cutter.total_charge:+d}"
         f"{' as given' if given else ''}, where the force field has "
         f"{region.force_field_charge:+.4f} e"
