@@ -6,6 +6,7 @@ box, are read with ParmEd instead, and AMBER's NetCDF files directly.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from datagen.amber_netcdf import is_netcdf, netcdf_frames
 from datagen.topology import Topology, quiet
+from eqmm_ase.foreign_errors import short_reason
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
@@ -100,7 +102,7 @@ def select_atoms(topology: Topology, selection: str, positions: FloatArray) -> I
             group = universe.select_atoms(selection)
         except Exception as error:  # SelectionError, and what its parser stumbles over
             raise TrajectoryError(
-                f"MDAnalysis does not understand the selection {selection!r}: {error}"
+                f"MDAnalysis does not understand the selection {selection!r}: {short_reason(error)}"
             ) from error
     if len(group) == 0:
         names = ", ".join(sorted(set(topology.residue_names))[:8])
@@ -169,15 +171,20 @@ def _read_trajectory(path: Path, n_sites: int, which: slice) -> Iterator[Snapsho
             universe.load_new(str(path))
             frames = range(*which.indices(len(universe.trajectory)))
         except Exception as error:  # each of MDAnalysis' many readers has its own
+            reason = short_reason(error)
+            if count := re.search(r"Number of atoms (\d+)", str(error)):
+                reason = f"it has {count.group(1)}"
             raise TrajectoryError(
-                f"MDAnalysis cannot read {path} as a trajectory of {n_sites} sites: {error}"
-            ) from error
+                f"MDAnalysis cannot read {path} as a trajectory of {n_sites} sites: {reason}"
+            ) from error.with_traceback(None)  # which lets go of its reader here
     for number in frames:
         with quiet():
             try:
                 step = universe.trajectory[number]
             except (OSError, EOFError, ValueError) as error:
-                raise TrajectoryError(f"frame {number} of {path} is damaged: {error}") from error
+                raise TrajectoryError(
+                    f"frame {number} of {path} is damaged: {short_reason(error)}"
+                ) from error
             box = None if step.dimensions is None else np.asarray(step.dimensions, np.float64)
         yield Snapshot(number, np.array(step.positions, np.float64), _cell(box))
 
@@ -190,7 +197,9 @@ def _read_netcdf(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
         except StopIteration:
             return
         except (OSError, ValueError, TypeError, IndexError) as error:
-            raise TrajectoryError(f"{path} is no AMBER NetCDF trajectory: {error}") from error
+            raise TrajectoryError(
+                f"{path} is no AMBER NetCDF trajectory: {short_reason(error)}"
+            ) from error
         _check_sites(path, len(positions), n_sites)
         yield Snapshot(number, positions, _cell(box))
 
@@ -204,7 +213,7 @@ def _read_restart(path: Path, n_sites: int, which: slice) -> Iterator[Snapshot]:
             positions = np.array(file.coordinates, np.float64).reshape(-1, 3)
         except Exception as error:  # ParmEd raises whatever its parsers stumble over
             raise TrajectoryError(
-                f"ParmEd cannot read {path} as an AMBER restart file: {error}"
+                f"ParmEd cannot read {path} as an AMBER restart file: {short_reason(error)}"
             ) from error
     _check_sites(path, len(positions), n_sites)
     if list(range(1))[which]:

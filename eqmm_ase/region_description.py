@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.formula import Formula
 
 from eqmm_ase.frame import Frame
 
@@ -21,7 +22,8 @@ def describe_region(frame: Frame) -> str:
     """
     numbers = np.asarray(frame.atomic_numbers)
     caps = [link.cap for link in frame.boundary.links] if frame.boundary else []
-    formula = _formula(np.delete(numbers, caps).tolist())
+    symbols = Counter(chemical_symbols[z] for z in np.delete(numbers, caps).tolist())
+    formula = str(Formula.from_dict(symbols).format("hill"))
     if caps:
         formula += f" and {len(caps)} link atom{'s' if len(caps) > 1 else ''}"
     multiplicity = int(frame.spin_multiplicity)
@@ -43,12 +45,3 @@ def describe_regions(frames: Iterable[Frame]) -> str:
     if len(counts) > _MOST_REGIONS:
         parts.append(f"{len(counts) - _MOST_REGIONS} others")
     return "; ".join(parts)
-
-
-def _formula(numbers: list[int]) -> str:
-    """In Hill's order: carbon, hydrogen, then by the alphabet; without carbon by the alphabet."""
-    counts = Counter(chemical_symbols[z] for z in numbers)
-    symbols = sorted(counts)
-    if "C" in counts:
-        symbols.sort(key=lambda symbol: (symbol != "C", symbol != "H", symbol))
-    return "".join(f"{s}{counts[s] if counts[s] > 1 else ''}" for s in symbols)

@@ -146,7 +146,8 @@ def _only_common(atom: AtomEvidence, by_name: frozenset[int], by_kind: frozenset
         standard = atom.residue.upper() in STANDARD_RESIDUES
         return _single(by_name if standard else by_name & by_kind)
     if not by_name and not by_kind:
-        return _single(atom.by_mass) if atom.by_mass & elements_of_mass(atom.restored, True) else 0
+        sure = elements_of_mass(atom.restored, sure=True) & _ORGANIC  # metals need a name
+        return _single(atom.by_mass) if atom.by_mass <= sure else 0
     common = atom.by_mass & (by_name or by_kind)
     if not common and not by_name & _ORGANIC:  # a name of other letters, such as Y1
         common = atom.by_mass & by_kind

@@ -15,14 +15,17 @@ from typing import Any
 
 from datagen.topology.elements import NOT_GIVEN
 
+_CHARGE = 6  # word of an atom line
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # insertion codes
 _POLARISATION = ("polarization", "thole_polarization", "water_polarization")
 
 
 @dataclass(frozen=True)
 class AtomKind:
-    """An atom type: its atomic number if given, and its particle type (A, S, V, D)."""
+    """An atom type: atomic number if given, charge, and particle type (A, S, V, D)."""
 
     number: int
+    charge: float  # e, of atoms that have none of their own
     particle: str
 
     def is_no_atom(self, charge: float) -> bool:
@@ -31,39 +34,79 @@ class AtomKind:
 
 
 @dataclass(eq=False)
+class MoleculeText:
+    """A molecule type; rows of its atoms count from 0."""
+
+    size: int = 0
+    residues: list[tuple[str, str]] = field(default_factory=list)  # number and name
+    changed: list[int] = field(default_factory=list)  # rows with another state B
+    uncharged: list[int] = field(default_factory=list)  # rows without a charge
+
+
+@dataclass(eq=False)
 class TopText:
     """A topology after its includes and conditions."""
 
     kinds: dict[str, AtomKind] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)  # of the molecule types
-    changed: dict[str, list[int]] = field(default_factory=dict)  # rows with another state B
-    molecules: list[tuple[str, int]] = field(default_factory=list)
+    molecules: list[tuple[MoleculeText, int]] = field(default_factory=list)
     polarisable: bool = False
+
+    def rows(self, of: str) -> list[int]:
+        """Rows in the whole system of the atoms ``changed`` or ``uncharged``."""
+        rows, start = [], 0
+        for molecule, count in self.molecules:
+            for copy in range(count):
+                rows += [start + copy * molecule.size + i for i in getattr(molecule, of)]
+            start += count * molecule.size
+        return rows
+
+    def residue_numbers(self) -> list[int]:
+        """Of all residues, as GROMACS numbers them."""
+        return residue_numbers(
+            [
+                ([int(number.rstrip(_LETTERS)) for number, _ in molecule.residues], count)
+                for molecule, count in self.molecules
+            ]
+        )
 
 
 def read_top_text(path: Path) -> TopText:
     """Read those parts of a top that ParmEd has read without an error."""
     text = TopText()
-    molecule = ""
+    types: dict[str, MoleculeText] = {}
     for section, words in _lines(path):
         if section == "atomtypes":
             text.kinds[words[0]] = _atom_kind(words)
         elif section == "moleculetype":
-            molecule = words[0]
-            text.sizes[molecule], text.changed[molecule] = 0, []
+            molecule = types[words[0]] = MoleculeText()
         elif section == "atoms":
-            if _changes(words):
-                text.changed[molecule].append(text.sizes[molecule])
-            text.sizes[molecule] += 1
+            _add_atom(molecule, words)
             kind = text.kinds.get(words[1])
             text.polarisable |= kind is not None and kind.particle == "S"
         elif section in _POLARISATION:
             text.polarisable = True
         elif section == "molecules":
-            text.molecules.append((words[0], int(words[1])))
+            text.molecules.append((types[words[0]], int(words[1])))
     if not text.molecules:
-        text.molecules = [(name, 1) for name in text.sizes]
+        text.molecules = [(molecule, 1) for molecule in types.values()]
     return text
+
+
+def residue_numbers(molecules: list[tuple[list[int], int]]) -> list[int]:
+    """Of all residues, from those within each molecule and how often it is there.
+
+    As GROMACS writes them into a gro file: molecules of one residue count on from the others.
+    """
+    several = [number for numbers, _ in molecules if len(numbers) > 1 for number in numbers]
+    last = max(several, default=0)
+    found: list[int] = []
+    for numbers, count in molecules:
+        if len(numbers) > 1:
+            found += numbers * count
+        else:
+            found += range(last + 1, last + 1 + count)
+            last += count
+    return found
 
 
 def missing_includes(path: Path) -> str:
@@ -132,14 +175,25 @@ def _atom_kind(words: list[str]) -> AtomKind:
         if place < len(words) and len(words[place]) == 1 and words[place].isalpha():
             break
     else:
-        return AtomKind(NOT_GIVEN, "A")
+        return AtomKind(NOT_GIVEN, 0.0, "A")
     number = words[place - 3] if place > 3 else ""  # mass and charge stand in between
     known = number.lstrip("-").isdigit()
-    return AtomKind(int(number) if known else NOT_GIVEN, words[place].upper())
+    charge, particle = float(words[place - 1]), words[place].upper()
+    return AtomKind(int(number) if known else NOT_GIVEN, charge, particle)
+
+
+def _add_atom(molecule: MoleculeText, words: list[str]) -> None:
+    if not molecule.residues or molecule.residues[-1] != (words[2], words[3]):
+        molecule.residues.append((words[2], words[3]))
+    if len(words) <= _CHARGE:
+        molecule.uncharged.append(molecule.size)
+    elif _changes(words):
+        molecule.changed.append(molecule.size)
+    molecule.size += 1
 
 
 def _changes(words: list[str]) -> bool:
     """Whether state B of an atom line is another type or charge."""
     if len(words) > 8 and words[8] != words[1]:
         return True
-    return len(words) > 9 and float(words[9]) != float(words[6])
+    return len(words) > 9 and float(words[9]) != float(words[_CHARGE])

@@ -16,6 +16,7 @@ import numpy as np
 
 from datagen.topology.elements import NOT_GIVEN
 from datagen.topology.evidence import FileEvidence
+from datagen.topology.gromacs_top import residue_numbers
 from datagen.topology.sites import TopologyError
 from eqmm_ase.foreign_errors import short_reason
 
@@ -148,7 +149,7 @@ def _assemble(blocks: list[tuple[int, _Molecule, int]]) -> FileEvidence:
         charges=np.concatenate([part.charges for part in parts]),
         residues=np.concatenate([part.residues + residue for part, _, residue in shifted]),
         residue_names=[name for part in parts for name in part.residue_names],
-        residue_numbers=_residue_numbers(blocks),
+        residue_numbers=residue_numbers([(m.residue_numbers, count) for _, m, count in blocks]),
         segments=[segment for part in parts for segment in part.segments],
         bonds=np.concatenate([part.bonds + start for part, start, _ in shifted]),
         virtual=np.concatenate([part.virtual for part in parts]),
@@ -183,20 +184,6 @@ def _of_block(number: int, molecule: _Molecule, count: int) -> FileEvidence:
         parents={n * c + i: n * c + j for c in range(count) for i, j in molecule.parents.items()},
         doubts={n * c + i: _CHANGED for c in range(count) for i in changed},
     )
-
-
-def _residue_numbers(blocks: list[tuple[int, _Molecule, int]]) -> list[int]:
-    """As GROMACS writes them into a gro file: molecules of one residue count on from the others."""
-    several = [m.residue_numbers for _, m, _ in blocks if len(m.residue_numbers) > 1]
-    last = max((number for numbers in several for number in numbers), default=0)
-    numbers: list[int] = []
-    for _, molecule, count in blocks:
-        if len(molecule.residue_numbers) > 1:
-            numbers += molecule.residue_numbers * count
-        else:
-            numbers += range(last + 1, last + 1 + count)
-            last += count
-    return numbers
 
 
 def _is_virtual(atom: Any) -> bool:

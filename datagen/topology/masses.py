@@ -28,6 +28,7 @@ _TOLERANCE = 0.15  # u; force fields round, and repartitioning tools round again
 _METAL_TOLERANCE = 1.0  # u; AMBER has iron of 55.0 u
 _LAST_LIGHT = 18
 _SURE_TOLERANCE = 0.05  # u
+_BEADS = (36.0, 45.0, 54.0, 72.0)  # u, of the Martini force fields; scandium has 44.956 u
 _UNITED_TOLERANCE = 0.06  # u
 _CARBON = float(atomic_masses[6])
 _CARBON_13 = 13.00335
@@ -105,6 +106,8 @@ def mass_evidence(masses: FloatArray, bonds: IntArray) -> MassEvidence:
 @cache
 def elements_of_mass(mass: float, sure: bool = False) -> frozenset[int]:
     """Elements of about this mass (u); with ``sure``, of just this mass."""
+    if mass in _BEADS:
+        return frozenset()
     tolerances = np.where(np.arange(93) <= _LAST_LIGHT, _TOLERANCE, _METAL_TOLERANCE)
     apart = np.abs(atomic_masses[:93] - mass)
     near = apart <= (_SURE_TOLERANCE if sure else tolerances)

@@ -32,9 +32,10 @@ def read_openmm(path: Path, system_path: Path) -> FileEvidence:
     from openmm import app
 
     system = _read_system(system_path)
+    pdb = path.suffix.lower() in (".pdb", ".ent")
     try:
-        pdb = path.suffix.lower() in (".pdb", ".ent")
-        file = app.PDBFile(str(path)) if pdb else app.PDBxFile(str(path))
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            file = app.PDBFile(stream) if pdb else app.PDBxFile(stream)
     except Exception as error:  # OpenMM's parsers raise whatever they stumble over
         raise TopologyError(f"OpenMM cannot read {path} ({short_reason(error)})") from error
     topology, n = file.topology, system.getNumParticles()

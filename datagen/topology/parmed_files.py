@@ -18,6 +18,7 @@ from datagen.topology.gromacs_top import TopText, missing_includes, read_top_tex
 from datagen.topology.sites import TopologyError
 from eqmm_ase.foreign_errors import short_reason
 
+_MASSLESS = 0.1  # u
 _RESTRAINTS = (6, 9, 10)
 """Kinds of GROMACS bonds that are no chemical bonds: harmonic, tabulated, restraint."""
 
@@ -46,16 +47,16 @@ def read_parmed(path: Path) -> FileEvidence:
         for bond in structure.bonds
         if getattr(bond, "funct", 1) not in _RESTRAINTS
     ]
-    changed = _changed_atoms(structure, text) if text else {}
+    changed = text.rows("changed") if text else []
     return FileEvidence(
         names=[str(atom.name) for atom in atoms],
         kinds=[str(atom.type) if isinstance(atom.type, str) else "" for atom in atoms],
         masses=masses,
         numbers=numbers,
-        charges=np.array([atom.charge for atom in atoms], dtype=np.float64),
+        charges=_charges(atoms, text),
         residues=np.array([atom.residue.idx for atom in atoms]),
         residue_names=[str(residue.name) for residue in structure.residues],
-        residue_numbers=_residue_numbers(structure),
+        residue_numbers=text.residue_numbers() if text else _residue_numbers(structure),
         segments=[str(r.segid or r.chain or "") for r in structure.residues],
         bonds=np.array(bonds, dtype=np.int64).reshape(-1, 2),
         virtual=no_atoms,
@@ -79,15 +80,15 @@ def _notes(n_changed: int) -> list[str]:
 def _load(path: Path) -> Any:
     """ParmEd's structure of a kind of file that has charges."""
     import parmed
-    from parmed import amber, charmm, formats, gromacs
+    from parmed import amber, charmm, gromacs
 
     try:
-        try:
+        if amber.AmberFormat.id_format(str(path)):
+            structure = _load_amber(path)
+        elif path.suffix.lower() in (".top", ".itp") or _is_gromacs(path):
+            structure = gromacs.GromacsTopologyFile(str(path), parametrize=False)
+        else:
             structure = parmed.load_file(str(path))
-        except formats.registry.FormatNotFound:
-            if path.suffix.lower() not in (".top", ".itp"):
-                raise
-            structure = gromacs.GromacsTopologyFile(str(path))
     except Exception as error:  # ParmEd raises whatever its parsers stumble over
         missing = missing_includes(path) if "Could not find" in str(error) else ""
         raise TopologyError(missing or _unreadable(path, error)) from error
@@ -102,6 +103,29 @@ def _load(path: Path) -> Any:
         )
     _check_fixed_charges(path, structure)
     return structure
+
+
+def _is_gromacs(path: Path) -> bool:
+    from parmed import gromacs
+
+    return bool(gromacs.GromacsTopologyFile.id_format(str(path)))
+
+
+def _load_amber(path: Path) -> Any:
+    """An AMBER topology; zeros among its atomic numbers are gaps where there is a mass.
+
+    ParmEd would take those atoms for virtual sites.
+    """
+    from parmed import amber
+
+    raw = amber.AmberFormat(str(path))
+    numbers, names = raw.parm_data.get("ATOMIC_NUMBER", []), raw.parm_data["ATOM_NAME"]
+    for i, (number, mass) in enumerate(zip(numbers, raw.parm_data["MASS"], strict=False)):
+        if number == 0 and mass > _MASSLESS and not names[i].startswith(("EP", "LP")):
+            numbers[i] = NOT_GIVEN
+    if "AMOEBA_FORCEFIELD" in raw.parm_data:
+        return raw.view_as(amber.AmoebaParm)
+    return raw.view_as(amber.ChamberParm if "CTITLE" in raw.parm_data else amber.AmberParm)
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -145,6 +169,15 @@ def _numbers(structure: Any, text: TopText | None) -> tuple[NDArray[np.int64], N
     return numbers, np.array([isinstance(atom, ExtraPoint) for atom in atoms])
 
 
+def _charges(atoms: list[Any], text: TopText | None) -> NDArray[np.float64]:
+    """In e; where a top gives an atom none, that of its type."""
+    charges = np.array([atom.charge for atom in atoms], dtype=np.float64)
+    if text is not None:
+        for row in text.rows("uncharged"):
+            charges[row] = text.kinds[str(atoms[row].type)].charge
+    return charges
+
+
 def _hosts(atoms: list[Any]) -> dict[int, int]:
     """First atom of the frame that a lone pair of a psf is built on."""
     hosts = {}
@@ -153,17 +186,6 @@ def _hosts(atoms: list[Any]) -> dict[int, int]:
         if frame is not None and hasattr(frame, "get_atoms"):
             hosts[atom.idx] = frame.get_atoms()[0].idx
     return hosts
-
-
-def _changed_atoms(structure: Any, text: TopText) -> dict[int, bool]:
-    """Rows of the atoms with another state B; molecules stand one after the other in ParmEd."""
-    rows, start = {}, 0
-    for molecule, count in text.molecules:
-        size = text.sizes[molecule]
-        for k in range(count):
-            rows.update(dict.fromkeys((start + k * size + i for i in text.changed[molecule]), True))
-        start += count * size
-    return rows if start == len(structure.atoms) else {}
 
 
 def _residue_numbers(structure: Any) -> list[int]:

@@ -7,6 +7,7 @@ input (tpr) with MDAnalysis, a PDB with the OpenMM System in XML beside it with 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,13 +59,18 @@ def read_topology(path: Path, system: Path | None = None) -> Topology:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the advice to developers and the remarks on gaps that file readers warn about."""
+    """Without the advice to developers and the remarks on gaps that file readers warn about.
+
+    Nor with the tracebacks of MDAnalysis' readers, which fail again when they are closed.
+    """
     log = logging.getLogger("MDAnalysis")
-    level = log.level
+    level, unraisable = log.level, sys.unraisablehook
     log.setLevel(logging.ERROR)
+    sys.unraisablehook = lambda _: None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         log.setLevel(level)
+        sys.unraisablehook = unraisable

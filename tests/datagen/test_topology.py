@@ -225,6 +225,12 @@ def test_what_cannot_be_read_is_a_sentence(files, amber, tmp_path):
         read_topology(files / "opc.pdb", tmp_path / "empty.xml")
     with pytest.raises(TrajectoryError, match=r"as a trajectory of 5 sites"):
         list(read_snapshots(files / "opc.xtc", 5))
+    with pytest.raises(TrajectoryError, match=rf"of 5 sites: it has {amber.n_sites}$"):
+        list(read_snapshots(files / "opc.gro", 5))
+    for name in ("junk.foo", "junk.xtc", "junk.dcd", "junk.pdb"):  # their readers fail twice
+        (tmp_path / name).write_bytes(b"junk" * 20)
+        with pytest.raises(TrajectoryError, match=rf"MDAnalysis cannot read {tmp_path}.*: [^\n]+$"):
+            list(read_snapshots(tmp_path / name, 5))
     for name in ("opc.rst7", "opc.nc"):
         with pytest.raises(TrajectoryError, match=r"; the topology has 5"):
             list(read_snapshots(files / name, 5))
