@@ -144,6 +144,7 @@ def test_ions_and_metals_are_not_carbon(name, symbol, mass):
         (Molecule(["R1", "R2"], ["C", "C"], [(0, 1)]), [44.96, 44.96], NOT_GIVEN, "is that of Sc"),
         (Molecule(["CA", "CB"], ["C", "C"], [(0, 1)]), [1.0, 1.0], NOT_GIVEN, "reads as C or Ca"),
         (Molecule(["C1", "C2"], ["C", "C"], [(0, 1)]), [32.06, 12.011], NOT_GIVEN, "is that of S"),
+        (Molecule(["C1", "C2"], ["C", "C"], [(0, 1)]), [32.06, 12.011], 6, "is that of S"),
         (Molecule(["C1", "C2"], ["C", "C"], [(0, 1)]), [5.963, 12.011], 3, "number is Li"),
         (Molecule(["C1", "N1"], ["C", "N"], [(0, 1)]), [np.nan, 14.007], NOT_GIVEN, "has no mass"),
         (Molecule(["DHB", "CB"], ["H", "C"], [(0, 1)]), [1.008, 12.011], 1, "is no dummy"),
@@ -206,3 +207,5 @@ def test_a_metal_centre_may_have_many_bonds():
     numbers, doubts = haem.found(np.array([55.0, *[14.007] * 5, 15.999]))
     np.testing.assert_array_equal(numbers, haem.numbers)
     assert doubts == {}
+    carborane = Molecule(["C1", "H1", *(f"B{k}" for k in range(5))], ["C", "H", *"BBBBB"], ends)
+    assert carborane.found(carborane.masses())[1] == {}

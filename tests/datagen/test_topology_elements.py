@@ -220,6 +220,12 @@ def test_a_frozen_system_goes_by_the_elements_of_its_pdb(folder, system, tmp_pat
     topology = read_topology(tmp_path / "x.pdb", tmp_path / "x.xml")
     assert _symbols(topology) == ELEMENTS
     assert (topology.parents == -1).all()
+    lines = (tmp_path / "x.pdb").read_text().splitlines()
+    (tmp_path / "y.pdb").write_text("\n".join(line[:76] for line in lines) + "\n")
+    topology = read_topology(tmp_path / "y.pdb", tmp_path / "x.xml")
+    assert _symbols(topology) == ELEMENTS  # of standard residues
+    assert (topology.parents == -1).all()
+    assert topology.doubts.keys() == {23}  # CL: chlorine or carbon
 
 
 def test_what_openmm_cannot_read_is_a_sentence(folder, tmp_path):
