@@ -16,6 +16,9 @@ _QM_GROUP = -1
 _WHOLE_TOLERANCE = 0.02
 """e. Charges of whole molecules add up to integers but for the digits that files drop."""
 
+_BONDED = (5, 6, 7, 8, 15, 16)
+"""Elements that have bonds wherever there are other atoms in the residue."""
+
 _CUT_TOLERANCE = 0.2
 """e. Charges of a part of a molecule do so only roughly."""
 
@@ -54,8 +57,8 @@ def find_region(topology: Topology, selected: IntArray) -> SelectedRegion:
     Raises
     ------
     RegionError
-        When the element of a selected atom is not certain, a cut bond ends in hydrogen, or one
-        classical atom would be replaced by several caps.
+        When the element of a selected atom is not certain, its bonds are not known, a cut bond
+        ends in hydrogen, or one classical atom would be replaced by several caps.
     """
     virtual = topology.parents >= 0
     atoms = np.unique(np.asarray(selected, dtype=np.int64))
@@ -67,6 +70,7 @@ def find_region(topology: Topology, selected: IntArray) -> SelectedRegion:
     inside[virtual] = inside[topology.parents[virtual]]
     _check_elements(topology, np.flatnonzero(inside).tolist())
     _check_virtual_sites(topology, inside)
+    _check_bonded(topology, atoms)
     bonds = _cut_bonds(topology, inside)
     _check_elements(topology, [bond.m1 for bond in bonds])
     return SelectedRegion(
@@ -90,6 +94,19 @@ def _check_elements(topology: Topology, sites: Sequence[int]) -> None:
         raise RegionError(
             f"the element of {topology.label(unknown[0])}{others} is not "
             + (f"certain: {doubt}" if doubt else "known")
+        )
+
+
+def _check_bonded(topology: Topology, atoms: IntArray) -> None:
+    """Refuse atoms that lack their bonds: no one would know where the region cuts some."""
+    sizes = np.bincount(topology.residues[topology.parents < 0])
+    bonded = np.isin(atoms, topology.bonds)
+    alone = ~bonded & (sizes[topology.residues[atoms]] > 1)
+    alone &= np.isin(topology.atomic_numbers[atoms], _BONDED)
+    if alone.any():
+        raise RegionError(
+            f"{topology.label(atoms[alone][0])} has no bonds in the topology, although its residue "
+            "has other atoms; give a topology that holds the bonds"
         )
 
 

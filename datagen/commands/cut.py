@@ -15,6 +15,7 @@ from datagen.boundary_charges import CHARGE_SCHEMES
 from datagen.commands.options import output_option, refuse_existing
 from datagen.cutting import CutSettings, SnapshotCutter
 from datagen.frame_statistics import FrameStatistics, frame_statistics
+from datagen.missing_hydrogens import check_hydrogens
 from datagen.qm_region import SelectedRegion, find_region
 from datagen.sampling import RECOMMENDED_RADIUS
 from datagen.topology import Topology, read_topology
@@ -112,6 +113,7 @@ def cut(
     sites = read_topology(topology, system)
     first = next(read_snapshots(trajectories[0], sites.n_sites))
     region = find_region(sites, select_atoms(sites, selection, first.positions))
+    check_hydrogens(sites, region, first.positions, None if isolated else first.cell)
     cutter = SnapshotCutter(sites, region, settings)
     for line in _about(sites, region, cutter):
         click.echo(line, err=True)
