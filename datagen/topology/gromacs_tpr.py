@@ -78,7 +78,7 @@ def _blocks(content: bytes) -> Iterator[tuple[int, _Molecule, int]]:
         raise ValueError("it holds no topology")
     if header.bBox:
         utils.extract_box_info(data, header.fver)
-    for _ in range(header.ngtc and 2 if header.fver < 69 else bool(header.ngtc)):
+    for _ in range(2 if header.fver < 69 else 1):  # temperature coupling
         utils.ndo_real(data, header.ngtc)
     symbols = utils.do_symtab(data)
     utils.do_symstr(data, symbols)  # the system's name

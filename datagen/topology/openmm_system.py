@@ -86,6 +86,10 @@ def _charges(system: Any, path: Path) -> NDArray[np.float64]:
             "which holds fixed point charges, and no polarisable force"
         )
     nonbonded = forces["NonbondedForce"]
+    if nonbonded.getNumParticleParameterOffsets():
+        raise TopologyError(
+            f"{path} has charges that change with global parameters; expected fixed point charges"
+        )
     sites = range(system.getNumParticles())
     return np.array([nonbonded.getParticleParameters(i)[0]._value for i in sites])
 

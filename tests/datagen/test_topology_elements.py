@@ -228,6 +228,16 @@ def test_a_frozen_system_goes_by_the_elements_of_its_pdb(folder, system, tmp_pat
     assert topology.doubts.keys() == {23}  # CL: chlorine or carbon
 
 
+def test_a_system_whose_charges_change_is_refused(folder, system, tmp_path):
+    changing = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
+    nonbonded = next(f for f in changing.getForces() if isinstance(f, openmm.NonbondedForce))
+    nonbonded.addGlobalParameter("lambda", 1.0)
+    nonbonded.addParticleParameterOffset("lambda", 0, 0.5, 0.0, 0.0)
+    (tmp_path / "x.xml").write_text(openmm.XmlSerializer.serialize(changing))
+    with pytest.raises(TopologyError, match=r"x.xml has charges that change with global param"):
+        read_topology(folder / "x.pdb", tmp_path / "x.xml")
+
+
 def test_what_openmm_cannot_read_is_a_sentence(folder, tmp_path):
     (tmp_path / "x.xml").write_text("<System")
     with pytest.raises(TopologyError, match=r"OpenMM cannot read .*x.xml \("):
