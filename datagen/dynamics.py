@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.units import NANOMETRE
 
 FloatArray = NDArray[np.floating]
@@ -275,7 +276,9 @@ def make_context(
         platform = openmm.Platform.getPlatform(name)
         context = openmm.Context(system, integrator, platform, properties)
     except openmm.OpenMMException as error:
-        raise DynamicsError(f"OpenMM cannot run on platform {name!r}: {error}") from error
+        raise DynamicsError(
+            f"OpenMM cannot run on platform {name!r}: {short_reason(error)}"
+        ) from error
     context.setPeriodicBoxVectors(*(box.cell / NANOMETRE))
     context.setPositions(box.positions / NANOMETRE)
     return context
@@ -292,7 +295,9 @@ def advance(context: Any, duration: float, progress: Progress) -> None:
         try:
             context.getIntegrator().step(steps)
         except OpenMMException as error:
-            raise DynamicsError(f"the molecular dynamics broke down: {error}") from error
+            raise DynamicsError(
+                f"the molecular dynamics broke down: {short_reason(error)}"
+            ) from error
         waiting -= steps
         progress(steps * time_step)
 

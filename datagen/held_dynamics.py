@@ -29,6 +29,7 @@ from datagen.dynamics import (
     snapshot,
 )
 from datagen.held_force_field import Sphere
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.units import KCAL_PER_MOL, KJ_PER_MOL, NANOMETRE
 
 FloatArray = NDArray[np.floating]
@@ -188,7 +189,9 @@ def _morph(context: Any, system: Any, geometry: HeldGeometry) -> None:
             try:
                 context.getIntegrator().step(_PUSH)
             except OpenMMException as error:
-                raise DynamicsError(f"the molecular dynamics broke down: {error}") from error
+                raise DynamicsError(
+                    f"the molecular dynamics broke down: {short_reason(error)}"
+                ) from error
     _describe(nonbonded, geometry)
     nonbonded.updateParametersInContext(context)
 

@@ -12,6 +12,7 @@ from datagen.errors import CampaignError, WorkerDiedError
 from datagen.executors import FrameExecutor
 from datagen.guarded_process import guarded_call
 from datagen.limits import Limits
+from eqmm_ase.foreign_errors import short_reason
 
 T = TypeVar("T")
 _DEFAULT_RUN_DIR = "runinfo"  # Parsl's own, in the current folder
@@ -80,8 +81,8 @@ def _pass_on(task: Future[T], answer: Future[T]) -> None:
     if error is None:
         answer.set_result(task.result())
     elif isinstance(error, ManagerLost | WorkerLost):
-        answer.set_exception(WorkerDiedError(f"Parsl lost it: {error}"))
+        answer.set_exception(WorkerDiedError(f"Parsl lost it: {short_reason(error)}"))
     elif isinstance(error, ParslError):
-        answer.set_exception(CampaignError(f"Parsl cannot go on: {error}"))
+        answer.set_exception(CampaignError(f"Parsl cannot go on: {short_reason(error)}"))
     else:
         answer.set_exception(error)

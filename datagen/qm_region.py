@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ IntArray = NDArray[np.integer]
 _QM_GROUP = -1
 _WHOLE_TOLERANCE = 0.02
 """e. Charges of whole molecules add up to integers but for the digits that files drop."""
+
+_BONDED = (5, 6, 7, 8, 15, 16)
+"""Elements that have bonds wherever there are other atoms in the residue."""
 
 _CUT_TOLERANCE = 0.2
 """e. Charges of a part of a molecule do so only roughly."""
@@ -53,26 +57,68 @@ def find_region(topology: Topology, selected: IntArray) -> SelectedRegion:
     Raises
     ------
     RegionError
-        When a selected atom has no element, a cut bond ends in hydrogen, or one classical atom
-        would be replaced by several caps.
+        When the element of a selected atom is not certain, its bonds are not known, a cut bond
+        ends in hydrogen, or one classical atom would be replaced by several caps.
     """
     virtual = topology.parents >= 0
     atoms = np.unique(np.asarray(selected, dtype=np.int64))
     atoms = atoms[~virtual[atoms]]
     if len(atoms) == 0:
         raise RegionError("the selection holds virtual sites only; expected atoms")
-    unknown = atoms[topology.atomic_numbers[atoms] <= 0]
-    if len(unknown):
-        raise RegionError(f"the element of {topology.label(unknown[0])} is not known")
     inside = np.zeros(topology.n_sites, dtype=bool)
     inside[atoms] = True
     inside[virtual] = inside[topology.parents[virtual]]
+    _check_elements(topology, np.flatnonzero(inside).tolist())
+    _check_virtual_sites(topology, inside)
+    _check_bonded(topology, atoms)
+    bonds = _cut_bonds(topology, inside)
+    _check_elements(topology, [bond.m1 for bond in bonds])
     return SelectedRegion(
         atoms=atoms,
         groups=np.where(inside, _QM_GROUP, topology.residues),
-        bonds=_cut_bonds(topology, inside),
+        bonds=bonds,
         force_field_charge=round(float(topology.charges[inside].sum()), 6) + 0.0,
     )
+
+
+def _check_elements(topology: Topology, sites: Sequence[int]) -> None:
+    """Refuse atoms whose element is not certain."""
+    unknown = [
+        site
+        for site in sites
+        if site in topology.doubts or topology.atomic_numbers[site] <= 0 > topology.parents[site]
+    ]
+    if unknown:
+        others = f" (and of {len(unknown) - 1} others)" if len(unknown) > 1 else ""
+        doubt = topology.doubts.get(unknown[0], "")
+        raise RegionError(
+            f"the element of {topology.label(unknown[0])}{others} is not "
+            + (f"certain: {doubt}" if doubt else "known")
+        )
+
+
+def _check_bonded(topology: Topology, atoms: IntArray) -> None:
+    """Refuse atoms that lack their bonds: no one would know where the region cuts some."""
+    sizes = np.bincount(topology.residues[topology.parents < 0])
+    bonded = np.isin(atoms, topology.bonds)
+    alone = ~bonded & (sizes[topology.residues[atoms]] > 1)
+    alone &= np.isin(topology.atomic_numbers[atoms], _BONDED)
+    if alone.any():
+        raise RegionError(
+            f"{topology.label(atoms[alone][0])} has no bonds in the topology, although its residue "
+            "has other atoms; give a topology that holds the bonds"
+        )
+
+
+def _check_virtual_sites(topology: Topology, inside: NDArray[np.bool_]) -> None:
+    """Refuse to cut a residue if the charge of a virtual site might be on either side."""
+    for site in sorted(topology.unplaced):
+        ends = inside[topology.residues == topology.residues[site]]
+        if ends.any() and not ends.all():
+            raise RegionError(
+                f"{topology.label(site)} is a virtual site, and the topology does not say of which "
+                "atom; select its residue as a whole, or leave it out"
+            )
 
 
 def total_charge(region: SelectedRegion) -> int:

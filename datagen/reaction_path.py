@@ -21,6 +21,7 @@ from ase.calculators.mixing import SumCalculator
 from ase.md.langevin import Langevin
 
 from eqmm_ase.coordinate import Coordinate
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.momenta import draw_momenta
 
 STIFFNESS = 6.0
@@ -235,7 +236,9 @@ def _pull(dynamics: Any, bias: CoordinateBias, centre: float, steps: int) -> Non
         try:
             dynamics.run(1)
         except RuntimeError as error:
-            raise PathError(f"GFN2-xTB failed at ζ = {value:.2f} Å: {error}") from error
+            raise PathError(
+                f"GFN2-xTB failed at ζ = {value:.2f} Å: {short_reason(error)}"
+            ) from error
 
 
 def _with_charges(atoms: Atoms, engine: Calculator) -> Atoms:

@@ -43,6 +43,7 @@ from datagen.sampling import (
 from datagen.solvents import find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.frame import Frame
 
 GAS = "gas"
@@ -279,7 +280,9 @@ def _gfn2_charges(atoms: Atoms, region: QMRegion) -> np.ndarray:
     try:
         return np.asarray(engine.get_property("charges", atoms.copy()))
     except RuntimeError as error:
-        raise PathError(f"GFN2-xTB finds no charges for a geometry: {error}") from error
+        raise PathError(
+            f"GFN2-xTB finds no charges for a geometry: {short_reason(error)}"
+        ) from error
 
 
 def _resp_charges(atoms: Atoms, region: QMRegion) -> np.ndarray:

@@ -23,6 +23,7 @@ from datagen.amber_netcdf import is_netcdf, netcdf_frames
 from datagen.lattice import as_box, box_vectors
 from datagen.text_trajectories import gro_frames, pdb_frames
 from datagen.topology import Topology, quiet
+from eqmm_ase.foreign_errors import short_reason
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
@@ -158,7 +159,7 @@ def select_atoms(
             group = universe.select_atoms(selection)
         except Exception as error:  # SelectionError, and what its parser stumbles over
             raise TrajectoryError(
-                f"MDAnalysis does not understand the selection {selection!r}: {error}"
+                f"MDAnalysis does not understand the selection {selection!r}: {short_reason(error)}"
             ) from error
     if len(group) == 0:
         names = ", ".join(sorted(set(topology.residue_names))[:8])
@@ -269,7 +270,7 @@ def _reader(path: Path, n_sites: int) -> Any:
             if kind is not None:
                 return kind(str(path), n_atoms=n_sites)
         except Exception as error:  # each of MDAnalysis' many readers has its own
-            reason = _short(error)
+            reason = short_reason(error)
     if kind is None:
         raise TrajectoryError(
             f"{path} ends in {path.suffix!r}, by which no trajectory format is known; expected nc, "
@@ -300,7 +301,7 @@ def _read_netcdf(path: Path, n_sites: int, which: slice) -> Iterator[tuple[int, 
             return
         except (OSError, ValueError, TypeError, IndexError, KeyError) as error:
             raise TrajectoryError(
-                f"{path} is no AMBER NetCDF trajectory: {_short(error)}"
+                f"{path} is no AMBER NetCDF trajectory: {short_reason(error)}"
             ) from error
         if positions is None:
             yield number, "damaged"
@@ -318,7 +319,7 @@ def _read_restart(path: Path, n_sites: int, which: slice) -> Iterator[tuple[int,
             positions = np.array(file.coordinates, np.float64).reshape(-1, 3)
         except Exception as error:  # ParmEd raises whatever its parsers stumble over
             raise TrajectoryError(
-                f"ParmEd cannot read {path} as an AMBER restart file: {_short(error)}"
+                f"ParmEd cannot read {path} as an AMBER restart file: {short_reason(error)}"
             ) from error
     _check_sites(path, len(positions), n_sites)
     if list(range(1))[which]:
@@ -352,9 +353,3 @@ def _read_text(path: Path, n_sites: int, which: slice) -> Iterator[tuple[int, _F
 def _check_sites(path: Path, found: int, expected: int) -> None:
     if found != expected:
         raise TrajectoryError(f"{path} has {found} sites; the topology has {expected}")
-
-
-def _short(error: Exception) -> str:
-    """The first line of another library's message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:_LONGEST_REASON] if lines else type(error).__name__

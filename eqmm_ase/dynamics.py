@@ -22,6 +22,7 @@ from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.momenta import degrees_of_freedom, draw_momenta
 from eqmm_ase.runs import RunError, RunFailedError, require_positive
 
@@ -270,7 +271,7 @@ def _recall(
     except Exception as error:
         raise RunError(
             f"{trajectory} is not a molecular-dynamics trajectory of EqMM that can be resumed "
-            f"({type(error).__name__}: {error})"
+            f"({short_reason(error)})"
         ) from error
     if not np.array_equal(last.numbers, atoms.numbers):
         raise RunError(f"{trajectory} is of {last.symbols}, but the structure is {atoms.symbols}")

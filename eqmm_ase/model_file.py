@@ -32,6 +32,7 @@ from safetensors.torch import save as serialize
 
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.committee import Committee, members_of
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 
 FORMAT = "eqmm-model"
@@ -182,7 +183,7 @@ def _read(name: str) -> tuple[Header, Tensors]:
     # Which of these a damaged header ends in depends on the byte that is wrong.
     except (SafetensorError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelFileError(
-            f"{name} is not an {FORMAT} file, or is truncated ({error})"
+            f"{name} is not an {FORMAT} file, or is truncated ({short_reason(error)})"
         ) from error
     return header, tensors
 

@@ -16,6 +16,7 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from numpy.typing import NDArray
 
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.frame import Frame
 from eqmm_ase.validation import mm_positions, not_too_dense, point_charges
 
@@ -188,11 +189,11 @@ def _read_atoms(name: str) -> Atoms:
     try:
         atoms = read(name)
     except UnknownFileTypeError as error:
-        raise StructureError(f"{name}: ASE does not know this kind of file ({error})") from error
+        raise StructureError(f"{name}: ASE does not know this kind of file") from error
     # ASE's hundred readers fail in every way there is on a damaged file.
     except Exception as error:
         raise StructureError(
-            f"{name} cannot be read as a structure ({type(error).__name__}: {error})"
+            f"{name} cannot be read as a structure ({short_reason(error)})"
         ) from error
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise StructureError(f"{name} holds no atoms")

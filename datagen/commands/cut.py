@@ -16,6 +16,7 @@ from datagen.boundary_charges import CHARGE_SCHEMES
 from datagen.commands.options import output_option, refuse_existing
 from datagen.cutting import SMALLEST_RADIUS, CutError, CutSettings, SnapshotCutter
 from datagen.frame_statistics import FrameStatistics, frame_statistics
+from datagen.missing_hydrogens import check_hydrogens
 from datagen.qm_region import SelectedRegion, find_region
 from datagen.sampling import RECOMMENDED_RADIUS
 from datagen.topology import Topology, read_topology
@@ -31,6 +32,7 @@ from eqmm_ase.atom_map import topology_name
 from eqmm_ase.boundary import CapRule
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import write_frames
+from eqmm_ase.region_description import describe_region
 
 _DEFAULT = CutSettings(medium="")
 
@@ -104,10 +106,11 @@ def cut(
 ) -> None:
     r"""Cut frames out of TRAJECTORIES of a simulation with this TOPOLOGY.
 
-    TOPOLOGY is an AMBER prmtop, a GROMACS top, a CHARMM psf, or a PDB with --system. TRAJECTORIES
-    are what MDAnalysis reads (nc, xtc, trr, dcd, gro, pdb …) and AMBER restart files. A frame is
-    the QM region and the charges of all whole residues around it, without labels; `eqmm-datagen
-    label` computes those. Bonds between the QM region and the rest are capped with hydrogen.
+    TOPOLOGY is an AMBER prmtop, a GROMACS top or tpr, a CHARMM psf, or a PDB with --system.
+    TRAJECTORIES are what MDAnalysis reads (nc, xtc, trr, dcd, gro, pdb …) and AMBER restart files.
+    A frame is the QM region and the charges of all whole residues around it, without labels;
+    `eqmm-datagen label` computes those. Bonds between the QM region and the rest are capped with
+    hydrogen.
 
     Molecules may be wrapped into the box in any way. The parts of the QM region are brought
     together, and every residue is taken once, in the image that is nearest to a QM atom. Frames
@@ -129,6 +132,7 @@ def cut(
     first = next(read_snapshots(trajectories[0], sites.n_sites, which))
     cell = None if isolated else first.cell
     region = find_region(sites, select_atoms(sites, selection, first.positions, cell))
+    check_hydrogens(sites, region, first.positions, cell)
     cutter = SnapshotCutter(sites, region, settings, topology_name(topology))
     for line in _about(sites, region, cutter):
         click.echo(line, err=True)
@@ -141,6 +145,7 @@ def cut(
             err=True,
         )
     result, left_out = _cut_all(cutter, trajectories, which)
+    click.echo(f"QM region: {describe_region(result[0])}", err=True)  # the others have the same
     if np.isfinite(cutter.complete_to):
         click.echo(
             f"note: the frames are complete up to {_down(cutter.complete_to):g} Å from the QM "
@@ -217,7 +222,8 @@ def _down(length: float) -> float:
 def _about(topology: Topology, region: SelectedRegion, cutter: SnapshotCutter) -> list[str]:
     """What the user should look at before the labels are computed."""
     given = cutter.settings.total_charge is not None
-    lines = [
+    lines = [f"note: {note}" for note in topology.notes]
+    lines += [
         f"QM region: {len(region.atoms)} atoms, total charge {cutter.total_charge:+d}"
         f"{' as given' if given else ''}, where the force field has "
         f"{region.force_field_charge:+.4f} e"

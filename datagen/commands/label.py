@@ -15,6 +15,7 @@ from datagen.executors import cores
 from datagen.limits import Limits
 from datagen.method import Method
 from eqmm_ase.reference_data import read_frames
+from eqmm_ase.region_description import describe_regions
 
 _DEFAULT = Method()
 
@@ -110,9 +111,11 @@ def label(
     limits = Limits(timeout=timeout, memory=memory_limit)
     folder = campaign or output.with_name(output.name + ".campaign")
     _check_output(output, frames, folder, overwrite)
+    regions = read_frames(frames)
+    click.echo(f"QM region: {describe_regions(regions)}", err=True)
     with ShownProgress() as shown:
         summary = label_frames(
-            read_frames(frames),
+            regions,
             method,
             folder,
             workers=workers or cores(),

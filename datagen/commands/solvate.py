@@ -16,6 +16,7 @@ from datagen.frame_statistics import frame_statistics
 from datagen.sampling import SamplingError
 from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from datagen.solvents import solvent_names
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.reference_data import write_frames
 
 _DEFAULT = SolvationSettings()
@@ -114,7 +115,9 @@ def _read(path: str, charge: int | None, multiplicity: int | None) -> list[Atoms
     try:
         images = list(read(path, index=":"))
     except (UnknownFileTypeError, ValueError, IndexError, KeyError) as error:
-        raise SamplingError(f"ASE cannot read geometries from {path} ({error})") from error
+        raise SamplingError(
+            f"ASE cannot read geometries from {path} ({short_reason(error)})"
+        ) from error
     for atoms in images:
         if charge is not None:
             atoms.info["total_charge"] = charge

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from datagen.errors import ExchangeError
 from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData
 
@@ -152,7 +153,7 @@ def _read(source: Path) -> list[Atoms]:
     # ASE's reader fails in many ways on a damaged file.
     except Exception as error:
         raise ExchangeError(
-            f"{source} cannot be read as extended XYZ ({type(error).__name__}: {error})"
+            f"{source} cannot be read as extended XYZ ({short_reason(error)})"
         ) from error
 
 

@@ -206,7 +206,8 @@ def test_what_cannot_be_read_is_a_sentence(files, amber, tmp_path):
     (tmp_path / "lost.top").write_text(
         '#include "charmm99.ff/forcefield.itp"\n[ moleculetype ]\nA 3\n'
     )
-    with pytest.raises(TopologyError, match=r"charmm99.ff.*; what a top includes is looked for"):
+    missing = rf"includes charmm99.ff/forcefield.itp, which is not in {tmp_path} or .*; copy it"
+    with pytest.raises(TopologyError, match=missing):
         read_topology(tmp_path / "lost.top")
     (tmp_path / "empty.psf").write_text("PSF\n\n 1 !NTITLE\n nothing\n")
     with pytest.raises(TopologyError, match=r"empty.psf has no atoms"):
@@ -222,7 +223,14 @@ def test_what_cannot_be_read_is_a_sentence(files, amber, tmp_path):
     (tmp_path / "empty.xml").write_text(openmm.XmlSerializer.serialize(openmm.System()))
     with pytest.raises(TopologyError, match=r"has 0 particles; expected the same"):
         read_topology(files / "opc.pdb", tmp_path / "empty.xml")
-    for name in ("opc.rst7", "opc.nc", "opc.xtc"):
+    junk = {"junk.foo": "no trajectory format is known", "junk.xtc": "MDAnalysis cannot read"}
+    junk |= {"junk.dcd": "MDAnalysis cannot read", "junk.pdb": "none of the frames"}
+    for name, sentence in junk.items():
+        (tmp_path / name).write_bytes(b"junk" * 20)
+        with pytest.raises(TrajectoryError, match=sentence) as refused:
+            list(read_snapshots(tmp_path / name, 5))
+        assert "\n" not in str(refused.value)
+    for name in ("opc.rst7", "opc.nc", "opc.xtc", "opc.gro"):
         with pytest.raises(TrajectoryError, match=r"; the topology has 5"):
             list(read_snapshots(files / name, 5))
     cut_short = tmp_path / "short.nc"
