@@ -93,6 +93,8 @@ class SolvationSettings:
             raise SamplingError(f"spheres is {self.spheres!r}; expected 'charge' or 'element'")
         if self.solvent != GAS:
             find_medium(self.solvent, self.salt)
+        elif self.salt:
+            raise SamplingError(f"salt is {self.salt!r}, but there is no solvent for it in {GAS}")
         for name, least in (
             ("relaxation", 0.01),
             ("settling", 0.0),

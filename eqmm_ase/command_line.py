@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import keyword
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 import click
+from click.core import ParameterSource
 
 _FAILED = 1
 _BAD_INPUT = 2
@@ -76,6 +78,41 @@ def run(group: click.Group, name: str, arguments: Sequence[str] | None) -> int:
         click.echo(f"error: {_sentence(error)}", err=True)
         return _BAD_INPUT if _is_bad_input(error) else _FAILED
     return result if isinstance(result, int) else 0
+
+
+def files_and_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell names of files from settings ``section.key=value``; a file may have a ``=`` in its name.
+
+    Returns
+    -------
+    files, settings
+    """
+    settings = [word for word in arguments if "=" in word and not os.path.exists(word)]
+    return [word for word in arguments if word not in settings], settings
+
+
+def refuse_idle(context: click.Context, options: Sequence[str], beside: str) -> None:
+    """Refuse options that were given although they have no effect beside something else.
+
+    Parameters
+    ----------
+    context
+        Of the command.
+    options
+        Names of its parameters.
+    beside
+        What leaves them without effect: ``--ensemble nve``.
+
+    Raises
+    ------
+    click.UsageError
+    """
+    given = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    for parameter in context.command.params:
+        if parameter.name in options and context.get_parameter_source(parameter.name) in given:
+            raise click.UsageError(
+                f"{max(parameter.opts, key=len)} has no effect beside {beside}; leave it out"
+            )
 
 
 def _is_for_the_user(error: Exception) -> bool:

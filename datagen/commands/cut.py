@@ -21,6 +21,7 @@ from datagen.topology import Topology, read_topology
 from datagen.trajectory_files import read_slice, read_snapshots, select_atoms
 from eqmm_ase.boundary import CapRule
 from eqmm_ase.frame import Frame
+from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.reference_data import write_frames
 
 _DEFAULT = CutSettings(medium="")
@@ -120,9 +121,11 @@ def cut(
             err=True,
         )
     result: list[Frame] = []
-    for path, source in zip(trajectories, _sources(trajectories), strict=True):
-        for snapshot in read_snapshots(path, sites.n_sites, which):
-            result.append(cutter(snapshot, source))
+    with ProgressBar("cutting", "frames") as bar:  # nobody knows how many there are
+        for path, source in zip(trajectories, _sources(trajectories), strict=True):
+            for snapshot in read_snapshots(path, sites.n_sites, which):
+                result.append(cutter(snapshot, source))
+                bar.advance()
     statistics = frame_statistics(result)
     write_frames(
         output, result, {"cut": _description(topology, selection, frames, cutter, statistics)}
