@@ -20,6 +20,7 @@ from datagen.topology import Topology
 from datagen.trajectory_files import Snapshot
 from eqmm_ase.boundary import CapRule
 from eqmm_ase.frame import Frame
+from eqmm_ase.settings_help import with_help
 from eqmm_ase.validation import electron_count
 
 _SMALLEST_RADIUS = 3.0  # Å
@@ -29,6 +30,7 @@ class CutError(ValueError):
     """A setting or a snapshot makes no sense; the message is one sentence for the user."""
 
 
+@with_help
 @dataclass(frozen=True)
 class CutSettings:
     """How frames are cut out of snapshots."""
@@ -43,6 +45,8 @@ class CutSettings:
     """Å; charges fade out from here to the radius. None leaves them as they are."""
 
     cap_rule: CapRule = "scaled"
+    """Hydrogen on a cut bond: at a fraction of its length (scaled), or at a fixed distance."""
+
     charge_scheme: str = "rcd"
     """One of `datagen.boundary_charges.CHARGE_SCHEMES`."""
 
@@ -50,6 +54,8 @@ class CutSettings:
     """Of the QM region; None takes the integer near the sum of its force-field charges."""
 
     spin_multiplicity: int = 1
+    """2S + 1 of the QM region."""
+
     isolated: bool = False
     """The system does not repeat; a box in the file is ignored."""
 

@@ -38,6 +38,7 @@ from eqmm_ase.exploration import ExplorationSettings, explore, trajectories_bar
 from eqmm_ase.fine_tuning import Start
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.settings_help import with_help
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.train_committee import train_committee
 from eqmm_ase.training_data import read_files
@@ -50,6 +51,7 @@ class LearningError(ValueError):
     """The learning cannot begin or go on; one sentence."""
 
 
+@with_help
 @dataclass(frozen=True)
 class LearningSettings:
     """How a committee learns."""

@@ -44,6 +44,7 @@ from datagen.solvents import find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
 from eqmm_ase.frame import Frame
+from eqmm_ase.settings_help import with_help
 
 GAS = "gas"
 """The medium of a geometry without surroundings."""
@@ -51,6 +52,7 @@ GAS = "gas"
 _MARGIN = 0.4  # Å for the breathing of the box
 
 
+@with_help
 @dataclass(frozen=True)
 class SolvationSettings:
     """What the geometries are put into, and for how long."""
@@ -85,6 +87,7 @@ class SolvationSettings:
     HF/6-31G* and a fit to its potential, as in the AMBER force fields."""
 
     seed: int = 1
+    """Equal seeds give equal frames on the CPU."""
 
     def __post_init__(self) -> None:
         if self.charge_model not in ("gfn2", "resp"):

@@ -28,11 +28,13 @@ from eqmm_ase.frame import Frame
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.runs import RunError, RunFailedError, require_positive
 from eqmm_ase.sanity import KnownFrames, insane
+from eqmm_ase.settings_help import with_help
 from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.sweep import SweptBias
 from eqmm_ase.walls import TrainingWalls
 
 
+@with_help
 @dataclass(frozen=True)
 class ExplorationSettings:
     """How frames are looked for."""

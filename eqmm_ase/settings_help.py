@@ -32,8 +32,12 @@ def _attributes(settings: type, prefix: str) -> Iterator[str]:
     texts = field_help(settings)
     for item in fields(settings):
         name = f"{prefix}{item.name}"
-        if callable(item.default_factory) and is_dataclass(section := item.default_factory()):
-            yield from _attributes(type(section), f"{name}.")
+        factory = item.default_factory
+        section = factory if isinstance(factory, type) else None
+        if section is None and callable(factory):
+            section = type(factory())
+        if section is not None and is_dataclass(section):
+            yield from _attributes(section, f"{name}.")
             continue
         default = "" if item.default is MISSING else f" = {item.default!r}"
         yield f"{name} : {item.type}{default}"

@@ -8,6 +8,8 @@ from dataclasses import fields, replace
 import pytest
 
 from eqmm_ase.config import ConfigError, TrainConfig, config_from_dict, load_config
+from eqmm_ase.dynamics import MDSettings
+from eqmm_ase.exploration import ExplorationSettings
 from eqmm_ase.idle_settings import notes, unlabelled
 from eqmm_ase.loss import LossWeights
 from eqmm_ase.model import ModelConfig
@@ -195,6 +197,14 @@ def test_every_setting_says_what_it_means():
     assert field_help(ModelConfig)["cutoff"] == "QM–QM cutoff, Å."
     assert "model.cutoff : float = 5.0\n    QM–QM cutoff, Å.\n" in TrainConfig.__doc__
     assert "training.max_minutes : float | None = None\n    Minutes after" in TrainConfig.__doc__
+
+
+@pytest.mark.parametrize("settings", [ExplorationSettings, MDSettings])
+def test_settings_of_runs_say_what_they_mean(settings):
+    texts = field_help(settings)
+    for item in fields(settings):
+        assert texts[item.name], item.name
+        assert f"\n{item.name} : " in settings.__doc__
 
 
 def test_settings_are_shown_with_meaning_unit_and_default(tmp_path):
