@@ -5,6 +5,7 @@ Exit codes are 0: done; 1: the run failed; 2: the input makes no sense; 130: int
 
 from __future__ import annotations
 
+import io
 import keyword
 import logging
 import os
@@ -63,6 +64,7 @@ def run(group: click.Group, name: str, arguments: Sequence[str] | None) -> int:
     Errors that are nobody's input but a bug keep their traceback, as do all after ``--traceback``.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _write_what_can_be_written()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         result = group.main(args=arguments, prog_name=name, standalone_mode=False)
@@ -78,6 +80,13 @@ def run(group: click.Group, name: str, arguments: Sequence[str] | None) -> int:
         click.echo(f"error: {_sentence(error)}", err=True)
         return _BAD_INPUT if _is_bad_input(error) else _FAILED
     return result if isinstance(result, int) else 0
+
+
+def _write_what_can_be_written() -> None:
+    """Where the locale knows no Å or σ, write a substitute and do not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def files_and_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -266,6 +266,19 @@ def test_reading_a_dataset_or_a_model_does_not_import_the_trainer():
     assert run.stdout.strip() == "[]"
 
 
+def test_a_locale_without_the_signs_of_the_units_gets_substitutes(methanol_file):
+    program = "from eqmm_ase.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "info", methanol_file.with_suffix(".eqmm")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kcal/mol/\\xc5" in done.stdout
+
+
 def test_one_thread_unless_told_otherwise():
     program = (
         "from eqmm_ase.cli import main\n"
