@@ -18,10 +18,12 @@ from typing import Any, Literal
 from datagen.limits import Limits
 from datagen.method import Method
 from eqmm_ase.config_reader import ConfigError, build, overlay, read_yaml
+from eqmm_ase.settings_help import with_help
 
 FILE_NAME = "campaign.yaml"
 
 
+@with_help
 @dataclass(frozen=True)
 class ExecutorConfig:
     """Where frames are computed."""
@@ -58,6 +60,7 @@ class ExecutorConfig:
         return Limits(timeout=self.timeout, memory=self.memory_limit)
 
 
+@with_help
 @dataclass(frozen=True)
 class CampaignConfig:
     """All settings of a campaign."""
@@ -69,6 +72,7 @@ class CampaignConfig:
     """The level of theory."""
 
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    """Where frames are computed."""
 
 
 def load_campaign_config(

@@ -46,7 +46,8 @@ def plot_statistics(statistics: Statistics, path: Path, title: str, coordinate: 
         distances = statistics.site_distances
         _histogram(panels[4], distances, f"MM site to nearest QM atom, below {FAR:g} Å", "sites")
         _coordinate(panels[5], statistics, coordinate)
-        figure.suptitle(title, fontsize=11)
+        # A dollar sign in the name of a folder is no formula.
+        figure.suptitle(title, fontsize=11, parse_math=False)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png")
 
@@ -77,5 +78,6 @@ def _coordinate(axes: Axes, statistics: Statistics, coordinate: str) -> None:
     low, high = np.min(np.concatenate(values)), np.max(np.concatenate(values))
     edges = np.linspace(low, max(high, low + 1e-6), _BINS // 2 + 1).tolist()
     axes.hist(values, bins=edges, stacked=True, color=[_BLUE, _GREY], label=["labelled", "not yet"])
-    axes.set(xlabel=f"{coordinate}, Å", ylabel="frames")
+    axes.set(ylabel="frames")
+    axes.set_xlabel(f"{coordinate}, Å", parse_math=False)
     axes.legend(frameon=False, fontsize=9)

@@ -98,7 +98,11 @@ class Status:
             for reason, count, message in counts.failures
         ]
         if counts.warned:
-            lines.append(f"warnings   {counts.warned} labels carry one")
+            lines.append(f"warnings   {counts.warned} labels carry one; --warnings lists them")
+            lines += [
+                f"warned     {count} {kind}, for example: {sentence}"
+                for kind, count, sentence in counts.warnings
+            ]
         return lines
 
     def _now(self) -> str:

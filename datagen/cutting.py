@@ -22,6 +22,7 @@ from datagen.unwrapping import Unwrapper
 from eqmm_ase.boundary import CapRule
 from eqmm_ase.frame import Frame
 from eqmm_ase.switching import residue_scales
+from eqmm_ase.settings_help import with_help
 from eqmm_ase.validation import electron_count
 
 SMALLEST_RADIUS = 3.0  # Å
@@ -32,6 +33,7 @@ class CutError(ValueError):
     """A setting or a snapshot makes no sense; the message is one sentence for the user."""
 
 
+@with_help
 @dataclass(frozen=True)
 class CutSettings:
     """How frames are cut out of snapshots."""
@@ -46,6 +48,8 @@ class CutSettings:
     """Å; charges fade out from here to the radius. None leaves them as they are."""
 
     cap_rule: CapRule = "scaled"
+    """Hydrogen on a cut bond: at a fraction of its length (scaled), or at a fixed distance."""
+
     charge_scheme: str = "rcd"
     """One of `datagen.boundary_charges.CHARGE_SCHEMES`."""
 
@@ -53,6 +57,8 @@ class CutSettings:
     """Of the QM region; None takes the integer near the sum of its force-field charges."""
 
     spin_multiplicity: int = 1
+    """2S + 1 of the QM region."""
+
     isolated: bool = False
     """The system does not repeat; a box in the file is ignored."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ase import Atoms
 
-from datagen.sampling import SamplingProgress, SamplingSettings
+from datagen.sampling import SamplingError, SamplingProgress, SamplingSettings
 from datagen.solute import Solute
 from datagen.solvation import SolvationSettings, solvate_geometries
 from eqmm_ase.frame import Frame
@@ -24,8 +24,18 @@ def sample_held(
     """As `datagen.sampling.sample`, with the molecule held in the one geometry that it has.
 
     Its charges are GFN2-xTB's, its Lennard-Jones spheres those of the elements. The solvent has
-    the first of the temperatures; each trajectory settles for the decorrelation.
+    one temperature; each trajectory settles for the decorrelation.
+
+    Raises
+    ------
+    SamplingError
+        For several temperatures.
     """
+    if len(set(settings.temperatures)) > 1:
+        raise SamplingError(
+            f"several temperatures were given, but {solute.name} is held in its geometry, and the "
+            "solvent around it has one temperature; give one"
+        )
     held = SolvationSettings(
         solvent=settings.solvent,
         salt=settings.salt,

@@ -34,10 +34,12 @@ from eqmm_ase.calculator import EqMM
 from eqmm_ase.config import TrainConfig, load_config
 from eqmm_ase.config_reader import build
 from eqmm_ase.dataset import split
-from eqmm_ase.exploration import ExplorationSettings, explore
+from eqmm_ase.exploration import ExplorationSettings, explore, trajectories_bar
 from eqmm_ase.fine_tuning import Start
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.settings_help import with_help
+from eqmm_ase.terminal import messages, say
 from eqmm_ase.train_committee import train_committee
 from eqmm_ase.training_data import read_files
 
@@ -49,6 +51,7 @@ class LearningError(ValueError):
     """The learning cannot begin or go on; one sentence."""
 
 
+@with_help
 @dataclass(frozen=True)
 class LearningSettings:
     """How a committee learns."""
@@ -65,7 +68,16 @@ class LearningSettings:
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise LearningError(f"rounds is {self.rounds}; expected at least 1")
-        self.config()  # refuses what makes no sense
+        data = self.config().data  # refuses what makes no sense
+        if data.validation or data.validation_fraction != VALIDATION_FRACTION:
+            raise LearningError(
+                "data.validation and data.validation_fraction have no effect in learning, which "
+                "keeps a tenth of the labels of each round to validate on; leave them out"
+            )
+        if data.baseline:
+            raise LearningError(
+                "data.baseline is set, but learning makes labels of one method only; leave it out"
+            )
 
     def config(self, start: Path | None = None) -> TrainConfig:
         """Settings of one training, from scratch or from a committee."""
@@ -125,7 +137,7 @@ def learn(
     DatasetError, ConfigError, RunError, CampaignError, OSError
         As training, exploring and labelling.
     """
-    folder, console = Path(folder), console or Console(stderr=True)
+    folder, console = Path(folder), console or messages()
     frames, method, content_hash = read_files([Path(path) for path in files])
     level = _level(method)
     _claim(folder, settings, content_hash)
@@ -139,12 +151,12 @@ def learn(
             _explore(rounds, this, settings, console)
         uncertain = read_frames(this.uncertain)
         if not uncertain:
-            _say(console, f"round {number}: the committee knew every structure it came to")
+            say(console, f"round {number}: the committee knew every structure it came to")
             break
         if not this.labels.exists():
             _label(uncertain, this, level, cores() if workers is None else workers, on_progress)
         labelled = read_frames(this.labels)
-        _say(console, f"round {number}: {len(labelled)} of {len(uncertain)} frames labelled")
+        say(console, f"round {number}: {len(labelled)} of {len(uncertain)} frames labelled")
         _keep(this, labelled, method, settings.exploration.seed)
         rounds.append(this)
         _train(rounds, settings, console)
@@ -199,7 +211,7 @@ def _train(rounds: Sequence[Round], settings: LearningSettings, console: Console
     config = settings.config(before)
     held = tuple(str(each.validation) for each in rounds if read_frames(each.validation))
     config = replace(config, data=replace(config.data, validation=held))
-    _say(console, f"round {this.number}: training")
+    say(console, f"round {this.number}: training")
     train_committee(
         [each.train for each in rounds],
         this.committee,
@@ -216,13 +228,15 @@ def _explore(
     starts = [frame for each in rounds for frame in read_frames(each.train)]
     own = replace(settings.exploration, seed=settings.exploration.seed + this.number)
     found, counts = [], Counter[str]()
-    for visit in explore(EqMM(rounds[-1].committee), starts, own):
-        counts[visit.outcome] += 1
-        if visit.frame is not None:
-            found.append(visit.frame)
-        _say(console, visit.line(own))
+    with trajectories_bar(own, console) as bar:
+        for visit in explore(EqMM(rounds[-1].committee), starts, own):
+            counts[visit.outcome] += 1
+            if visit.frame is not None:
+                found.append(visit.frame)
+            bar.advance()
+            bar.say(f"{visit.line(own)}{bar.spoken_left()}")
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    _say(console, f"round {this.number}: {counts.total()} trajectories, {told}")
+    say(console, f"round {this.number}: {counts.total()} trajectories, {told}")
     facts = {"exploration": {**asdict(own), "outcomes": dict(counts)}}
     write_frames(this.uncertain, found, facts)
 
@@ -244,7 +258,3 @@ def _label(
             f"none of the {len(frames)} frames of {this.uncertain} could be labelled "
             f"({reason}: {example})"
         )
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from datagen.charges import SCHEMES
 from datagen.errors import MethodError
+from eqmm_ase.settings_help import with_help
 
 _PROGRAMS = ("pyscf", "pyscf-dispersion")
 _PROBE_ELEMENTS = ("H", "C", "O", "He", "Fe", "I", "Au", "U")
@@ -25,6 +26,7 @@ _ADDED_LATER = ("charges", "vacuum_energy")
 the content hashes of frames, and with them the campaigns of older versions, stay valid."""
 
 
+@with_help
 @dataclass(frozen=True)
 class Method:
     """How the QM region is computed; hashable, comparable, plain values only.

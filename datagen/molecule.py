@@ -17,10 +17,6 @@ from eqmm_ase.units import BOHR
 NUCLEUS_CONTACT = 0.3
 """Å. No bonded pair comes this close (H2: 0.74); a nearer site is a mistake."""
 
-OVERPOLARISATION_CONTACT = 1.8
-"""Å. Nearer than this, a bare positive charge pulls density off a heavy atom by an amount that
-depends on the basis more than on the physics. Hydrogen bonds are longer (O···H 1.8–2.0)."""
-
 
 def check_frame(frame: Frame) -> None:
     """Refuse a frame that cannot be computed.
@@ -35,24 +31,6 @@ def check_frame(frame: Frame) -> None:
     _check_elements(frame)
     _check_electrons(frame)
     _check_contacts(frame)
-
-
-def contact_warnings(frame: Frame) -> tuple[str, ...]:
-    """What is suspicious about the frame though it can be computed; empty for a good frame."""
-    heavy = np.asarray(frame.atomic_numbers) > 1
-    positive = np.asarray(frame.mm_charges) > 0
-    if not heavy.any() or not positive.any():
-        return ()
-    distances = _distances(frame)[np.ix_(heavy, positive)]
-    if distances.min() >= OVERPOLARISATION_CONTACT:
-        return ()
-    atom, site = np.unravel_index(distances.argmin(), distances.shape)
-    number = int(np.asarray(frame.atomic_numbers)[heavy][atom])
-    charge = float(np.asarray(frame.mm_charges)[positive][site])
-    return (
-        f"overpolarisation: a charge of {charge:+.3f} e is {distances.min():.2f} Å "
-        f"from {chemical_symbols[number]} (limit {OVERPOLARISATION_CONTACT} Å)",
-    )
 
 
 def build_molecule(frame: Frame, method: Method) -> Any:

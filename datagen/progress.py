@@ -34,6 +34,9 @@ class Summary:
     warned: int
     """Finished frames that carry a warning."""
 
+    warnings: tuple[tuple[str, int, str], ...] = ()
+    """(kind, number of frames, one of their sentences), most frequent first."""
+
     @property
     def total(self) -> int:
         """All frames of the set."""
@@ -46,11 +49,20 @@ class Summary:
         failed = [row for row in rows if row.state == "failed"]
         example = {row.reason: row.message for row in reversed(failed)}
         reasons = Counter(row.reason for row in failed).most_common()
+        warned = [row for row in rows if row.state == "done" and row.warnings]
+        sentences = {kind_of(w): w for row in reversed(warned) for w in row.warnings}
+        kinds = Counter(kind for row in warned for kind in {kind_of(w) for w in row.warnings})
         return cls(
             waiting=states["waiting"],
             running=states["running"],
             done=states["done"],
             failed=states["failed"],
             failures=tuple((str(r), count, str(example[r])) for r, count in reasons),
-            warned=sum(1 for row in rows if row.state == "done" and row.warnings),
+            warned=len(warned),
+            warnings=tuple((kind, n, sentences[kind]) for kind, n in kinds.most_common()),
         )
+
+
+def kind_of(warning: str) -> str:
+    """What a warning about a frame is about: ``overpolarisation``."""
+    return warning.partition(":")[0]

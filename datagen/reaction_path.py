@@ -23,6 +23,7 @@ from ase.md.langevin import Langevin
 from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.momenta import draw_momenta
+from eqmm_ase.settings_help import with_help
 
 STIFFNESS = 6.0
 """eV/Å², of the bias: ζ stays within 0.07 Å of its centre at 300 K."""
@@ -38,6 +39,7 @@ class PathError(ValueError):
     """A setting of the path makes no sense, or GFN2-xTB failed on the way; one sentence."""
 
 
+@with_help
 @dataclass(frozen=True)
 class PathSettings:
     """How a coordinate is swept."""
@@ -49,6 +51,8 @@ class PathSettings:
     """Å, the other end."""
 
     sweeps: int = 8
+    """Trajectories; every second one runs backwards."""
+
     frames: int = 50
     """Geometries in each sweep."""
 
@@ -62,6 +66,7 @@ class PathSettings:
     """A solvent of the implicit ALPB model, which widens the range of angles; None is vacuum."""
 
     seed: int = 1
+    """Equal seeds give equal geometries."""
 
     def __post_init__(self) -> None:
         if self.start == self.stop:

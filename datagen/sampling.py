@@ -39,6 +39,7 @@ from datagen.solvents import Medium, find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
 from eqmm_ase.frame import Frame
+from eqmm_ase.settings_help import with_help
 
 RECOMMENDED_RADIUS = 12.0
 """Å. Clusters cut nearer differ from the periodic answer by 1 kcal/mol/Å and more in QM forces."""
@@ -62,6 +63,7 @@ class SamplingProgress:
         """Count molecular dynamics just done, or found done by an earlier run."""
 
 
+@with_help
 @dataclass(frozen=True)
 class SamplingSettings:
     """What is sampled, and how much of it."""
@@ -73,7 +75,11 @@ class SamplingSettings:
     """Ions beside the solvent: ``NaCl:0.15`` for 0.15 mol/L."""
 
     n_frames: int = 100
+    """Frames in all."""
+
     trajectories: int = 4
+    """Independent trajectories that the frames are taken from."""
+
     interval: float = 0.5
     """ps between the frames of a trajectory."""
 
@@ -90,6 +96,7 @@ class SamplingSettings:
     """ps in which each trajectory forgets the common start."""
 
     seed: int = 0
+    """Equal seeds give equal frames on the CPU."""
 
     def __post_init__(self) -> None:
         find_medium(self.solvent, self.salt)

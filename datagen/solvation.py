@@ -45,6 +45,7 @@ from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.frame import Frame
+from eqmm_ase.settings_help import with_help
 
 GAS = "gas"
 """The medium of a geometry without surroundings."""
@@ -52,6 +53,7 @@ GAS = "gas"
 _MARGIN = 0.4  # Å for the breathing of the box
 
 
+@with_help
 @dataclass(frozen=True)
 class SolvationSettings:
     """What the geometries are put into, and for how long."""
@@ -86,6 +88,7 @@ class SolvationSettings:
     HF/6-31G* and a fit to its potential, as in the AMBER force fields."""
 
     seed: int = 1
+    """Equal seeds give equal frames on the CPU."""
 
     def __post_init__(self) -> None:
         if self.charge_model not in ("gfn2", "resp"):
@@ -94,6 +97,8 @@ class SolvationSettings:
             raise SamplingError(f"spheres is {self.spheres!r}; expected 'charge' or 'element'")
         if self.solvent != GAS:
             find_medium(self.solvent, self.salt)
+        elif self.salt:
+            raise SamplingError(f"salt is {self.salt!r}, but there is no solvent for it in {GAS}")
         for name, least in (
             ("relaxation", 0.01),
             ("settling", 0.0),

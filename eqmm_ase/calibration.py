@@ -25,6 +25,8 @@ FloatArray = NDArray[np.float64]
 
 MUCH_LARGER = 2.0
 """An uncertainty above so many times the largest usual one is far outside training."""
+ROUNDING = 1e-6
+"""eV, eV/Å: spreads of this size are rounding in float32."""
 _USUAL = 0.99
 """Share of the validation frames whose uncertainty is usual."""
 
@@ -60,12 +62,16 @@ class Calibration:
 
     @classmethod
     def fit(cls, deviations: Mapping[str, Deviations]) -> Calibration:
-        """Take factors and limits from validation frames; members that agree exactly give none."""
+        """Take factors and limits from validation frames.
+
+        Members that agree to rounding (atoms on which no force acts, a committee of copies) give
+        none: an error over a spread of nothing is no factor.
+        """
         factors: dict[str, float] = {}
         limits: dict[str, float] = {}
         for name, found in deviations.items():
             total = float(np.square(found.spread).sum())
-            if total > 0.0:
+            if total > len(found.spread) * ROUNDING**2:
                 factors[name] = float(np.sqrt(np.square(found.error).sum() / total))
                 usual = factors[name] * float(np.quantile(found.spread, _USUAL))
                 limits[name] = MUCH_LARGER * usual

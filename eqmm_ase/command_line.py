@@ -5,14 +5,17 @@ Exit codes are 0: done; 1: the run failed; 2: the input makes no sense; 130: int
 
 from __future__ import annotations
 
+import io
 import keyword
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 import click
+from click.core import ParameterSource
 
 _FAILED = 1
 _BAD_INPUT = 2
@@ -61,6 +64,7 @@ def run(group: click.Group, name: str, arguments: Sequence[str] | None) -> int:
     Errors that are nobody's input but a bug keep their traceback, as do all after ``--traceback``.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _write_what_can_be_written()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         result = group.main(args=arguments, prog_name=name, standalone_mode=False)
@@ -76,6 +80,48 @@ def run(group: click.Group, name: str, arguments: Sequence[str] | None) -> int:
         click.echo(f"error: {_sentence(error)}", err=True)
         return _BAD_INPUT if _is_bad_input(error) else _FAILED
     return result if isinstance(result, int) else 0
+
+
+def _write_what_can_be_written() -> None:
+    """Where the locale knows no Å or σ, write a substitute and do not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def files_and_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell names of files from settings ``section.key=value``; a file may have a ``=`` in its name.
+
+    Returns
+    -------
+    files, settings
+    """
+    settings = [word for word in arguments if "=" in word and not os.path.exists(word)]
+    return [word for word in arguments if word not in settings], settings
+
+
+def refuse_idle(context: click.Context, options: Sequence[str], beside: str) -> None:
+    """Refuse options that were given although they have no effect beside something else.
+
+    Parameters
+    ----------
+    context
+        Of the command.
+    options
+        Names of its parameters.
+    beside
+        What leaves them without effect: ``--ensemble nve``.
+
+    Raises
+    ------
+    click.UsageError
+    """
+    given = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    for parameter in context.command.params:
+        if parameter.name in options and context.get_parameter_source(parameter.name) in given:
+            raise click.UsageError(
+                f"{max(parameter.opts, key=len)} has no effect beside {beside}; leave it out"
+            )
 
 
 def _is_for_the_user(error: Exception) -> bool:

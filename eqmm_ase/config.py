@@ -6,19 +6,23 @@ What is wrong is refused with one sentence; an unknown key with the nearest one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from eqmm_ase.config_reader import ConfigError, build, overlay, read_yaml
+from eqmm_ase.idle_settings import refuse_idle
 from eqmm_ase.loss import LossWeights
 from eqmm_ase.model import ModelConfig
+from eqmm_ase.settings_help import commented_yaml, with_help
 
 __all__ = ["ConfigError", "TrainConfig", "config_from_dict", "load_config"]
 
+_DERIVED = ("model.elements", "model.neutral")
+"""Follow from the data and from data.baseline; another value is refused."""
 
+
+@with_help
 @dataclass(frozen=True)
 class DataConfig:
     """What to train and validate on."""
@@ -28,11 +32,13 @@ class DataConfig:
     validation: tuple[str, ...] = ()
     """Dataset files to validate on; empty: a part of the training files."""
     validation_fraction: float = 0.1
-    """Share of the frames to validate on, whole trajectories where there are at least three."""
+    """Share of the frames, 0 to 0.9, to validate on: whole trajectories where there are at least
+    three; 0 for none."""
     baseline: bool = False
     """Learn the difference from the baseline that the data hold (delta-learning)."""
 
 
+@with_help
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Muon for matrices, AdamW for other weights; warm-up and a cosine that ends at zero."""
@@ -42,55 +48,61 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW)."""
     warmup_steps: int = 100
-    """Steps in which the learning rate rises from zero."""
+    """Steps in which the learning rate rises from zero; no more than a tenth of max_steps."""
     gradient_clip: float = 2.0
     """Largest norm of the gradient; 0 for no limit."""
     ema_decay: float = 0.99
-    """Of the moving average of the weights that is validated and saved; 0 for none."""
+    """Decay, per step, of the moving average of the weights that is validated and saved; 0 for
+    none."""
 
 
+@with_help
 @dataclass(frozen=True)
 class TrainingConfig:
     """How long to train, in steps and not in passes over the data, and how to look after it."""
 
     batch_size: int = 3
-    """Frames per step and device."""
+    """Frames per step and device; all frames where there are fewer."""
     max_steps: int = 10000
     """Steps until the learning rate is zero."""
     max_minutes: float | None = None
-    """End after this wall time at the latest; the learning rate then falls with the time."""
+    """Minutes after which the training ends at the latest; the learning rate then falls with the
+    time. null: no limit."""
     validate_every: int = 500
-    """Steps between validations; each writes a checkpoint."""
+    """Steps between validations, each of which writes a checkpoint; fewer where max_steps is no
+    multiple of them, so that all rounds are equally long."""
     patience: int | None = None
     """Stop after this many validations without a better one; null: run to the end."""
     seed: int = 0
-    """Of the first weights, the validation split and the order of the frames."""
+    """Seed of the first weights, the validation split and the order of the frames."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Width of the network."""
+    """Width of the network's numbers."""
 
 
+@with_help
 @dataclass(frozen=True)
 class HardwareConfig:
     """Where to run; the words are Lightning's."""
 
     accelerator: str = "auto"
-    """auto, cpu, gpu, …"""
+    """Kind of device: auto, cpu, gpu, …"""
     devices: int = 1
     """Devices per node; batches are per device."""
     num_nodes: int = 1
+    """Machines that train together."""
     strategy: str = "auto"
-    """auto, ddp, …"""
+    """How devices train together: auto, ddp, …"""
     tensorboard: bool = False
     """Write TensorBoard logs beside the CSV table."""
 
 
+@with_help
 @dataclass(frozen=True)
 class TrainConfig:
     """All settings of `eqmm train`."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=lambda: ModelConfig(elements=()))
-    """Empty `elements` means those of the training data."""
     loss: LossWeights = field(default_factory=LossWeights)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -114,9 +126,27 @@ class TrainConfig:
         """Plain values, as a YAML file holds them."""
         return _plain(asdict(self))
 
-    def to_yaml(self) -> str:
-        """Render as YAML text that `load_config` reads back."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+    def to_yaml(self, defaults: TrainConfig | None = None) -> str:
+        """Render as YAML text that `load_config` reads back, with the meaning of each setting.
+
+        Parameters
+        ----------
+        defaults
+            What is called the default of each; those of `TrainConfig` when None.
+        """
+        return commented_yaml(self, defaults or TrainConfig(), _DERIVED)
+
+    def with_derived(self) -> TrainConfig:
+        """With what follows from other settings: ``model.neutral`` from ``data.baseline``.
+
+        Raises
+        ------
+        ConfigError
+            When it was set to something else.
+        """
+        if self.model.neutral and not self.data.baseline:
+            raise ConfigError(_contradiction(self.model.neutral, self.data.baseline))
+        return replace(self, model=replace(self.model, neutral=self.data.baseline))
 
 
 _INFINITE = float("inf")
@@ -167,14 +197,21 @@ def load_config(
     Raises
     ------
     ConfigError
-        An unknown key, a wrong type, a value out of range, or text that is not YAML.
+        An unknown key, a wrong type, a value out of range, text that is not YAML, or a setting that
+        cannot have an effect beside others.
     FileNotFoundError
         When there is no such file.
     """
     values = {} if path is None else read_yaml(Path(path))
     for override in overrides:
         overlay(values, override)
-    return build(defaults or TrainConfig(), values)
+    defaults = defaults or TrainConfig()
+    config = build(defaults, values)
+    given = values.get("model", {}).get("neutral")
+    if given is not None and given != config.data.baseline:
+        raise ConfigError(_contradiction(given, config.data.baseline))
+    refuse_idle(config, defaults)
+    return replace(config, model=replace(config.model, neutral=config.data.baseline))
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
@@ -186,6 +223,13 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
         As `load_config`.
     """
     return build(TrainConfig(), values)
+
+
+def _contradiction(neutral: bool, baseline: bool) -> str:
+    return (
+        f"setting model.neutral is {neutral} and data.baseline is {baseline}; the former follows "
+        "from the latter, so leave it out"
+    )
 
 
 def _range(low: float, high: float) -> str:

@@ -25,6 +25,7 @@ from ase.md.verlet import VelocityVerlet
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.momenta import degrees_of_freedom, draw_momenta
 from eqmm_ase.runs import RunError, RunFailedError, require_positive
+from eqmm_ase.settings_help import with_help
 
 ENSEMBLES = ("nve", "langevin", "bussi")
 
@@ -32,6 +33,7 @@ MAX_ENERGY_PER_ATOM = 10.0
 """eV, kinetic: 77 000 K on average. No bond survives it, and no run that gets there was right."""
 
 
+@with_help
 @dataclass(frozen=True)
 class MDSettings:
     """What defines a trajectory, besides where it starts and how long it gets."""
@@ -49,6 +51,7 @@ class MDSettings:
     isolated: bool = False
     """No external charges: the molecule as a whole neither moves nor turns (NVE and Bussi)."""
     seed: int = 0
+    """Of the velocities and the thermostat."""
 
     def __post_init__(self) -> None:
         if self.ensemble not in ENSEMBLES:

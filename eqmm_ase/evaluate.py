@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from eqmm_ase.calibration import Deviations
 from eqmm_ase.committee import Committee, predict_with_spread
 from eqmm_ase.dataset import Batch, FrameDataset, collate
 from eqmm_ase.frame import Frame
-from eqmm_ase.metrics import ALL, REPORTED, ErrorSums, Metrics
+from eqmm_ase.metrics import ALL, REPORTED, ErrorSums, Metrics, has_relative
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
 from eqmm_ase.reliability import DeviationCollector
 
@@ -54,6 +54,7 @@ def evaluate(
     *,
     batch_size: int = 10,
     device: str = "cpu",
+    on_frames: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
     """Compare a model with the labels of frames.
 
@@ -69,6 +70,8 @@ def evaluate(
         Frames at a time.
     device
         Where to compute.
+    on_frames
+        Called with the number of frames just done.
 
     Raises
     ------
@@ -97,6 +100,7 @@ def evaluate(
         seconds += time.perf_counter() - started
         errors.add(prediction, batch)
         collector.add(prediction, batch)
+        on_frames(len(numbers))
     metrics = errors.result()
     if not metrics[ALL]:
         raise ValueError("none of the frames has a label that could be compared")
@@ -112,6 +116,8 @@ def evaluate(
 def write_metrics(path: Path, evaluation: Evaluation, facts: Mapping[str, Any]) -> None:
     """Write metrics as JSON, with facts about what was evaluated and other plain results.
 
+    A relative error against a reference of zero is null.
+
     Raises
     ------
     OSError
@@ -122,9 +128,17 @@ def write_metrics(path: Path, evaluation: Evaluation, facts: Mapping[str, Any]) 
         "n_frames": evaluation.n_frames,
         "seconds_per_frame": evaluation.seconds_per_frame,
         "units": {name: quantity.unit for name, quantity in REPORTED.items()},
-        "metrics": evaluation.metrics,
+        "metrics": {
+            medium: {name: _with_null(name, errors) for name, errors in metrics.items()}
+            for medium, metrics in evaluation.metrics.items()
+        },
     }
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _with_null(name: str, errors: Mapping[str, float]) -> dict[str, float | None]:
+    """A relative error that is no figure, since the reference is zero, as null."""
+    return {**({"relative": None} if has_relative(name) else {}), **errors}
 
 
 class _PairCollector:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from rich.console import Console
 
 from eqmm_ase.calculator import EqMM
 from eqmm_ase.calibration import Uncertainty
@@ -24,13 +25,16 @@ from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.domain import DomainWarning
 from eqmm_ase.dynamics import MDSettings, MDState, run_md
 from eqmm_ase.frame import Frame
+from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.runs import RunError, RunFailedError, require_positive
 from eqmm_ase.sanity import KnownFrames, insane
+from eqmm_ase.settings_help import with_help
 from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.sweep import SweptBias
 from eqmm_ase.walls import TrainingWalls
 
 
+@with_help
 @dataclass(frozen=True)
 class ExplorationSettings:
     """How frames are looked for."""
@@ -154,6 +158,18 @@ def explore(
             kept += 1
             if kept == settings.frames:
                 return
+
+
+def trajectories_bar(settings: ExplorationSettings, console: Console | None = None) -> ProgressBar:
+    """Progress of `explore` in trajectories; it ends before them when enough frames are found."""
+    return ProgressBar(
+        "exploring",
+        "trajectories",
+        settings.most_trajectories,
+        console=console,
+        window=3600.0,
+        transient=True,
+    )
 
 
 def _limits(calculator: EqMM, settings: ExplorationSettings) -> dict[str, float]:

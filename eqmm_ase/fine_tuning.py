@@ -85,8 +85,10 @@ class Start:
         for field in fields(ModelConfig):
             found, given = getattr(self.model.config, field.name), getattr(wanted, field.name)
             if field.name != "elements" and given != found:
+                # Which charges sum to zero is said by the data.
+                name = "data.baseline" if field.name == "neutral" else f"model.{field.name}"
                 raise ConfigError(
-                    f"setting model.{field.name} is {given}; expected {found} as in {self.path}, "
+                    f"setting {name} is {given}; expected {found} as in {self.path}, "
                     "since a training that starts from a model keeps its network"
                 )
 

@@ -24,6 +24,7 @@ import torch
 
 from eqmm_ase.dataset import Batch, Labels
 from eqmm_ase.robust import limited_rms
+from eqmm_ase.settings_help import with_help
 
 if TYPE_CHECKING:
     from eqmm_ase.model import Prediction
@@ -37,16 +38,23 @@ _FALL = 0.995
 """Of δ, per step. In the middle of what was tried: 0.98 to 0.999 differ by a tenth."""
 
 
+@with_help
 @dataclass(frozen=True)
 class LossWeights:
-    """Relative importance of the quantities; 0 leaves one out."""
+    """Relative importance of the quantities, without unit; 0 leaves one out."""
 
     energy: float = 6.0
+    """Of energies, in units of the RMS QM force × 1 Å × √n_qm."""
     qm_forces: float = 4.0
+    """Of forces on QM atoms, in units of their RMS, as all below."""
     mm_forces: float = 1.0
+    """Of forces on MM charges."""
     mm_potential: float = 0.1
+    """Of the potential of the QM region at the MM charges."""
     charges: float = 0.1
+    """Of the atomic charges."""
     dipole: float = 0.1
+    """Of the dipole."""
 
 
 @dataclass(frozen=True)

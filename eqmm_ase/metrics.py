@@ -6,7 +6,7 @@ Only sums are kept, so any number of frames can be added and sums of several pro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,15 +31,24 @@ class Quantity:
     """Internal unit over quoted unit: divide by it."""
     rows: str
     """What its rows belong to: frame, qm or mm."""
+    resolution: float
+    """Size, in the internal unit, below which differences between labels mean nothing. Where the
+    RMS of the reference is no larger, it is zero as far as the labels tell (the dipole of a
+    symmetric molecule, the charges of N2), and an error relative to it is no figure."""
 
 
+# Resolutions: integration grids of level 3 leave 1e-3 eV/Å in QM forces; an SCF converged to an
+# orbital gradient of 1e-5 leaves 2e-5 e of the density somewhere else, which is 3e-5 V and
+# 2e-5 eV/(Å·e) at 3 Å; schemes that share out the density on a grid scatter by 1e-4 e; the grid
+# breaks the symmetry of a molecule, and with it a dipole of zero, by 1e-3 e·Å. An energy of 1e-5 eV
+# is rounding in float32.
 REPORTED = {
-    "energy": Quantity("energy", "kcal/mol", KCAL_PER_MOL, "frame"),
-    "qm_forces": Quantity("QM forces", "kcal/mol/Å", KCAL_PER_MOL, "qm"),
-    "mm_forces": Quantity("MM forces", "kcal/mol/Å", KCAL_PER_MOL, "mm"),
-    "mm_potential": Quantity("potential at MM sites", "kcal/mol/e", KCAL_PER_MOL, "mm"),
-    "charges": Quantity("charges", "e", 1.0, "qm"),
-    "dipole": Quantity("dipole", "e·Å", 1.0, "frame"),
+    "energy": Quantity("energy", "kcal/mol", KCAL_PER_MOL, "frame", 1e-5),
+    "qm_forces": Quantity("QM forces", "kcal/mol/Å", KCAL_PER_MOL, "qm", 1e-3),
+    "mm_forces": Quantity("MM forces", "kcal/mol/Å", KCAL_PER_MOL, "mm", 2e-5),
+    "mm_potential": Quantity("potential at MM sites", "kcal/mol/e", KCAL_PER_MOL, "mm", 1e-4),
+    "charges": Quantity("charges", "e", 1.0, "qm", 1e-4),
+    "dipole": Quantity("dipole", "e·Å", 1.0, "frame", 1e-3),
 }
 ALL = "all"
 """Key of the metrics over all media."""
@@ -90,13 +99,26 @@ class ErrorSums:
         -------
         dict
             medium → quantity → ``count``, ``mae``, ``rmse`` in quoted units, and ``relative`` =
-            RMS(error) / RMS(reference) for all but the energy, whose zero is arbitrary.
+            RMS(error) / RMS(reference) for all but the energy, whose zero is arbitrary, and for
+            references that are zero within `Quantity.resolution`.
         """
         results = {ALL: _metrics(self.sums.sum(0))}
         for medium, sums in zip(self.media, self.sums, strict=True):
             if found := _metrics(sums):
                 results[medium or "unnamed"] = found
         return results
+
+
+def has_relative(name: str) -> bool:
+    """Whether there is a relative error of a quantity at all: the zero of energies is arbitrary."""
+    return name != "energy"
+
+
+def spoken_relative(name: str, errors: Mapping[str, float]) -> str:
+    """The relative error of a quantity: a dash where the reference is zero, "" for energies."""
+    if not has_relative(name):
+        return ""
+    return f"{errors['relative']:.2%}" if "relative" in errors else "–"
 
 
 def _metrics(sums: torch.Tensor) -> Metrics:
@@ -110,6 +132,7 @@ def _metrics(sums: torch.Tensor) -> Metrics:
             "mae": row[_ABSOLUTE] / count / quantity.factor,
             "rmse": (row[_SQUARE] / count) ** 0.5 / quantity.factor,
         }
-        if name != "energy" and row[_REFERENCE] > 0:
-            found[name]["relative"] = (row[_SQUARE] / row[_REFERENCE]) ** 0.5
+        size = (row[_REFERENCE] / count) ** 0.5
+        if has_relative(name) and size > quantity.resolution:
+            found[name]["relative"] = (row[_SQUARE] / count) ** 0.5 / size
     return found

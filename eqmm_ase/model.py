@@ -25,18 +25,21 @@ from eqmm_ase.interaction import Density, InvariantUpdate, Message, PackedLinear
 from eqmm_ase.leaves import Geometry, Leaves
 from eqmm_ase.long_range import LongRange
 from eqmm_ase.readout import AtomicEnergy, ChargeFlow, Multipoles
+from eqmm_ase.settings_help import with_help
 from eqmm_ase.system import Frames
 
 if TYPE_CHECKING:
     from eqmm_ase.committee import Committee
 
 
+@with_help
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything that fixes the network's shape; plain values, stored in the model file."""
 
     elements: tuple[int, ...]
-    """Atomic numbers the model knows, ascending."""
+    """Atomic numbers the model knows, ascending; in the settings of a training, those of the data
+    where empty."""
     cutoff: float = 5.0
     """QM–QM cutoff, Å."""
     l_expansion: int = 3
@@ -54,10 +57,10 @@ class ModelConfig:
     n_near: int = 8
     """Near-field kernels per order; 0 leaves them out."""
     hidden: int = 64
-    """Width of the MLPs."""
+    """Neurons in the hidden layers of the MLPs."""
     neutral: bool = False
     """Charges sum to zero and not to the total charge, which cancels in a difference of two
-    energies; set by data.baseline."""
+    energies; follows from data.baseline."""
     polarisable: bool = True
     """The network sees C̃; without, it is that of the molecule in vacuo, and the energy is linear in
     the charges: only M·C remains."""

@@ -25,6 +25,7 @@ from rich.console import Console
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.loss import QUANTITIES
 from eqmm_ase.robust import LIMIT
+from eqmm_ase.terminal import say
 
 REMARKABLE = 50.0
 """Errors over the median beyond which a frame is named."""
@@ -112,11 +113,10 @@ class OutlierReport(Callback):
 
     def _name(self, number: int, quantity: str, excess: float) -> None:
         self._named.add(number)
-        self.console.print(
+        say(
+            self.console,
             f"warning: the error of {quantity} of frame {self.frame_ids[number]} is {excess:.0f} "
             "times the median; its labels may be wrong, and its influence is limited",
-            highlight=False,
-            soft_wrap=True,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.calibration import Calibration, Deviations
 from eqmm_ase.evaluate import Evaluation, Pairs
-from eqmm_ase.metrics import ALL, REPORTED
+from eqmm_ase.metrics import ALL, REPORTED, spoken_relative
 from eqmm_ase.reliability import binned
 
 PARITY = ("energy", "qm_forces", "mm_forces", "mm_potential", "charges", "dipole")
@@ -90,7 +90,7 @@ def plot_reliability(
         for axes, (name, pairs) in zip(panels, deviations.items(), strict=True):
             _reliability_panel(axes, name, pairs, calibration.factors.get(name, 1.0))
         if title:
-            figure.suptitle(title, fontsize=11)
+            figure.suptitle(title, fontsize=11, parse_math=False)
         _save(figure, path)
     return path
 
@@ -122,9 +122,9 @@ def plot_learning_curve(history: Path, path: Path) -> Path:
         figure = _figure(8.0, 4.0)
         losses, errors = figure.subplots(1, 2)
         step = column("step")
-        _curve(losses, step, column("training_loss"), "training", _GREY)
-        _curve(losses, step, column("validation_loss"), "validation", _BLUE)
-        _logarithmic(losses, "loss")
+        _curve(losses, step, column("training_loss"), "training frames", _GREY)
+        _curve(losses, step, column("validation_loss"), "validation frames", _BLUE)
+        _logarithmic(losses, "loss of the averaged weights")
         _curve(errors, step, column("energy_mae"), "energy, kcal/mol", _BLUE)
         _curve(errors, step, column("qm_forces_mae"), "QM forces, kcal/mol/Å", _ORANGE)
         relative = 100.0 * column("mm_forces_relative")
@@ -143,11 +143,13 @@ def _parity_figure(name: str, pairs: Pairs, errors: Mapping[str, float], title: 
     _cloud(upper, pairs.reference, pairs.predicted, (90, 52))
     upper.set(xlim=(low, high), ylim=(low, high), ylabel=f"model / {quantity.unit}")
     text = f"MAE {errors['mae']:.3g}\nRMSE {errors['rmse']:.3g} {quantity.unit}"
-    if "relative" in errors:
-        text += f"\nrelative RMS {errors['relative']:.2%}"
+    if relative := spoken_relative(name, errors):
+        text += f"\nrelative RMS {relative}"
     text += f"\n{int(errors['count'])} values"
     upper.text(0.04, 0.96, text, transform=upper.transAxes, va="top", fontsize=9)
-    upper.set_title(f"{quantity.title}{f' – {title}' if title else ''}", fontsize=11)
+    # A dollar sign in the name of a file is no formula.
+    whole = f"{quantity.title}{f' – {title}' if title else ''}"
+    upper.set_title(whole, fontsize=11, parse_math=False)
 
     lower.axhline(0.0, color=_GREY, linewidth=0.8, zorder=1)
     error = pairs.predicted - pairs.reference

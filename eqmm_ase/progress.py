@@ -10,10 +10,10 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from eqmm_ase.metrics import ALL, Metrics
+from eqmm_ase.progress_bar import ProgressBar, duration
+from eqmm_ase.terminal import say
 from eqmm_ase.training_folder import write_history
 
 Row = dict[str, float]
@@ -22,6 +22,7 @@ _COLUMNS: Mapping[str, tuple[str, str]] = {
     "step": ("step", "{:.0f}"),
     "minutes": ("min", "{:.1f}"),
     "learning_rate": ("rate", "{:.1e}"),
+    "left": ("left", "{}"),
     "training_loss": ("loss", "{:.4f}"),
     "validation_loss": ("val. loss", "{:.4f}"),
     "energy_mae": ("E", "{:.3f}"),
@@ -29,11 +30,21 @@ _COLUMNS: Mapping[str, tuple[str, str]] = {
     "mm_forces_relative": ("F(MM)", "{:.2%}"),
     "charges_mae": ("charges", "{:.4f}"),
 }
-_WIDTH = 9
+_EXPLANATION = (
+    "losses: averaged weights; validation: E kcal/mol, F(QM) kcal/mol/Å, charges e (MAE), "
+    "F(MM) rel. RMS"
+)
+_WIDTH = 8
+_LINES = 60.0  # s between lines in a pipe, where a round takes longer than that
 
 
 class History(Callback):
     """One row per round: kept in the checkpoint, so that a resumed training has the whole curve.
+
+    ``training_loss`` and ``validation_loss`` are the same loss of the same weights, those that are
+    saved: the moving average at the end of the round. ``step_loss`` is the mean over the steps of
+    the round, each with the weights and the loss of its time: it is larger, and no measure of how
+    well the training frames are described.
 
     Parameters
     ----------
@@ -56,7 +67,8 @@ class History(Callback):
             "step": trainer.global_step,
             "minutes": round(learner.seconds / 60.0, 4),
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "training_loss": math.fsum(self._losses) / max(len(self._losses), 1),
+            "step_loss": math.fsum(self._losses) / max(len(self._losses), 1),
+            "training_loss": learner.training_loss(),
         }
         self._losses = []
         if learner.metrics:
@@ -72,11 +84,20 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the rows of an earlier run."""
-        self.rows = list(state_dict["rows"])
+        self.rows = [_today(row) for row in state_dict["rows"]]
+
+
+def _today(row: Row) -> Row:
+    """A row as it is written now: earlier versions called ``step_loss`` ``training_loss``."""
+    if "step_loss" in row:
+        return row
+    return {("step_loss" if key == "training_loss" else key): x for key, x in row.items()}
 
 
 class ProgressReport(Callback):
     """A bar with rate, time left and loss on a terminal; a line per round everywhere.
+
+    In a pipe, lines in between where a round takes long.
 
     Parameters
     ----------
@@ -90,50 +111,35 @@ class ProgressReport(Callback):
 
     def __init__(self, console: Console, history: History, total_steps: int) -> None:
         self.console, self.history, self.total_steps = console, history, total_steps
-        self._progress: Progress | None = None
-        self._task: Any = None
+        self._bar: ProgressBar | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, learner: Any) -> None:
         """Write the head of the table and start the bar."""
         if not trainer.is_global_zero:
             return
-        self.console.print(header(), style="bold", highlight=False, soft_wrap=True)
-        self.console.print(
-            "validation errors: E kcal/mol, F(QM) kcal/mol/Å (both MAE), F(MM) relative RMS, "
-            "charges e (MAE)",
-            style="dim",
-            highlight=False,
-            soft_wrap=True,
-        )
-        if not self.console.is_terminal:
-            return
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-            _Rate(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[loss]}"),
+        say(self.console, header(), "bold")
+        say(self.console, _EXPLANATION, "dim")
+        self._bar = ProgressBar(
+            "training",
+            "steps",
+            self.total_steps,
             console=self.console,
-            refresh_per_second=4,
+            interval=_LINES,
+            time_limit=learner.seconds_left,
+            transient=True,
         )
-        self._task = self._progress.add_task(
-            "training", total=self.total_steps, completed=trainer.global_step, loss=""
-        )
-        self._progress.start()
+        self._bar.start(trainer.global_step)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, learner: Any, *_: Any) -> None:
         """Move the bar."""
-        if self._progress is not None:
-            loss = f"loss {learner.last_loss:.4f}"
-            self._progress.update(self._task, completed=trainer.global_step, loss=loss)
+        if self._bar is not None:
+            self._bar.update(trainer.global_step, f"loss of the step {learner.last_loss:.4f}")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, learner: Any) -> None:
         """Write the line of the round."""
-        if trainer.is_global_zero:
+        if self._bar is not None:
             best = learner.best["step"] == trainer.global_step and bool(learner.metrics)
-            self.console.print(line(self.history.rows[-1], best), highlight=False, soft_wrap=True)
+            self._bar.say(line(self.history.rows[-1], best, self._bar.left))
 
     def on_train_end(self, *_: Any) -> None:
         """Remove the bar."""
@@ -144,16 +150,9 @@ class ProgressReport(Callback):
         self._stop()
 
     def _stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-
-
-class _Rate(ProgressColumn):
-    """Steps per second over the last seconds."""
-
-    def render(self, task: Task) -> Text:
-        return Text("– steps/s" if not task.speed else f"{task.speed:.1f} steps/s")
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
 def header() -> str:
@@ -161,10 +160,24 @@ def header() -> str:
     return " ".join(f"{title:>{_WIDTH}}" for title, _ in _COLUMNS.values())
 
 
-def line(row: Row, best: bool) -> str:
-    """One round as a line; an asterisk marks the best validation so far."""
-    cells = [form.format(row[key]) if key in row else "–" for key, (_, form) in _COLUMNS.items()]
-    return " ".join(f"{cell:>{_WIDTH}}" for cell in cells) + (" *" if best else "")
+def line(row: Row, best: bool, left: float | None = None) -> str:
+    """One round as a line; an asterisk marks the best validation so far.
+
+    Parameters
+    ----------
+    row
+        Of the history.
+    best
+        Whether it is the best so far.
+    left
+        s until the end of the training; None where nobody can tell.
+    """
+    shown: dict[str, Any] = row if left is None else {**row, "left": duration(left)}
+    cells = [
+        f"{form.format(shown[key]) if key in shown else '–':>{max(_WIDTH, len(title))}}"
+        for key, (title, form) in _COLUMNS.items()
+    ]
+    return " ".join(cells) + (" *" if best else "")
 
 
 def flattened(metrics: Metrics) -> Row:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eqmm_ase.calibration import Calibration, Deviations
+from eqmm_ase.calibration import ROUNDING, Calibration, Deviations
 from eqmm_ase.committee import Spread
 from eqmm_ase.dataset import Batch
 from eqmm_ase.metrics import REPORTED
@@ -63,7 +63,7 @@ def reliability(
         quantity → ``count``; ``rms_error`` and ``rms_uncertainty`` in quoted units; ``factor``, by
         which spreads were multiplied; ``within_1`` and ``within_2``, the share of errors below one
         and two times the uncertainty; ``spearman``, the rank correlation of spread and error, where
-        neither is constant.
+        neither is constant to rounding.
     """
     from scipy.stats import spearmanr  # a second that only this needs
 
@@ -79,7 +79,7 @@ def reliability(
             "within_1": float((pairs.error <= uncertainty).mean()),
             "within_2": float((pairs.error <= 2.0 * uncertainty).mean()),
         }
-        if np.ptp(pairs.spread) > 0.0 and np.ptp(pairs.error) > 0.0:
+        if np.ptp(pairs.spread) > ROUNDING and np.ptp(pairs.error) > ROUNDING:
             found[name]["spearman"] = float(spearmanr(pairs.spread, pairs.error).statistic)
     return found
 

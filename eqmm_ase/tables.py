@@ -14,55 +14,55 @@ from rich.table import Table
 from eqmm_ase.dataset_format import FIELDS, GROUPS
 from eqmm_ase.delta import spoken
 from eqmm_ase.frame import Frame
-from eqmm_ase.metrics import ALL, REPORTED, Metrics
+from eqmm_ase.metrics import ALL, REPORTED, Metrics, spoken_relative
 from eqmm_ase.reference_data import ReferenceData
 from eqmm_ase.reliability import GAUSSIAN
+from eqmm_ase.terminal import cell, title
 from eqmm_ase.validation import composition
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NO_LABELS = ("cell", "mm_charges_original")  # may be unknown, but nothing was computed
 
 
-def metrics_table(metrics: Mapping[str, Metrics], title: str = "") -> Table:
+def metrics_table(metrics: Mapping[str, Metrics], name: str = "") -> Table:
     """Errors of every quantity; one block per medium where there are several."""
-    table = Table(title=title or None, title_justify="left")
+    table = Table(title=title(name), title_justify="left")
     table.add_column("medium")
     table.add_column("quantity")
-    for name in ("MAE", "RMSE"):
-        table.add_column(name, justify="right")
+    for header in ("MAE", "RMSE"):
+        table.add_column(header, justify="right", no_wrap=True)
     table.add_column("unit")
     table.add_column("relative RMS", justify="right")
-    table.add_column("values", justify="right")
+    table.add_column("values", justify="right", no_wrap=True)
     media = [name for name in metrics if name != ALL]
     for medium in media if len(media) == 1 else [*media, ALL]:
-        for i, (name, errors) in enumerate(metrics[medium].items()):
-            relative = f"{errors['relative']:.2%}" if "relative" in errors else ""
+        for i, (quantity, errors) in enumerate(metrics[medium].items()):
             table.add_row(
-                medium if i == 0 else "",
-                REPORTED[name].title,
+                cell(medium if i == 0 else ""),
+                REPORTED[quantity].title,
                 f"{errors['mae']:.4f}",
                 f"{errors['rmse']:.4f}",
-                REPORTED[name].unit,
-                relative,
+                REPORTED[quantity].unit,
+                spoken_relative(quantity, errors),
                 f"{int(errors['count'])}",
             )
         table.add_section()
     return table
 
 
-def reliability_table(found: Mapping[str, Mapping[str, float]], title: str = "") -> Table:
+def reliability_table(found: Mapping[str, Mapping[str, float]], name: str = "") -> Table:
     """How the uncertainty σ of a committee relates to its errors (`eqmm_ase.reliability`).
 
     Shares of errors within σ have those of normally distributed errors in brackets.
     """
-    table = Table(title=title or None, title_justify="left")
+    table = Table(title=title(name), title_justify="left")
     table.add_column("")
-    for name in found:
-        table.add_column(REPORTED[name].title, justify="right")
-    units = {name: REPORTED[name].unit for name in found}
+    for quantity in found:
+        table.add_column(REPORTED[quantity].title, justify="right", no_wrap=True)
+    units = {quantity: REPORTED[quantity].unit for quantity in found}
 
-    def row(title: str, cell: Callable[[str, Mapping[str, float]], str]) -> None:
-        table.add_row(title, *(cell(name, figures) for name, figures in found.items()))
+    def row(what: str, content: Callable[[str, Mapping[str, float]], str]) -> None:
+        table.add_row(what, *(content(quantity, figures) for quantity, figures in found.items()))
 
     row("uncertainty σ (RMS)", lambda name, f: f"{f['rms_uncertainty']:.4f} {units[name]}")
     row("error (RMS)", lambda name, f: f"{f['rms_error']:.4f} {units[name]}")
@@ -141,12 +141,12 @@ def model_table(path: Path, card: Mapping[str, Any]) -> Table:
     return _facts(f"{path}: eqmm-model", {key: value for key, value in rows.items() if value})
 
 
-def _facts(title: str, rows: Mapping[str, str]) -> Table:
-    table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column(style="bold")
+def _facts(name: str, rows: Mapping[str, str]) -> Table:
+    table = Table(title=title(name), title_justify="left", show_header=False)
+    table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold")
     for key, value in rows.items():
-        table.add_row(key, value)
+        table.add_row(cell(key), cell(value))
     return table
 
 

@@ -30,6 +30,7 @@ from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.dataset import Batch, RoundSampler, collate
 from eqmm_ase.domain import Domain
 from eqmm_ase.fine_tuning import Start
+from eqmm_ase.idle_settings import notes, unlabelled
 from eqmm_ase.learner import Learner, TrainingError
 from eqmm_ase.loss import Loss
 from eqmm_ase.model import MultiscaleModel
@@ -37,6 +38,7 @@ from eqmm_ase.model_file import save_model
 from eqmm_ase.outliers import OutlierReport
 from eqmm_ase.progress import History, ProgressReport
 from eqmm_ase.statistics import fit_statistics
+from eqmm_ase.terminal import messages, say
 from eqmm_ase.training_data import TrainingData
 from eqmm_ase.training_folder import AtomicCheckpoints, TrainingFolder
 
@@ -90,10 +92,10 @@ def train(
         raise ConfigError("there are no dataset files to train on")
     origin = None if start is None else Start.read(start)
     config = config or (origin.settings() if origin else TrainConfig())
-    config = replace(config, model=replace(config.model, neutral=config.data.baseline))
+    config = config.with_derived()
     if origin:
         origin.refuse_other_network(config.model)
-    console = (console or Console(stderr=True)) if is_first_process() else Console(quiet=True)
+    console = (console or messages()) if is_first_process() else Console(quiet=True)
     output = Path(output)
     refuse_unwritable(output)
     data = TrainingData.load([Path(path) for path in files], config)
@@ -101,11 +103,10 @@ def train(
     learner = fit(data, config, TrainingFolder(output), console, origin, restart=restart)
     if is_first_process():
         save_model(output, learner.best_model(), card(data, learner, origin))
-        console.print(
+        say(
+            console,
             f"{output} holds the weights of step {learner.best['step']} "
             f"({learner.seconds / 60.0:.1f} min)",
-            highlight=False,
-            soft_wrap=True,
         )
     return output
 
@@ -136,7 +137,17 @@ def fit(
     -------
     Learner
         With the best weights.
+
+    Raises
+    ------
+    ConfigError
+        For patience without validation frames.
     """
+    if config.training.patience is not None and not len(data.validation):
+        raise ConfigError(
+            f"setting training.patience is {config.training.patience}, but there are no "
+            "validation frames on which anything could become better"
+        )
     if is_first_process():
         sources = data.content_hash + (origin.sha256 if origin else "")
         checkpoint = folder.prepare(config, sources, restart=restart)
@@ -146,7 +157,9 @@ def fit(
     rounds, steps_per_round = rounds_of(config)
     lightning.seed_everything(config.training.seed, verbose=False)
     learner = _learner(config, data, rounds * steps_per_round, origin)
-    _announce(console, data, learner.model, checkpoint)
+    _announce(console, data, learner, checkpoint)
+    for note in notes(config, len(data.training), rounds, steps_per_round):
+        say(console, f"note: {note}")
     with _quiet_lightning(), _interrupts():
         trainer = _trainer(config, data, folder, console, rounds, steps_per_round)
         trainer.fit(
@@ -304,18 +317,18 @@ def _loader(dataset: Any, batches: Any) -> DataLoader[Batch]:
 
 
 def _announce(
-    console: Console, data: TrainingData, model: MultiscaleModel, checkpoint: Path | None
+    console: Console, data: TrainingData, learner: Learner, checkpoint: Path | None
 ) -> None:
-    n_parameters = sum(p.numel() for p in model.parameters())
-    console.print(
+    n_parameters = sum(p.numel() for p in learner.model.parameters())
+    missing = ", ".join(unlabelled(learner.config.loss, learner.loss.weights))
+    say(
+        console,
         f"{len(data.training)} training and {len(data.validation)} validation frames "
         f"({data.how_split}), charges: {data.charge_scheme or 'none'}, "
-        f"{n_parameters} parameters",
-        highlight=False,
-        soft_wrap=True,
+        f"{n_parameters} parameters{f'; not labelled: {missing}' if missing else ''}",
     )
     if checkpoint is not None:
-        console.print(f"going on from {checkpoint}", highlight=False, soft_wrap=True)
+        say(console, f"going on from {checkpoint}")
 
 
 @contextmanager

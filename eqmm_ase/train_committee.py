@@ -32,6 +32,7 @@ from eqmm_ase.learner import Learner
 from eqmm_ase.metrics import ErrorSums
 from eqmm_ase.model_file import save_model
 from eqmm_ase.reliability import DeviationCollector
+from eqmm_ase.terminal import messages, say
 from eqmm_ase.train import card, fit, is_first_process
 from eqmm_ase.training_data import TrainingData
 from eqmm_ase.training_folder import TrainingFolder
@@ -78,10 +79,10 @@ def train_committee(
         raise ConfigError(f"a committee of {n_members} was asked for; it takes at least 2 members")
     origins = [None] * n_members if start is None else _starts(start, n_members)
     config = config or (origins[0].settings() if origins[0] else TrainConfig())
-    config = replace(config, model=replace(config.model, neutral=config.data.baseline))
+    config = config.with_derived()
     if origins[0]:
         origins[0].refuse_other_network(config.model)
-    console = (console or Console(stderr=True)) if is_first_process() else Console(quiet=True)
+    console = (console or messages()) if is_first_process() else Console(quiet=True)
     output = Path(output)
     refuse_unwritable(output)
     data = TrainingData.load([Path(path) for path in files], config)
@@ -92,19 +93,15 @@ def train_committee(
 
     learners = []
     for number, folder in enumerate(member_folders(output, n_members)):
-        console.print(f"member {number + 1} of {n_members}", style="bold", highlight=False)
+        say(console, f"member {number + 1} of {n_members}", "bold")
         seed = config.training.seed + number
         own = replace(config, training=replace(config.training, seed=seed))
         learners.append(fit(data, own, folder, console, origins[number]))
     if is_first_process():
         committee = Committee(learner.best_model() for learner in learners)
         save_model(output, committee, _card(data, learners[0], committee, origins[0]))
-        console.print(
-            f"{output} holds a committee of {n_members} "
-            f"({sum(learner.seconds for learner in learners) / 60.0:.1f} min)",
-            highlight=False,
-            soft_wrap=True,
-        )
+        minutes = sum(learner.seconds for learner in learners) / 60.0
+        say(console, f"{output} holds a committee of {n_members} ({minutes:.1f} min)")
     return output
 
 

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from provenance import provenance
-from rich.console import Console
 
 from datagen.learning import LearningSettings, learn
 from eqmm_ase.coordinate import Coordinate
@@ -31,6 +30,7 @@ from eqmm_ase.exploration import ExplorationSettings
 from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import load_model
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+from eqmm_ase.terminal import messages
 from eqmm_ase.train_committee import train_committee
 from eqmm_ase.units import KCAL_PER_MOL
 
@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     start, test = start_and_test(options.folder)
     learning = options.folder / "learning"
-    committees = learn([start], learning, SETTINGS, workers=1, console=Console(stderr=True))
+    committees = learn([start], learning, SETTINGS, workers=1, console=messages())
     result = report(committees, test)
     plot(result, options.output.with_suffix(".png"))
     write(options.output, result)

@@ -14,12 +14,15 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from demo_report import write_report
 from rich.console import Console
+
+from eqmm_ase.progress_bar import duration
+from eqmm_ase.terminal import say, screen
 
 SCRIPTS = Path(__file__).resolve().parent
 INTERRUPTED = 130
@@ -120,22 +123,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     settings = QUICK if chosen.quick else Settings()
     folder = chosen.results or Path("demo_results_quick" if chosen.quick else "demo_results")
-    console = Console()
+    console = screen()
     folder.mkdir(parents=True, exist_ok=True)
     if not _belongs(folder, settings):
-        console.print(f"{folder} holds a demo with other settings; remove it or use --results")
+        say(console, f"{folder} holds a demo with other settings; remove it or use --results")
         return 2
     try:
         return _run(folder.resolve(), settings, console)
     except KeyboardInterrupt:
-        console.print("\ninterrupted; the same command goes on from here")
+        say(console, "\ninterrupted; the same command goes on from here")
         return INTERRUPTED
 
 
 def _run(folder: Path, settings: Settings, console: Console) -> int:
     if code := run_stages(stages(settings), folder, console):
         return code
-    console.print("\n[bold]Results[/bold]")
+    say(console, "\nResults", "bold")
     write_report(folder, asdict(settings), console)
     return 0
 
@@ -143,17 +146,17 @@ def _run(folder: Path, settings: Settings, console: Console) -> int:
 def run_stages(todo: Sequence[Stage], folder: Path, console: Console) -> int:
     """Run those whose result is not in the folder yet; the code of the one that failed, or 0.
 
-    Seconds go to ``timings.json`` in the folder.
+    Seconds go to ``timings.json`` in the folder, and at the end to the console.
 
     Raises
     ------
     KeyboardInterrupt: a command was interrupted.
     """
     for number, stage in enumerate(todo, 1):
-        console.print(f"\n[bold]{number}/{len(todo)} {stage.title}[/bold]")
-        console.print(stage.command, style="dim", soft_wrap=True, highlight=False, markup=False)
+        say(console, f"\n{number}/{len(todo)} {stage.title}", "bold")
+        say(console, stage.command, "dim")
         if (folder / stage.result).exists():
-            console.print(f"done before: {stage.result}", highlight=False)
+            say(console, f"done before: {stage.result}")
             continue
         begun = time.monotonic()
         code = _call(stage.command, folder)
@@ -161,10 +164,20 @@ def run_stages(todo: Sequence[Stage], folder: Path, console: Console) -> int:
             raise KeyboardInterrupt
         # `label` also says 1 when some frames failed; the others are good to train on.
         if not (folder / stage.result).exists():
-            console.print(f"this stage ended with exit code {code}; the message is above")
+            say(console, f"this stage ended with exit code {code}; the message is above")
             return code or 1
         _remember(folder, stage.result, time.monotonic() - begun)
+    say(console, "")
+    for line in times(todo, _timings(folder)):
+        say(console, line)
     return 0
+
+
+def times(todo: Sequence[Stage], seconds: Mapping[str, float]) -> list[str]:
+    """How long each stage took when it ran, a line each, and all of them."""
+    known = [(stage.title, seconds[stage.result]) for stage in todo if stage.result in seconds]
+    total = ("all stages", sum(spent for _, spent in known))
+    return [f"{duration(spent):>8}  {title}" for title, spent in [*known, total]]
 
 
 def _belongs(folder: Path, settings: Settings) -> bool:
@@ -177,9 +190,15 @@ def _belongs(folder: Path, settings: Settings) -> bool:
 
 
 def _remember(folder: Path, result: str, seconds: float) -> None:
+    timings = {**_timings(folder), result: round(seconds, 1)}
+    (folder / "timings.json").write_text(json.dumps(timings, indent=1), encoding="utf-8")
+
+
+def _timings(folder: Path) -> dict[str, float]:
+    """Seconds that the stages took, by their results."""
     path = folder / "timings.json"
-    timings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    path.write_text(json.dumps({**timings, result: round(seconds, 1)}, indent=1), encoding="utf-8")
+    found: dict[str, float] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return found
 
 
 def _call(command: str, folder: Path) -> int:

@@ -21,6 +21,7 @@ from eqmm_ase.metrics import ALL, REPORTED
 from eqmm_ase.model_file import load_model
 from eqmm_ase.plots import plot_learning_curve
 from eqmm_ase.reference_data import read_frames
+from eqmm_ase.terminal import say, show_table
 
 _STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
 
@@ -46,12 +47,8 @@ def write_report(folder: Path, settings: Mapping[str, Any], console: Console) ->
     (folder / "summary.md").write_text(_markdown(rows), encoding="utf-8")
     plot_learning_curve(folder / "model.eqmm.train" / "history.csv", folder / "learning_curve.png")
     _overview(folder, folder / "overview.png")
-    console.print(_table(rows))
-    console.print(
-        f"model, datasets, summary.md, summary.json and plots are in {folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    show_table(_table(rows))
+    say(console, f"model, datasets, summary.md, summary.json and plots are in {folder}")
 
 
 def _errors(metrics: Mapping[str, Mapping[str, float]]) -> Rows:

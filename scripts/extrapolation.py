@@ -25,6 +25,7 @@ from flagship_data import load_flagship
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from provenance import provenance
+from scipy.integrate import trapezoid
 
 from datagen.cli import cli
 from eqmm_ase.calibration import Calibration
@@ -87,7 +88,7 @@ def roc(bad: NDArray[np.bool_], uncertainty: NDArray[np.float64]) -> tuple[Any, 
     order = np.argsort(-uncertainty)
     caught = np.concatenate([[0.0], np.cumsum(bad[order]) / bad.sum()])
     rejected = np.concatenate([[0.0], np.cumsum(~bad[order]) / (~bad).sum()])
-    return rejected, caught, float(np.trapezoid(caught, rejected))
+    return rejected, caught, float(trapezoid(caught, rejected))
 
 
 def draw(errors: Any, uncertainties: Any, amplitudes: Any, bad: Any, path: Path) -> None:

@@ -19,11 +19,11 @@ from typing import Any
 
 from demo_pipeline import INTERRUPTED, Stage, run_stages
 from provenance import provenance
-from rich.console import Console
 
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.metrics import ALL
 from eqmm_ase.reference_data import read_frames
+from eqmm_ase.terminal import say, screen
 
 FRAMES, TRAJECTORIES = 168, 7
 """As the demo; the last trajectory is held out."""
@@ -113,22 +113,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(MOLECULES):
         parser.error(f"no recipe for {', '.join(unknown)}; there are {', '.join(MOLECULES)}")
-    console, found = Console(), {}
+    console, found = screen(), {}
     for name in options.names or MOLECULES:
         molecule, folder = MOLECULES[name], (options.folder / name).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        console.rule(name)
+        say(console, name, "bold")
         try:
             code = run_stages(stages(molecule, options.workers), folder, console)
         except KeyboardInterrupt:
-            console.print("\ninterrupted; the same command goes on from here")
+            say(console, "\ninterrupted; the same command goes on from here")
             return INTERRUPTED
         if code:
             return code
         found[name] = figures(folder, molecule, options.workers)
         facts = {"units": "kcal/mol, Å, e, V", "figures": found, **provenance(PACKAGES)}
         write_text(options.output, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-        console.print(table(found), highlight=False)
+        say(console, table(found))
     return 0
 
 

@@ -27,14 +27,14 @@ import torch
 from ase import Atoms, units
 from ase.io import read
 from provenance import provenance
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from shadow_energy import shadow_energies
 
 from eqmm_ase import EqMM
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.structure_io import Structure, read_structure
+from eqmm_ase.terminal import say, screen
 from eqmm_ase.walls import TrainingWalls
 
 _BLOCKS = 20
@@ -166,23 +166,15 @@ def _note(drifts: list[float], record: Record, state: MDState) -> None:
     record(state)
 
 
-def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """All runs, with a bar for each."""
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All runs, with a bar for all."""
     base = options.output.with_suffix("")
     structure = read_structure(options.structure)
     atoms = embedded(options.model, structure, options.walls)
     settings = MDSettings(timestep=options.timestep, temperature=options.temperature)
-    columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(elapsed_when_finished=True), console=console
-    ) as bar:
-
-        def follow(what: str, steps: int) -> Record:
-            task = bar.add_task(what, total=steps)
-            return lambda state: bar.update(task, advance=1)
-
-        start_file = base.with_suffix(".start.traj")
-        steps = round(1000 * options.equilibration / options.timestep)
+    start_file = base.with_suffix(".start.traj")
+    steps = round(1000 * options.equilibration / options.timestep)
+    with ProgressBar("equilibration", "steps", steps) as bar:
         run_md(
             atoms,
             MDSettings(
@@ -191,19 +183,19 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
             steps=max(2, steps),
             trajectory=start_file,
             resume=start_file.exists(),
-            report=follow("equilibration", steps),
+            report=lambda _: bar.advance(),
             report_interval=1,
         )
-        steps = round(1000 * options.length / options.timestep)
-        start = atoms.copy()
-        start.calc = atoms.calc
-        table = production(atoms, settings, steps, base, follow("production", steps))
-        steps = round(3500 * options.fluctuation_length / options.timestep)
-        rms = fluctuations(
-            start, settings, options.fluctuation_length, follow("fluctuation", steps)
-        )
-        images = read(base.with_suffix(".traj"), ":")
-        shadow = shadow_energies(images, start, options.timestep * units.fs)
+    steps = round(1000 * options.length / options.timestep)
+    start = atoms.copy()
+    start.calc = atoms.calc
+    with ProgressBar("production", "steps", steps) as bar:
+        table = production(atoms, settings, steps, base, lambda _: bar.advance())
+    steps = round(3500 * options.fluctuation_length / options.timestep)
+    with ProgressBar("fluctuation", "steps", steps) as bar:
+        rms = fluctuations(start, settings, options.fluctuation_length, lambda _: bar.advance())
+    images = read(base.with_suffix(".traj"), ":")
+    shadow = shadow_energies(images, start, options.timestep * units.fs)
     found = figures(table, rms, len(atoms), options.timestep)
     return found | shadow_figures(shadow, found["length_ps"])
 
@@ -267,17 +259,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, write the JSON, and say what came out."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    console = Console()
     try:
-        found = measure(options, console)
+        found = measure(options)
     except (ValueError, OSError, RuntimeError) as error:
-        console.print(f"error: {error}", markup=False, soft_wrap=True)
+        say(screen(), f"error: {error}")
         return 1
     settings = {name: str(value) for name, value in vars(options).items()}
     with atomic_path(options.output) as temporary:
         result = {"figures": found, "settings": settings, **provenance()}
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    console.print_json(data=found)
+    screen().print_json(data=found)
     return 0
 
 

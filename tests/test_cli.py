@@ -153,6 +153,19 @@ def test_show_config_prints_settings_that_can_be_read_back(eqmm, tmp_path):
     assert (code, again) == (0, out)
 
 
+def test_show_config_needs_neither_data_nor_output(eqmm):
+    code, out, err = eqmm("train", "--show-config")
+    assert (code, err) == (0, "")
+    assert "# QM–QM cutoff, Å.  [default: 5.0]" in out
+
+
+def test_a_file_may_have_an_equals_sign_in_its_name(eqmm, data, tmp_path):
+    renamed = tmp_path / "T=300.h5"
+    renamed.write_bytes(data.read_bytes())
+    code, _, err = eqmm("train", renamed, "-o", tmp_path / "m=1.eqmm", *TINY)
+    assert code == 0, err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -169,6 +182,14 @@ def test_show_config_prints_settings_that_can_be_read_back(eqmm, tmp_path):
         (["info", "."], "is a folder; expected a model file or a dataset file"),
         (["info", __file__], "test_cli.py is not an eqmm-model file"),
         (["evaluat"], "No such command 'evaluat'"),
+        (
+            ["md", "m", "s", "--steps", "2", "--ensemble", "nve", "--friction", "1"],
+            "--friction has no effect beside --ensemble nve",
+        ),
+        (
+            ["md", "m", "s", "--steps", "2", "--coupling-time", "50"],
+            "--coupling-time has no effect beside --ensemble langevin",
+        ),
     ],
 )
 def test_bad_input_gets_a_sentence_and_exit_code_2(
@@ -243,6 +264,19 @@ def test_reading_a_dataset_or_a_model_does_not_import_the_trainer():
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_locale_without_the_signs_of_the_units_gets_substitutes(methanol_file):
+    program = "from eqmm_ase.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "info", methanol_file.with_suffix(".eqmm")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kcal/mol/\\xc5" in done.stdout
 
 
 def test_one_thread_unless_told_otherwise():

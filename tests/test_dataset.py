@@ -18,7 +18,7 @@ from eqmm_ase.dataset import (
 )
 from eqmm_ase.electrostatics import expand
 from eqmm_ase.frame import Frame
-from eqmm_ase.metrics import ALL, ErrorSums
+from eqmm_ase.metrics import ALL, REPORTED, ErrorSums
 from eqmm_ase.model import Prediction
 from eqmm_ase.reference_data import read_frames
 from eqmm_ase.statistics import fit_atomic_energies, fit_potential_scale, fit_statistics
@@ -203,6 +203,33 @@ def test_the_relative_error_of_mm_forces_is_rms_over_rms(methanol):
     metrics = sums.result()[ALL]
     assert metrics["mm_forces"]["relative"] == pytest.approx(0.01 / rms)
     assert "relative" not in metrics["energy"]
+
+
+@pytest.mark.parametrize("name", ["qm_forces", "mm_forces", "mm_potential", "charges", "dipole"])
+def test_there_is_no_error_relative_to_a_reference_that_is_zero_within_its_resolution(
+    methanol, name
+):
+    def metrics(size):
+        frame = methanol[0]
+        shapes = {
+            "qm_forces": (6, 3),
+            "mm_forces": (frame.n_mm, 3),
+            "mm_potential": (frame.n_mm,),
+            "charges": (6,),
+            "dipole": (3,),
+        }
+        label = np.full(shapes[name], size)
+        label = {"mulliken": label} if name == "charges" else label
+        dataset = FrameDataset([replace(frame, **{name: label})], "mulliken", torch.float64)
+        sums = ErrorSums(dataset.media)
+        sums.add(prediction_of(dataset[0], **{name: 0.5}), dataset[0])
+        return sums.result()[ALL][name]
+
+    resolution = REPORTED[name].resolution
+    for size in (0.0, 1e-12, 0.99 * resolution):
+        assert "relative" not in metrics(size)
+        assert metrics(size)["mae"] == pytest.approx(0.5 / REPORTED[name].factor)
+    assert metrics(1.01 * resolution)["relative"] == pytest.approx(0.5 / (1.01 * resolution))
 
 
 def test_metrics_count_known_labels_only_and_gas_phase_frames_have_no_mm_forces(methanol):

@@ -17,6 +17,8 @@ from eqmm_ase.plots import plot_learning_curve, plot_parity
 from eqmm_ase.reference_data import read_frames
 from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.system import Frames
+from eqmm_ase.tables import metrics_table
+from eqmm_ase.terminal import show_table
 from eqmm_ase.units import KCAL_PER_MOL
 
 
@@ -104,6 +106,23 @@ def test_metrics_json_holds_metrics_units_and_facts(tmp_path, evaluation):
     assert content["model"] == "m.eqmm"
     assert content["units"]["qm_forces"] == "kcal/mol/Å"
     assert content["metrics"] == evaluation.metrics
+
+
+def test_a_relative_error_that_is_no_figure_is_a_dash_and_null(tmp_path, model, frames, capsys):
+    still = replace(frames[0], dipole=np.full(3, 1e-9), medium="c1cnc[nH]1")
+    result = evaluate(model, [still], "mulliken")
+    write_metrics(tmp_path / "metrics.json", result, {})
+    found = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["metrics"]["all"]
+    assert found["dipole"]["relative"] is None
+    assert found["mm_forces"]["relative"] > 0.0
+    assert "relative" not in found["energy"]
+    show_table(metrics_table(result.metrics))
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    relative = {row[2].strip(): row[6].strip() for row in rows}
+    assert relative["dipole"] == "–"
+    assert relative["energy"] == ""
+    assert relative["MM forces"].endswith("%")
+    assert len(plot_parity(result, tmp_path, "costs $5_{3 and $x^{2")) == 5
 
 
 def test_every_labelled_quantity_gets_a_parity_plot(tmp_path, evaluation):

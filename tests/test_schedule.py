@@ -70,3 +70,11 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_limit_of_time_tells_how_much_of_it_is_left():
+    assert learner().seconds_left() == float("inf")
+    limited = learner("training.max_minutes=2")
+    assert 110.0 < limited.seconds_left() <= 120.0
+    limited._earlier_seconds = 60.0
+    assert 50.0 < limited.seconds_left() <= 60.0

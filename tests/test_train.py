@@ -21,8 +21,13 @@ from training_kit import few_charges
 
 from eqmm_ase import learner as learner_module
 from eqmm_ase.config import load_config
+from eqmm_ase.dataset import FrameDataset, collate
 from eqmm_ase.learner import Learner, TrainingError
+from eqmm_ase.loss import Loss
+from eqmm_ase.model import predict
 from eqmm_ase.model_file import load_model
+from eqmm_ase.outliers import Influence
+from eqmm_ase.progress import History
 from eqmm_ase.reference_data import write_frames
 from eqmm_ase.train import train
 
@@ -83,6 +88,25 @@ def test_training_lowers_the_loss_and_the_errors(data, tmp_path):
     assert [int(row["step"]) for row in rows] == [*range(20, 181, 20)]
     assert float(rows[-1]["training_loss"]) < 0.7 * float(rows[0]["training_loss"])
     assert float(rows[-1]["validation_loss"]) < float(rows[0]["validation_loss"])
+
+
+def test_the_training_loss_is_that_of_the_saved_weights(data, frames, tmp_path):
+    output = run(data, tmp_path / "m.eqmm", "data.validation_fraction=0", "training.max_steps=8")
+    (*_, last) = history(output)
+    dataset = FrameDataset(frames, "mulliken")
+    items = [dataset[i] for i in range(len(frames))]
+    loss = Loss.fit(load_config(None, TINY).loss, items)
+    model, influence = load_model(output)[0], Influence()
+    batches = [collate(items[i : i + 3]) for i in range(0, len(items), 3)]
+    losses = [float(loss(predict(model, b.frames), b, influence)) for b in batches]
+    assert float(last["training_loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
+    assert float(last["step_loss"]) > 1.2 * float(last["training_loss"])
+
+
+def test_rows_of_an_earlier_version_called_the_loss_of_the_steps_training_loss(tmp_path):
+    history_of = History(tmp_path / "history.csv")
+    history_of.load_state_dict({"rows": [{"step": 4, "training_loss": 2.0}]})
+    assert history_of.rows == [{"step": 4, "step_loss": 2.0}]
 
 
 def test_the_loss_of_a_step_knows_its_number(data, tmp_path, monkeypatch):

@@ -2,65 +2,71 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from datagen.progress import Progress, Summary
+from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.terminal import cell, show_table, title
 
 _SPEED_WINDOW = 1800.0  # s; labels take from half a second to minutes
 
 
-def summary_table(summary: Summary, title: str) -> Table:
-    """Counts of frames by outcome, failures by reason with an example."""
-    table = Table(title=title)
-    table.add_column("frames", justify="right")
-    table.add_column("outcome")
+def summary_table(summary: Summary, name: str) -> Table:
+    """Counts of frames by outcome, failures and warnings by reason with an example."""
+    table = Table(title=title(name))
+    table.add_column("frames", justify="right", no_wrap=True)
+    table.add_column("outcome", overflow="fold")
     table.add_column("for example", overflow="fold")
     table.add_row(str(summary.done), "done", "")
-    if summary.warned:
-        table.add_row(str(summary.warned), "of them with a warning", "see the campaign's ledger")
-    for name in ("running", "waiting"):
-        if count := getattr(summary, name):
-            table.add_row(str(count), name, "")
+    for kind, count, message in summary.warnings:
+        table.add_row(str(count), cell(f"of them warned: {kind}"), cell(message))
+    for state in ("running", "waiting"):
+        if count := getattr(summary, state):
+            table.add_row(str(count), state, "")
     for reason, count, message in summary.failures:
-        table.add_row(str(count), f"failed: {reason}", message)
+        table.add_row(str(count), cell(f"failed: {reason}"), cell(message))
     return table
 
 
-class ShownProgress:
-    """Bar with rate, time left and failures; frames of an earlier run do not count as fast."""
+def show_summary(summary: Summary, name: str, campaign: Path) -> None:
+    """Print how the frames of a campaign stand, and where its warnings can be read."""
+    show_table(summary_table(summary, name))
+    if summary.warned:
+        click.echo(f"`eqmm-datagen status {campaign} --warnings` lists the frames with a warning")
 
-    def __init__(self) -> None:
-        self._bar = Bar(
-            TextColumn("labelling"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("[red]{task.fields[failed]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=Console(stderr=True),
-            speed_estimate_period=_SPEED_WINDOW,
-        )
+
+class ShownProgress:
+    """How far frames are labelled; those of an earlier run do not count as fast."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console
+        self._bar: ProgressBar | None = None
 
     def update(self, progress: Progress) -> None:
-        """Move the bar."""
+        """Say how far it is; begins with the first call, and again after all frames are done."""
         finished = progress.done + progress.failed
-        if not self._bar.tasks:
-            self._bar.add_task("", total=progress.total, completed=finished, rate="", failed="")
-        task = self._bar.tasks[0]
-        self._bar.update(
-            task.id,
-            completed=finished,
-            rate=f"{3600 * task.speed:.0f}/h" if task.speed else "",
-            failed=f"{progress.failed} failed" if progress.failed else "",
-        )
+        note = f"{progress.failed} failed" if progress.failed else ""
+        if self._bar is None:
+            self._bar = ProgressBar(
+                "labelling",
+                "frames",
+                progress.total,
+                console=self._console,
+                window=_SPEED_WINDOW,
+            )
+            self._bar.start(finished)
+        self._bar.update(finished, note)
+        if finished >= progress.total:
+            self.__exit__()
 
     def __enter__(self) -> ShownProgress:
-        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

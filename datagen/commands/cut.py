@@ -31,6 +31,7 @@ from datagen.trajectory_files import (
 from eqmm_ase.atom_map import topology_name
 from eqmm_ase.boundary import CapRule
 from eqmm_ase.frame import Frame
+from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.reference_data import write_frames
 from eqmm_ase.region_description import describe_region
 
@@ -198,12 +199,18 @@ def _cut_all(
     """Frames of all trajectories, and what was left out of which and why."""
     result: list[Frame] = []
     left_out: dict[str, dict[str, int]] = {}
-    for path, source in zip(trajectories, _sources(trajectories), strict=True):
-        tally = Tally(path)
-        result += [cutter(snapshot, source) for snapshot in _snapshots(cutter, path, which, tally)]
-        if tally.left_out:
-            click.echo(f"note: {tally.note()}", err=True)
-            left_out[source] = dict(tally.left_out)
+    notes: list[str] = []
+    with ProgressBar("cutting", "frames") as bar:  # nobody knows how many there are
+        for path, source in zip(trajectories, _sources(trajectories), strict=True):
+            tally = Tally(path)
+            for snapshot in _snapshots(cutter, path, which, tally):
+                result.append(cutter(snapshot, source))
+                bar.advance()
+            if tally.left_out:
+                notes.append(tally.note())
+                left_out[source] = dict(tally.left_out)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     different = len({frame.frame_id for frame in result})
     if different < len(result):
         click.echo(

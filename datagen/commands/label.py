@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from datagen.campaign import label_frames
 from datagen.charges import SCHEMES
-from datagen.commands.campaign_output import ShownProgress, summary_table
+from datagen.commands.campaign_output import ShownProgress, show_summary
 from datagen.errors import CampaignError
 from datagen.executors import cores
 from datagen.limits import Limits
 from datagen.method import Method
+from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.reference_data import read_frames
 from eqmm_ase.region_description import describe_regions
 
@@ -69,7 +69,9 @@ _DEFAULT = Method()
     help="Folder that keeps finished frames.  [default: OUTPUT.campaign]",
 )
 @click.option("--retry-failed", is_flag=True, help="Compute frames that failed before once more.")
+@click.pass_context
 def label(
+    context: click.Context,
     frames: Path,
     output: Path,
     overwrite: bool,
@@ -108,6 +110,8 @@ def label(
         charges=tuple(charges.split(",")),
         vacuum_energy=vacuum_energy,
     )
+    if not method.is_dft:
+        refuse_idle(context, ["grid_level"], f"--functional {functional}, which needs no grid")
     limits = Limits(timeout=timeout, memory=memory_limit)
     folder = campaign or output.with_name(output.name + ".campaign")
     _check_output(output, frames, folder, overwrite)
@@ -124,7 +128,7 @@ def label(
             retry_failed=retry_failed,
             on_progress=shown.update,
         )
-    Console().print(summary_table(summary, str(output) if summary.done else "no labels"))
+    show_summary(summary, str(output) if summary.done else "no labels", folder)
     return 0 if summary.done == summary.total else 1
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from datagen.commands.campaign_output import ShownProgress
 from datagen.learning import LearningSettings
 from datagen.learning import learn as run
+from eqmm_ase.command_line import files_and_settings
 from eqmm_ase.commands.evaluate import show_metrics
 from eqmm_ase.commands.exploration_options import exploration_options, exploration_settings
 from eqmm_ase.model_file import load_model
+from eqmm_ase.terminal import messages
 
 _DEFAULT = LearningSettings()
 
@@ -47,17 +48,17 @@ def learn(
     from its own weights with all labels (`eqmm train --from`). SECTION.KEY=VALUE are settings of
     the trainings. The same command goes on where it was interrupted.
     """
+    files, overrides = files_and_settings(arguments)
     settings = LearningSettings(
         rounds=rounds,
         members=members,
         exploration=exploration_settings(options),
-        training=tuple(argument for argument in arguments if "=" in argument),
+        training=tuple(overrides),
     )
-    files = [argument for argument in arguments if "=" not in argument]
     if not files:
         raise click.UsageError("there is no dataset file to begin with")
-    console = Console(stderr=True)
-    with ShownProgress() as shown:
+    console = messages()
+    with ShownProgress(console) as shown:
         committees = run(
             files, output, settings, workers=workers, console=console, on_progress=shown.update
         )

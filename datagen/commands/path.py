@@ -6,18 +6,11 @@ from pathlib import Path
 
 import click
 from ase.io import write
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from datagen.commands.options import output_option, refuse_existing
 from datagen.reaction_path import PathSettings, sweep_path
 from eqmm_ase.coordinate import Coordinate
+from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.structure_io import read_structure
 
 
@@ -78,23 +71,14 @@ def path(
         seed=seed,
     )
     refuse_existing(output, overwrite)
-    bar = Progress(
-        TextColumn("sweeping"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=Console(stderr=True),
-    )
-    with bar:
-        task = bar.add_task("", total=sweeps * frames)
+    with ProgressBar("sweeping", "geometries", sweeps * frames) as bar:
         geometries = sweep_path(
             read_structure(structure).atoms,
             Coordinate.parse(coordinate),
             settings,
             total_charge=charge,
             spin_multiplicity=multiplicity,
-            on_geometry=lambda: bar.advance(task),
+            on_geometry=bar.advance,
         )
     write(output, geometries, format="extxyz")
     reached = [geometry.info["coordinate"] for geometry in geometries]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from datagen.campaign_run import run_campaign
-from datagen.commands.campaign_output import ShownProgress, summary_table
+from datagen.commands.campaign_output import ShownProgress, show_summary
 
 
 @click.command()
@@ -31,5 +30,5 @@ def run(campaign: Path, settings: tuple[str, ...]) -> int:
     """  # noqa: D301 - click needs the backspace itself
     with ShownProgress() as shown:
         summary = run_campaign(campaign, settings, shown.update)
-    Console().print(summary_table(summary, str(campaign)))
+    show_summary(summary, str(campaign), campaign)
     return 0 if summary.done == summary.total else 1

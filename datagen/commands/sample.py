@@ -6,16 +6,6 @@ import shutil
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from datagen.commands.options import engine_options, output_option, refuse_existing
 from datagen.frame_statistics import frame_statistics
@@ -30,6 +20,7 @@ from datagen.sampling import (
 from datagen.sampling import sample as sample_frames
 from datagen.solute import read_solute
 from datagen.solvents import solvent_names
+from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.reference_data import write_frames
 
 _DEFAULT = SamplingSettings()
@@ -148,27 +139,18 @@ def sample(
 
 
 class ShownProgress(SamplingProgress):
-    """Bar in picoseconds, with rate and time left."""
+    """Picoseconds of molecular dynamics, with rate and time left."""
 
     def __init__(self, duration: float) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.1f}/{task.total:.1f} ps"),
-            _Rate(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=Console(stderr=True),
-        )
-        self._task = self._bar.add_task("", total=duration)
+        self._bar = ProgressBar("sampling", "ps", duration, decimals=1)
 
     def stage(self, name: str) -> None:
         """Show what is being done."""
-        self._bar.update(self._task, description=name)
+        self._bar.stage(name)
 
     def advance(self, picoseconds: float) -> None:
         """Move the bar."""
-        self._bar.advance(self._task, picoseconds)
+        self._bar.advance(picoseconds)
 
     def __enter__(self) -> ShownProgress:
         self._bar.start()
@@ -176,10 +158,3 @@ class ShownProgress(SamplingProgress):
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-
-
-class _Rate(ProgressColumn):
-    """Picoseconds per second, lately."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.2f} ps/s" if task.speed else "")

@@ -17,9 +17,14 @@ from datagen.sampling import SamplingError
 from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from datagen.solvents import solvent_names
 from eqmm_ase.foreign_errors import short_reason
+from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.reference_data import write_frames
 
 _DEFAULT = SolvationSettings()
+_OF_SOLVENT = (
+    *("salt", "relaxation", "settling", "equilibration", "temperature", "radius", "spheres"),
+    *("charge_model", "seed", "workers", "platform"),
+)
 
 
 @click.command(context_settings={"show_default": True})
@@ -59,7 +64,9 @@ _DEFAULT = SolvationSettings()
 @click.option("--multiplicity", type=int, help="2S+1.  [default: from the file, else 1]")
 @click.option("--seed", default=_DEFAULT.seed, help="Equal seeds give equal frames on the CPU.")
 @engine_options
+@click.pass_context
 def solvate(
+    context: click.Context,
     geometries: str,
     output: Path,
     overwrite: bool,
@@ -87,6 +94,8 @@ def solvate(
     Finished chains are kept in OUTPUT.parts until the output is written: an interrupted run goes
     on when the same command is given again.
     """
+    if solvent == GAS:
+        refuse_idle(context, _OF_SOLVENT, f"--solvent {GAS}")
     settings = SolvationSettings(
         solvent=solvent,
         salt=salt,

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from datagen import split as splitting
+from eqmm_ase.command_line import refuse_idle
 
 
 @click.command(context_settings={"show_default": True})
@@ -22,7 +23,9 @@ from datagen import split as splitting
 @click.option("--seed", default=1, help="Of the random choice.")
 @click.option("--train", default="train.h5", type=click.Path(path_type=Path), help="To write.")
 @click.option("--test", default="test.h5", type=click.Path(path_type=Path), help="To write.")
+@click.pass_context
 def split(
+    context: click.Context,
     labels: Path,
     hold_out: tuple[str, ...],
     fraction: float | None,
@@ -36,6 +39,8 @@ def split(
     """
     if bool(hold_out) == (fraction is not None):
         raise click.UsageError("give either --hold-out or --fraction")
+    if hold_out:
+        refuse_idle(context, ["seed"], "--hold-out, which leaves nothing to chance")
     held = list(hold_out) or splitting.choose_sources(labels, fraction or 0.0, seed)
     n_train, n_test = splitting.split(labels, held, train, test)
     click.echo(f"{train}: {n_train} frames; {test}: {n_test} frames of {', '.join(held)}")

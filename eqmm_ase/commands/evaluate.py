@@ -21,27 +21,40 @@ import click
 @click.option("--batch-size", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …")
 def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, device: str) -> None:
-    """Compare MODEL with the labels of the dataset file DATA, by medium."""
-    from rich.console import Console
+    """Compare MODEL with the labels of the dataset file DATA, by medium.
 
+    What of DATA lies outside what MODEL was trained on is said before the table.
+    """
     from eqmm_ase.calibration import Calibration
+    from eqmm_ase.caveats import caveats, refuse_unlabelled
     from eqmm_ase.delta import difference as from_baseline
     from eqmm_ase.evaluate import evaluate as run
     from eqmm_ase.evaluate import write_metrics
     from eqmm_ase.model_file import load_model
+    from eqmm_ase.progress_bar import ProgressBar
     from eqmm_ase.reliability import reliability
-    from eqmm_ase.training_data import different_level, read_files
+    from eqmm_ase.terminal import messages, say
+    from eqmm_ase.training_data import read_files
 
     network, card = load_model(model)
     frames, method, content_hash = read_files([data])
+    refuse_unlabelled(frames, data)
     if "baseline" in card:
         frames = [from_baseline(frame) for frame in frames]
-    errors = Console(stderr=True)
-    if difference := different_level(method, card.get("method", {})):
-        errors.print(f"warning: {data} was labelled with {difference}", soft_wrap=True)
-    with errors.status(f"{len(frames)} frames"):
+    console = messages()
+    warnings = caveats(frames, method, card, data)
+    for warning in warnings:
+        say(console, f"warning: {warning}")
+    with ProgressBar(
+        "evaluating", "frames", len(frames), console=console, transient=True
+    ) as progress:
         result = run(
-            network, frames, card.get("charge_scheme"), batch_size=batch_size, device=device
+            network,
+            frames,
+            card.get("charge_scheme"),
+            batch_size=batch_size,
+            device=device,
+            on_frames=progress.advance,
         )
     show_metrics(result.metrics, f"{model} on {data}: {result.n_frames} frames")
     calibration = Calibration.from_dict(card.get("calibration", {}))
@@ -56,6 +69,7 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
             "model": str(model),
             "dataset": str(data),
             "dataset_hash": content_hash,
+            "warnings": warnings,
         }
         facts |= {"uncertainty": reliable} if reliable else {}
         write_metrics(output / "metrics.json", result, facts)
@@ -68,19 +82,17 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
 
 def show_metrics(metrics: Mapping[str, Any], title: str) -> None:
     """Print the table of errors, or nothing where there are none."""
-    from rich.console import Console
-
     from eqmm_ase.tables import metrics_table
+    from eqmm_ase.terminal import show_table
 
     if metrics:
-        Console().print(metrics_table(metrics, title))
+        show_table(metrics_table(metrics, title))
 
 
 def show_reliability(found: Mapping[str, Any]) -> None:
     """Print how uncertainties relate to errors, or nothing for a single model."""
-    from rich.console import Console
-
     from eqmm_ase.tables import reliability_table
+    from eqmm_ase.terminal import show_table
 
     if found:
-        Console().print(reliability_table(found, "uncertainty of the committee"))
+        show_table(reliability_table(found, "uncertainty of the committee"))

@@ -33,11 +33,10 @@ def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **opti
     have collapsed or flown apart, and those like one that is known, are left out. OUTPUT is ready
     for `eqmm-datagen label`. Exit code 1 says that no frame was found.
     """
-    from rich.console import Console
-
     from eqmm_ase.atomic_write import refuse_unwritable
     from eqmm_ase.calculator import EqMM
     from eqmm_ase.exploration import explore as run
+    from eqmm_ase.exploration import trajectories_bar
     from eqmm_ase.reference_data import read_frames, write_frames
     from eqmm_ase.runs import refuse_existing
 
@@ -45,12 +44,14 @@ def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **opti
     refuse_unwritable(output)
     if not overwrite:
         refuse_existing(output, "--overwrite replaces it")
-    console, counts, frames = Console(stderr=True), Counter[str](), []
-    for visit in run(EqMM(committee), read_frames(starts), settings):
-        counts[visit.outcome] += 1
-        if visit.frame is not None:
-            frames.append(visit.frame)
-        console.print(visit.line(settings), highlight=False, markup=False, soft_wrap=True)
+    counts, frames = Counter[str](), []
+    with trajectories_bar(settings) as bar:
+        for visit in run(EqMM(committee), read_frames(starts), settings):
+            counts[visit.outcome] += 1
+            if visit.frame is not None:
+                frames.append(visit.frame)
+            bar.advance()
+            bar.say(f"{visit.line(settings)}{bar.spoken_left()}")
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     if not frames:
         click.echo(f"no frame was found in {counts.total()} trajectories ({told})")

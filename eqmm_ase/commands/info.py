@@ -11,17 +11,15 @@ import click
 @click.argument("file", type=click.Path(path_type=Path))
 def info(file: Path) -> None:
     """Describe the model or dataset in FILE."""
-    from rich.console import Console
-
     from eqmm_ase.commands.evaluate import show_metrics
     from eqmm_ase.model_file import load_model
     from eqmm_ase.tables import dataset_table, is_dataset, model_table
+    from eqmm_ase.terminal import show_table
 
-    console = Console()
     if is_dataset(file):
-        console.print(dataset_table(file))
+        show_table(dataset_table(file))
         return
     _, card = load_model(file)
-    console.print(model_table(file, card))
+    show_table(model_table(file, card))
     for name, metrics in card.get("metrics", {}).items():
         show_metrics(metrics, f"errors on the {name} frames")

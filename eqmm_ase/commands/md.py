@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.commands.structure_options import prepare, structure_options
 
 _COLUMNS = (
@@ -48,7 +49,9 @@ _COLUMNS = (
 )
 @click.option("--resume", is_flag=True, help="Go on where OUTPUT ends, up to --steps in all.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier OUTPUT.")
+@click.pass_context
 def md(
+    context: click.Context,
     ensemble: str,
     temperature: float,
     timestep: float,
@@ -70,10 +73,14 @@ def md(
     Without charges the molecule is in vacuum. Charges are held and are bare; walls keep atoms from
     falling onto them. Interrupted runs go on with --resume, exactly as if they had never stopped.
     """
-    from eqmm_ase.commands.run_log import RunLog, duration
+    from eqmm_ase.commands.run_log import RunLog
     from eqmm_ase.dynamics import MDSettings, MDState, run_md
+    from eqmm_ase.progress_bar import duration
     from eqmm_ase.runs import refuse_existing
 
+    for option, its in (("friction", "langevin"), ("coupling_time", "bussi")):
+        if ensemble != its:
+            refuse_idle(context, [option], f"--ensemble {ensemble}")
     total = _number_of_steps(steps, length, timestep)
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.terminal import say, screen
 
 
 class RunLog:
@@ -37,23 +37,17 @@ class RunLog:
     ) -> None:
         self._columns = columns
         self._file = open(path, "a" if append else "w", encoding="utf-8")  # noqa: SIM115
-        self._console = Console()
+        self._console = screen()
         self._warnings = warnings.catch_warnings()
-        self._progress = Progress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.speed:.1f} steps/s"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=total is None or not self._console.is_terminal,
-        )
-        self._task = self._progress.add_task("", total=total, start=False)
+        # The rows say all that lines of progress would.
+        self._bar: ProgressBar | None = None
+        self._started = False
+        if total is not None and self._console.is_interactive:
+            self._bar = ProgressBar(
+                "running", "steps", total, console=self._console, transient=True
+            )
 
     def __enter__(self) -> RunLog:
-        self._progress.start()
         self._warnings.__enter__()
         warnings.showwarning = lambda message, *_: self.line(f"warning: {message}")
         return self
@@ -65,12 +59,13 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         self._warnings.__exit__(kind, error, trace)
-        self._progress.stop()
+        if self._bar is not None:
+            self._bar.stop()
         self._file.close()
 
     def line(self, text: str) -> None:
         """A line of text."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self._console, text)
         self._file.write(text + "\n")
         self._file.flush()
 
@@ -85,11 +80,10 @@ class RunLog:
             for value, (_, form, width) in zip(values, self._columns, strict=True)
         )
         self.line(" ".join(cells))
-        self._progress.update(self._task, completed=step)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as ``m:ss`` or ``h:mm:ss``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+        if self._bar is None:
+            return
+        if self._started:
+            self._bar.update(step)
+        else:
+            self._started = True
+            self._bar.start(step)

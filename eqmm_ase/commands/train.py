@@ -6,15 +6,17 @@ from pathlib import Path
 
 import click
 
+from eqmm_ase.command_line import files_and_settings
+
 
 @click.command("train")
-@click.argument("arguments", nargs=-1, required=True, metavar="DATA... [SECTION.KEY=VALUE]...")
+@click.argument("arguments", nargs=-1, metavar="DATA... [SECTION.KEY=VALUE]...")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Model file to write; the state of the training lies beside it in OUTPUT.train.",
+    help="Model file to write; the state of the training lies beside it in OUTPUT.train.  "
+    "[required]",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="YAML file with settings.")
 @click.option(
@@ -30,10 +32,15 @@ import click
     help="Model file whose weights to start from (fine-tuning); a committee goes on as one.",
 )
 @click.option("--restart", is_flag=True, help="Throw away an earlier training for OUTPUT.")
-@click.option("--show-config", is_flag=True, help="Print all settings as YAML and stop.")
+@click.option(
+    "--show-config",
+    is_flag=True,
+    help="Print all settings with their meanings as YAML, as --config reads it, and stop; needs "
+    "neither DATA nor --output.",
+)
 def train(
     arguments: tuple[str, ...],
-    output: Path,
+    output: Path | None,
     config: Path | None,
     committee: int | None,
     start: Path | None,
@@ -45,35 +52,33 @@ def train(
     The same command goes on with a training that was interrupted. Any setting can be given as
     SECTION.KEY=VALUE, such as training.max_steps=20000 or model.channels=32.
     """
-    from eqmm_ase.config import load_config
+    from eqmm_ase.config import TrainConfig, load_config
     from eqmm_ase.fine_tuning import Start
 
-    files = [argument for argument in arguments if "=" not in argument]
+    files, overrides = files_and_settings(arguments)
     starts = Start.of_members(start) if start else []
-    settings = load_config(
-        config,
-        [argument for argument in arguments if "=" in argument],
-        starts[0].settings() if starts else None,
-    )
+    defaults = starts[0].settings() if starts else TrainConfig()
+    settings = load_config(config, overrides, defaults)
     if show_config:
-        click.echo(settings.to_yaml(), nl=False)
+        click.echo(settings.to_yaml(defaults), nl=False)
         return
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     if not files:
         raise click.UsageError("there is no dataset file to train on")
     if committee is None and len(starts) > 1:
         committee = len(starts)
 
-    from rich.console import Console
-
     from eqmm_ase.commands.evaluate import show_metrics
     from eqmm_ase.model_file import load_model
     from eqmm_ase.plots import plot_learning_curve
+    from eqmm_ase.terminal import messages, say
     from eqmm_ase.train import is_first_process
     from eqmm_ase.train import train as run
     from eqmm_ase.train_committee import member_folders, train_committee
     from eqmm_ase.training_folder import TrainingFolder
 
-    console = Console(stderr=True)
+    console = messages()
     try:
         if committee is None:
             run(files, output, settings, start=start, restart=restart, console=console)
@@ -82,7 +87,7 @@ def train(
                 files, output, committee, settings, start=start, restart=restart, console=console
             )
     except KeyboardInterrupt:
-        console.print("the same command goes on from the last checkpoint", soft_wrap=True)
+        say(console, "the same command goes on from the last checkpoint")
         raise
     if not is_first_process():
         return

@@ -20,7 +20,7 @@ from datagen.campaign_statistics import FAR, coverage, gather
 from datagen.campaign_status import Status
 from datagen.cli import cli
 from datagen.errors import SCFNotConvergedError
-from datagen.ledger import Ledger
+from datagen.ledger import Ledger, LedgerReader
 from datagen.worker import Outcome
 from eqmm_ase.command_line import run
 from eqmm_ase.coordinate import Coordinate, CoordinateError
@@ -69,7 +69,21 @@ def test_status_counts_frames_groups_failures_and_says_how_to_go_on(folder, caps
     assert "SCF warm 3" in text
     assert "begun 5 calculations" in text
     assert "failed 2 SCFNotConvergedError, for example: no rung converged" in text
-    assert "warnings 3 labels carry one" in text
+    assert "warnings 3 labels carry one; --warnings lists them" in text
+
+
+def test_status_lists_the_labels_with_a_warning_and_the_reasons(folder, capsys):
+    with LedgerReader(folder / "ledger.sqlite") as ledger:
+        done = [row.frame_id for row in ledger.rows() if row.state == "done"]
+    assert run(cli, "eqmm-datagen", ["status", str(folder), "--warnings"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    listed = [line for line in lines if line.startswith("frame ")]
+    sources = [frame.source for frame in waters(3)]
+    assert listed == [
+        f"frame {n} ({name}, {source}): close contact"
+        for n, (name, source) in enumerate(zip(done, sources, strict=True))
+    ]
+    assert lines[-1] == "3 of 3 frames carry a warning"
 
 
 def test_status_of_a_running_campaign_needs_no_lock_and_changes_nothing(folder, capsys):

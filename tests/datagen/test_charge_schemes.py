@@ -10,6 +10,7 @@ pytest.importorskip("pyscf")
 from label_kit import WATER
 from pyscf import dft, gto, lo, scf
 from pyscf.scf.atom_hf import get_atm_nrhf
+from scipy.integrate import trapezoid
 from scipy.optimize import minimize
 
 from datagen import gradients
@@ -78,7 +79,7 @@ def test_free_atom_holds_its_electrons(symbol, core, electrons):
     logarithm = _free_atom(symbol, "def2-svp", core, "b3lyp")
     r = np.linspace(0.0, 25.0, 50_001)
     shell = 4.0 * np.pi * r**2 * np.exp(logarithm(r))
-    assert np.trapezoid(shell, r) == pytest.approx(electrons, abs=1e-4)
+    assert trapezoid(shell, r) == pytest.approx(electrons, abs=1e-4)
 
 
 def test_iao_charges_are_those_of_pyscf_and_hardly_depend_on_the_basis(water):

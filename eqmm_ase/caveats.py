@@ -1,0 +1,104 @@
+"""What stands against comparing a model with labels, in sentences to be read before the figures.
+
+A network answers for any molecule of its elements. Errors on molecules, charges or a level of
+theory that it never saw say nothing of how good it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eqmm_ase.dataset_format import DatasetError
+from eqmm_ase.delta import spoken
+from eqmm_ase.domain import Domain
+from eqmm_ase.frame import Frame
+from eqmm_ase.training_data import LEVEL_OF_THEORY, different_level
+from eqmm_ase.validation import closest_charge
+
+
+def refuse_unlabelled(frames: Sequence[Frame], path: Path) -> None:
+    """Refuse frames of which none has a label.
+
+    Raises
+    ------
+    DatasetError
+        Names the file.
+    """
+    if frames and not any(map(_is_labelled, frames)):
+        raise DatasetError(
+            f"{path} is not labelled: none of its {len(frames)} frames has an energy, forces, "
+            "potential, charges or dipole; `eqmm-datagen label` computes them"
+        )
+
+
+def caveats(
+    frames: Sequence[Frame], method: Mapping[str, Any], card: Mapping[str, Any], path: Path
+) -> list[str]:
+    """What of a dataset lies outside what a model was trained on.
+
+    Parameters
+    ----------
+    frames, method
+        Of the dataset.
+    card
+        Of the model.
+    path
+        The dataset file, to name it.
+
+    Returns
+    -------
+    list of str
+        One sentence for each kind of difference, with the number of frames that have it.
+    """
+    found = [_about_level(method, card.get("method", {}), path)]
+    domain = Domain.from_dict(card.get("domain", {}))
+    counts = Counter(reason for frame in frames for reason in _outside(frame, domain))
+    found += [
+        f"{count} of {len(frames)} frames are outside what the model was trained on: {reason}"
+        for reason, count in counts.items()
+    ]
+    if domain.closest_mm is not None:
+        contacts = [_contact(frame) for frame in frames]
+        near = [distance for distance in contacts if domain.too_close(distance)]
+        if near:
+            found.append(
+                f"{len(near)} of {len(frames)} frames are outside what the model was trained on: "
+                f"an MM charge is {min(near):.2f} Å from a nucleus, much closer than any in "
+                f"training ({domain.closest_mm:.2f} Å)"
+            )
+    return [sentence for sentence in found if sentence]
+
+
+def _about_level(method: Mapping[str, Any], learned: Mapping[str, Any], path: Path) -> str:
+    stated, known = (any(m.get(key) for key in LEVEL_OF_THEORY) for m in (method, learned))
+    if not stated:
+        told = f"; the model learned {spoken(learned)}" if known else ""
+        return f"{path} does not say at which level of theory it was labelled{told}"
+    if not known:
+        return (
+            f"the model does not say which level of theory it learned; {path} is {spoken(method)}"
+        )
+    difference = different_level(method, learned)
+    return f"{path} was labelled with {difference}" if difference else ""
+
+
+def _outside(frame: Frame, domain: Domain) -> list[str]:
+    numbers = np.asarray(frame.atomic_numbers)
+    found = domain.strangers(numbers, int(frame.total_charge), int(frame.spin_multiplicity))
+    return list(found.values())
+
+
+def _contact(frame: Frame) -> float:
+    positions = (np.asarray(x, np.float64) for x in (frame.qm_positions, frame.mm_positions))
+    qm, mm = positions
+    return closest_charge(qm, frame.atomic_numbers, mm, np.asarray(frame.mm_charges, np.float64))
+
+
+def _is_labelled(frame: Frame) -> bool:
+    labels = (frame.energy, frame.qm_forces, frame.mm_forces, frame.mm_potential, frame.dipole)
+    return any(label is not None for label in labels) or bool(frame.charges)
