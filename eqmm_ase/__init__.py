@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eqmm_ase.concurrency import survive_forks
+
 if TYPE_CHECKING:
     from eqmm_ase.calculator import EqMM
     from eqmm_ase.frame import Frame
@@ -37,6 +39,8 @@ __all__ = [
     "save_model",
     "write_frames",
 ]
+
+survive_forks()
 
 
 def __getattr__(name: str) -> Any:
