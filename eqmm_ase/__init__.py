@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eqmm_ase.concurrency import survive_forks
+
 if TYPE_CHECKING:
     from eqmm_ase.atom_map import forces_on_topology
     from eqmm_ase.boundary_forces import project_forces
@@ -43,6 +45,8 @@ __all__ = [
     "save_model",
     "write_frames",
 ]
+
+survive_forks()
 
 
 def __getattr__(name: str) -> Any:

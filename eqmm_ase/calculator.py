@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import os
-import weakref
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -31,6 +30,7 @@ from eqmm_ase import validation
 from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
 from eqmm_ase.calibration import Calibration, FloatArray, Uncertainty
 from eqmm_ase.committee import Committee, mean_and_spread, members_of
+from eqmm_ase.concurrency import Lock, SeenByThread
 from eqmm_ase.domain import Domain
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction
@@ -100,7 +100,8 @@ class EqMM(Calculator):
         self.calibration = Calibration.from_dict(self.card.get("calibration", {}))
         self._watch = Watch(self.domain, self.calibration)
         self._charges = PointCharges([])
-        self._latest: weakref.ref[Atoms] | None = None
+        self._latest = SeenByThread()  # the atoms last asked about
+        self._lock = Lock()  # each thread gets the answers to its own questions
         self._computed_for: Setting | None = None
         self._mm_results: tuple[FloatArray, FloatArray] | None = None
         self._uncertainty: Uncertainty | None = None
@@ -148,11 +149,12 @@ class EqMM(Calculator):
         """
         for name, value in kwargs.items():
             check_parameter(name, value)
-        changed: dict[str, Any] = super().set(**kwargs)
-        if changed:
-            self.reset()
-        if changed.keys() & {"device", "dtype"}:
-            self._settle()
+        with self._lock:
+            changed: dict[str, Any] = super().set(**kwargs)
+            if changed:
+                self.reset()
+            if changed.keys() & {"device", "dtype"}:
+                self._settle()
         return changed
 
     def reset(self) -> None:
@@ -196,8 +198,9 @@ class EqMM(Calculator):
                 UserWarning,
             )
         charges = PointCharges([] if mm_charges is None else mm_charges, mm_positions)
-        self._charges._detach()
-        self._charges = charges
+        with self._lock:
+            self._charges._detach()
+            self._charges = charges
         return charges
 
     @property
@@ -215,12 +218,12 @@ class EqMM(Calculator):
     @property
     def mm_forces(self) -> FloatArray:
         """Forces on the MM charges, (n_mm, 3), eV/Å; a copy, computed anew if anything moved."""
-        return self._refreshed()[0].copy()
+        return self._refreshed()[0]
 
     @property
     def mm_potential(self) -> FloatArray:
         """Potential of the QM region at the MM charges, dE/dq, (n_mm,), V; a copy, as above."""
-        return self._refreshed()[1].copy()
+        return self._refreshed()[1]
 
     @property
     def uncertainty(self) -> Uncertainty:
@@ -238,9 +241,10 @@ class EqMM(Calculator):
             raise PropertyNotImplementedError(
                 "a single model knows no uncertainty; train a committee (eqmm train --committee 4)"
             )
-        self._refreshed()
-        assert self._uncertainty is not None
-        return self._uncertainty
+        with self._lock:
+            self._refreshed()
+            assert self._uncertainty is not None
+            return self._uncertainty
 
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
@@ -252,11 +256,11 @@ class EqMM(Calculator):
         ValueError
             As `calculate`; also when no atoms were ever given.
         """
-        if atoms is None:
-            atoms = self._current_atoms()
-        elif self._latest is None or self._latest() is not atoms:
-            self._latest = weakref.ref(atoms)
-        return super().get_property(name, atoms, allow_calculation)
+        if atoms is not None:
+            self._latest.see(atoms)
+        with self._lock:
+            atoms = self._current_atoms() if atoms is None else atoms
+            return super().get_property(name, atoms, allow_calculation)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation, as ASE's names or ``"embedding"``.
@@ -375,21 +379,17 @@ class EqMM(Calculator):
         self._mm_results = None
 
     def _refreshed(self) -> tuple[FloatArray, FloatArray]:
-        self.get_property("energy", self._current_atoms())
-        assert self._mm_results is not None
-        return self._mm_results
+        with self._lock:
+            self.get_property("energy", self._current_atoms())
+            assert self._mm_results is not None
+            return self._mm_results[0].copy(), self._mm_results[1].copy()
 
     def _current_atoms(self) -> Atoms:
         # ASE keeps a copy of the atoms; the original may have moved since.
-        atoms = self._latest() if self._latest is not None else None
-        if atoms is None:
-            atoms = self.atoms
+        atoms = self.atoms if (latest := self._latest.last()) is None else latest
         if atoms is None:
             raise ValueError("the calculator has not seen any atoms yet: ask for an energy first")
         return atoms
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_latest": None}  # weak references cannot be pickled
 
 
 def _close(a: FloatArray, b: FloatArray, tol: float) -> bool:

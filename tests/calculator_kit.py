@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from ase import Atoms
@@ -15,6 +17,21 @@ from eqmm_ase.system import Frames
 SMALL = ModelConfig(
     elements=(1, 6, 8), channels=4, n_layers=2, n_radial=4, n_near=2, hidden=8, l_expansion=2
 )
+
+ROUNDING = {"float32": 1e-5, "float64": 1e-11}
+"""How far two ways of computing one answer may differ, in eV, Å and e.
+
+Matrix products may add up in another order on another processor, at another address or with other
+threads, so that nobody promises bits: after some hundred operations on numbers of order one, some
+hundred roundings (6e-8, 1e-16 each; 2e-13 of energies of 2000 eV) may differ. 1e-5 eV is 4e-4 kT at
+room temperature, and a hundredth of the error of the best models; it would be the heat of 0.1 K.
+"""
+
+
+def assert_same(found: Iterable, expected: Iterable, dtype: str = "float64") -> None:
+    """Answers of models of this width are the same but for `ROUNDING`."""
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0.0, atol=ROUNDING[dtype])
 
 
 def random_model(seed: int = 0, config: ModelConfig = SMALL) -> MultiscaleModel:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from calculator_kit import SMALL, SpringModel, embedded, methanol, random_model, some_charges
+from calculator_kit import (
+    SMALL,
+    SpringModel,
+    assert_same,
+    embedded,
+    methanol,
+    random_model,
+    some_charges,
+)
 
-from eqmm_ase import recorded
-from eqmm_ase.committee import Committee
+from eqmm_ase import EqMM, recorded, tracing
+from eqmm_ase.committee import Committee, predict_with_spread
 from eqmm_ase.frame import Frame
-from eqmm_ase.model import MultiscaleModel, UnknownElementError, predict_each
+from eqmm_ase.model import MultiscaleModel, Prediction, UnknownElementError, predict_each
 from eqmm_ase.recorded import RecordedModels
 from eqmm_ase.system import Frames
 
@@ -30,19 +40,20 @@ FAR = np.array([4.0, 0.0, 0.0])
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
     monkeypatch.setattr(recorded, "PATIENCE", 1)
+    recorded._TRACES.clear()  # nobody else's
 
 
 @pytest.fixture
-def recordings(monkeypatch):
-    """Sizes (atoms, edges) of the programs recorded so far, one for each model."""
+def traced(monkeypatch):
+    """Sizes (atoms, edges) that have been traced so far."""
     made = []
 
-    def record(function, inputs):
+    def trace(function, inputs, weights):
         made.append((len(inputs[0]), len(inputs[3])))
-        return real(function, inputs)
+        return real(function, inputs, weights)
 
-    real = recorded.record
-    monkeypatch.setattr(recorded, "record", record)
+    real = recorded.trace
+    monkeypatch.setattr(recorded, "trace", trace)
     return made
 
 
@@ -81,42 +92,42 @@ LATER = {
 }
 
 
-def assert_same(found, expected, tolerance: float) -> None:
-    for name, a, b in zip(expected._fields, found, expected, strict=True):
-        assert a.dtype == b.dtype, name
-        assert not a.requires_grad, name
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=name)
+def assert_predicted(found: list[Prediction], expected: list[Prediction], dtype=torch.float64):
+    """The same numbers but for rounding, of the same width, without a graph."""
+    for member, same in zip(found, expected, strict=True):
+        assert [x.dtype for x in member] == [x.dtype for x in same]
+        assert not any(x.requires_grad for x in member)
+        assert_same(member, same, str(dtype).removeprefix("torch."))
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_recorded_programs_give_what_the_network_gives(config, recordings):
+def test_recorded_programs_give_what_the_network_gives(config, traced):
     models = [random_model(seed, CONFIGS[config]).double() for seed in (1, 2)]
     fast = RecordedModels(models)
     for _ in range(3):
         fast(batch(methanol()))
-    assert recordings == [(6, 32)] * 2  # 30 edges and two of no weight
+    assert traced == [(6, 32)]  # 30 edges and two of no weight; one trace for both
     for frames in LATER.values():
-        for found, expected in zip(fast(frames), predict_each(models, frames), strict=True):
-            assert_same(found, expected, 1e-10)
+        assert_predicted(fast(frames), predict_each(models, frames))
 
 
-def test_an_atom_without_edges_is_recorded_too(recordings):
+def test_an_atom_without_edges_is_recorded_too(traced):
     models = [random_model().double()]
     fast = RecordedModels(models)
     for _ in range(2):
         fast(batch(Atoms("O")))
-    assert recordings == [(1, 0)]
+    assert traced == [(1, 0)]
     later = batch(Atoms("O"), seed=3)
-    assert_same(fast(later)[0], predict_each(models, later)[0], 1e-10)
+    assert_predicted(fast(later), predict_each(models, later))
 
 
-def test_edges_that_come_and_go_need_few_programs(recordings):
+def test_edges_that_come_and_go_need_few_programs(traced):
     fast = RecordedModels([random_model().double()])
     atoms = methanol()
     for distance in np.linspace(0.0, 6.0, 40):
         atoms.positions[-1, 0] = distance
         fast(batch(atoms))
-    assert len(recordings) <= 2
+    assert len(traced) <= 2
 
 
 def test_float32_programs_give_what_the_network_gives():
@@ -126,30 +137,28 @@ def test_float32_programs_give_what_the_network_gives():
     for _ in range(3):
         atoms.positions += 0.01
         frames = batch(atoms, dtype=torch.float32)
-        assert_same(fast(frames)[0], predict_each(models, frames)[0], 1e-5)
+        assert_predicted(fast(frames), predict_each(models, frames), torch.float32)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_an_answer_does_not_tell_whether_it_was_recorded(dtype, monkeypatch):
-    model = random_model().to(dtype)
+def test_an_answer_does_not_tell_whether_it_was_traced(dtype):
     frames = batch(methanol(), dtype=dtype)
-    fast = RecordedModels([model])
-    before = fast(frames)[0]
-    for _ in range(5):
-        after = fast(frames)[0]
+    fast = RecordedModels([random_model().to(dtype)])
+    before = fast(frames)
+    assert not fast._programs
+    after = fast(frames)
     assert fast._programs
-    for name, a, b in zip(after._fields, after, before, strict=True):
-        assert torch.equal(a, b), name
+    assert_predicted(after, before, dtype)
 
 
-def test_nothing_is_recorded_before_it_pays(recordings, monkeypatch):
+def test_nothing_is_recorded_before_it_pays(traced, monkeypatch):
     monkeypatch.setattr(recorded, "PATIENCE", 5)
     fast = RecordedModels([random_model().double()])
     for _ in range(5):
         fast(batch(methanol()))
-    assert not recordings
+    assert not traced
     fast(batch(methanol()))
-    assert len(recordings) == 1
+    assert len(traced) == 1
 
 
 LEFT_ALONE = {
@@ -163,13 +172,13 @@ LEFT_ALONE = {
 
 
 @pytest.mark.parametrize("case", LEFT_ALONE)
-def test_what_a_program_would_miss_is_not_recorded(case, recordings):
+def test_what_a_program_would_miss_is_not_recorded(case, traced):
     model, frames = LEFT_ALONE[case]
     model = model.double()
     fast = RecordedModels([model])
     for _ in range(3):
-        assert_same(fast(frames)[0], predict_each([model], frames)[0], 1e-10)
-    assert not recordings
+        assert_predicted(fast(frames), predict_each([model], frames))
+    assert not traced
 
 
 def test_an_element_the_model_does_not_know_is_named():
@@ -192,26 +201,78 @@ def calculated() -> Atoms:
     return atoms
 
 
-def test_the_calculator_of_a_committee_records_its_members(recordings):
+def test_the_calculator_of_a_committee_traces_once_for_all_members(traced):
     committee = Committee([random_model(1), random_model(2)])
-    atoms, again = embedded(committee), embedded(committee)
+    atoms = embedded(committee)
     for _ in range(2):
-        assert not recordings  # one answer is not worth it
+        assert not traced  # one answer is not worth it
         atoms.positions += 0.01
         atoms.get_forces()
-    assert recordings == [(6, 32)] * 2
-    again.positions = atoms.positions
-    np.testing.assert_array_equal(again.get_forces(), atoms.get_forces())
-    assert again.calc.uncertainty.energy == atoms.calc.uncertainty.energy > 0.0
+    assert traced == [(6, 32)]
+    expected, spread = predict_with_spread(committee.double(), batch(atoms))
+    assert_same(
+        [atoms.get_forces(), atoms.calc.mm_forces, atoms.calc.uncertainty.energy],
+        [expected.qm_forces, expected.mm_forces, spread.energy[0]],
+    )
+    assert atoms.calc.uncertainty.energy > 1e-3
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda calc: pickle.loads(pickle.dumps(calc))])
-def test_a_calculator_that_has_recorded_can_be_copied(calculated, copied):
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda calc: pickle.loads(pickle.dumps(calc)),
+    "other weights of this form": lambda calc: EqMM(random_model(7), dtype="float64"),
+    "a committee of this form": lambda calc: EqMM(
+        Committee([random_model(8), random_model(9)]), dtype="float64"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COPIES)
+def test_another_calculator_of_models_of_this_form_does_not_trace_again(calculated, case, traced):
     twin = calculated.copy()
-    twin.calc = copied(calculated.calc)
+    twin.calc = COPIES[case](calculated.calc)
+    twin.calc.embed(*some_charges())
     twin.positions[0, 0] += 0.1
-    calculated.positions[0, 0] += 0.1
-    np.testing.assert_allclose(twin.get_forces(), calculated.get_forces(), rtol=0, atol=1e-10)
+    expected, _ = predict_with_spread(Committee(twin.calc._models.models), batch(twin))
+    assert_same([twin.get_forces(), twin.calc.mm_forces], [expected.qm_forces, expected.mm_forces])
+    assert twin.calc._models._programs
+    assert not traced
+
+
+def test_calculators_that_answer_in_turns_have_patience_together(traced, monkeypatch):
+    monkeypatch.setattr(recorded, "PATIENCE", 5)
+    images = [embedded(random_model()) for _ in range(3)]
+    for _ in range(2):
+        assert not traced
+        for atoms in images:
+            atoms.positions += 0.01
+            atoms.get_forces()
+    assert traced == [(6, 32)]
+
+
+def test_traces_go_with_the_last_calculator_that_uses_them(calculated):
+    twin = copy.deepcopy(calculated.calc)
+    (traces,) = recorded._TRACES.values()
+    gone = weakref.ref(traces.of_size[6, 32])
+    del traces
+    calculated.calc = None
+    gc.collect()
+    assert gone() is not None
+    del twin
+    gc.collect()
+    assert gone() is None
+    assert not recorded._TRACES
+
+
+def test_a_network_that_cannot_be_traced_answers_as_it_is(monkeypatch):
+    real = MultiscaleModel.network
+    by_value = lambda self, *a: (real(self, *a), float(a[0].sum()))[0]  # noqa: E731
+    monkeypatch.setattr(MultiscaleModel, "network", by_value)
+    models = [random_model().double()]
+    fast = RecordedModels(models)
+    for _ in range(4):
+        assert_predicted(fast(batch(methanol())), predict_each(models, batch(methanol())))
+    assert not fast._programs
 
 
 def test_other_settings_need_another_program(calculated):
@@ -221,10 +282,10 @@ def test_other_settings_need_another_program(calculated):
     assert 0.0 < abs(narrow - calculated.get_forces()).max() < 1e-3
 
 
-def test_without_an_interpreter_for_programs_the_network_answers(recordings, monkeypatch):
-    monkeypatch.setattr(recorded, "_POSSIBLE", False)
+def test_without_an_interpreter_for_programs_the_network_answers(traced, monkeypatch):
+    monkeypatch.setattr(tracing, "POSSIBLE", False)
     model: MultiscaleModel = random_model().double()
     fast = RecordedModels([model])
     for _ in range(3):
-        assert_same(fast(batch(methanol()))[0], predict_each([model], batch(methanol()))[0], 1e-12)
-    assert not recordings
+        assert_predicted(fast(batch(methanol())), predict_each([model], batch(methanol())))
+    assert not traced
