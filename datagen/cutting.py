@@ -21,8 +21,8 @@ from datagen.trajectory_files import Snapshot
 from datagen.unwrapping import Unwrapper
 from eqmm_ase.boundary import CapRule
 from eqmm_ase.frame import Frame
-from eqmm_ase.switching import residue_scales
 from eqmm_ase.settings_help import with_help
+from eqmm_ase.switching import residue_scales
 from eqmm_ase.validation import electron_count
 
 SMALLEST_RADIUS = 3.0  # Å

@@ -16,8 +16,8 @@ from datagen.frame_statistics import frame_statistics
 from datagen.sampling import SamplingError
 from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from datagen.solvents import solvent_names
-from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.command_line import refuse_idle
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.reference_data import write_frames
 
 _DEFAULT = SolvationSettings()
