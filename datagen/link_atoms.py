@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from ase.data import covalent_radii
+from numpy.typing import NDArray
 
 from datagen.boundary_charges import ChargeScheme
 from datagen.qm_region import CutBond, SelectedRegion
@@ -112,7 +113,6 @@ def cap_frame(
     added_places, added_charges = [], []
     for number, bond in enumerate(region.bonds):
         m1 = mm_row[bond.m1]
-        x, y, z = (float(v) for v in places[m1])
         length = cap_length(rule, *topology.atomic_numbers[[bond.q1, bond.m1]].tolist())
         links.append(
             LinkAtom(
@@ -120,7 +120,7 @@ def cap_frame(
                 qm_atom=qm_row[bond.q1],
                 rule=rule,
                 length=length,
-                m1_position=(x, y, z),
+                m1_position=tuple(places[m1].tolist()),
                 m1_charge=float(original[m1]),
                 m1_atom_index=bond.m1,
                 m1_residue_index=int(mm_residues[m1]),
@@ -134,11 +134,7 @@ def cap_frame(
                 sites.append(ChargeSite(row, number, row_kept[m2], fraction))
                 added_places.append(places[m1] + fraction * (places[m2] - places[m1]))
                 added_charges.append(charge * share)
-    q1_positions = frame.qm_positions[[link.qm_atom for link in links]]
-    caps = [
-        cap_position(q1_position, np.array(link.m1_position), rule, link.length)
-        for q1_position, link in zip(q1_positions, links, strict=True)
-    ]
+    caps = _cap_positions(frame, links)
     return replace(
         frame,
         atomic_numbers=np.concatenate([frame.atomic_numbers, np.ones(len(caps), int)]),
@@ -151,6 +147,15 @@ def cap_frame(
         mm_atom_indices=np.concatenate([mm_sites[kept], np.full(len(sites), NO_ATOM)]),
         mm_residue_indices=np.concatenate([mm_residues[kept], np.full(len(sites), NO_ATOM)]),
     )
+
+
+def _cap_positions(frame: Frame, links: Sequence[LinkAtom]) -> list[NDArray[np.floating]]:
+    return [
+        cap_position(
+            frame.qm_positions[link.qm_atom], np.array(link.m1_position), link.rule, link.length
+        )
+        for link in links
+    ]
 
 
 def _check_bonds(

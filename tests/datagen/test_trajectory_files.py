@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("MDAnalysis")
 pytest.importorskip("parmed")
 
+from box_kit import CELLS, images, in_water
+
 from datagen.topology import quiet
 from datagen.trajectory_files import (
     Snapshot,
@@ -18,6 +20,7 @@ from datagen.trajectory_files import (
     TrajectoryError,
     read_slice,
     read_snapshots,
+    select_atoms,
 )
 
 with quiet(), warnings.catch_warnings():
@@ -273,3 +276,20 @@ def test_a_box_that_is_none_is_no_box(tmp_path, box):
     (snapshot,), tally = _read(tmp_path / "run.nc")
     assert snapshot.cell is None
     assert tally.note() == ""
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_distances_in_a_selection_are_those_of_nearest_images(name):
+    """The dipeptide stands across a face of the box; waters beyond the face are near it as well."""
+    cell = CELLS[name]
+    topology, positions = in_water(cell)
+    wrapped = positions - positions[10]
+    wrapped = wrapped - np.floor(wrapped @ np.linalg.inv(cell)) @ cell
+    found = select_atoms(topology, "resname WAT and name O and around 6 name CB", wrapped, cell)
+    oxygens = np.arange(22, topology.n_sites, 4)
+    apart = positions[oxygens][:, None] + images(2) @ cell - positions[10]
+    near = np.linalg.norm(apart, axis=-1).min(axis=1) < 6.0
+    np.testing.assert_array_equal(found, oxygens[near])
+    assert len(select_atoms(topology, "around 6 name CB", wrapped)) < len(
+        select_atoms(topology, "around 6 name CB", wrapped, cell)
+    )
