@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.partition import minimum_image
+from datagen.lattice import minimum_image
 from datagen.qm_region import RegionError, SelectedRegion
 from datagen.topology import Topology
 
