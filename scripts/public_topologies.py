@@ -66,11 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "files": len({row["topology"] for row in rows}),
         "cpu_seconds": round(time.process_time() - begun),
         "cases": rows,
+        "sources": {folder: _version(getattr(chosen, folder)) for folder in ("parmed", "pytraj")},
         **provenance(_PACKAGES),
     }
     chosen.output.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     console.print(_table(rows))
     return 1 if counts["wrong"] else 0
+
+
+def _version(source: Path) -> str:
+    """Of an unpacked source archive."""
+    texts = [path.read_text(errors="replace") for path in sorted(source.glob("**/PKG-INFO"))]
+    found = re.search(r"^Version: (\S+)", "\n".join(texts), flags=re.MULTILINE)
+    return found.group(1) if found else "unknown"
 
 
 def check(case: Case, scratch: Path) -> dict[str, Any]:

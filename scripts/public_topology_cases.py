@@ -190,6 +190,7 @@ def repartitioned(at: Folders) -> Iterator[Case]:
             options = () if "solv" in source.stem else at.alone
             kind = f"{'psf' if source.suffix == '.psf' else 'prmtop'}, repartitioned"
             yield Case(kind, path, source.parent / trajectory, selection, options, original=source)
+    yield from _chamber(at)
     top, coordinates = _ala2_top(at)
     source = at.parmed / "examples/amber/ala2_solv.parm7"
     path = at.scratch / "ala2_heavier.top"
@@ -197,6 +198,24 @@ def repartitioned(at: Folders) -> Iterator[Case]:
     path.write_text(_without_numbers(path.read_text()))
     kind = "top, repartitioned, without atomic numbers"
     yield Case(kind, path, coordinates, "protein", original=top)
+
+
+def _chamber(at: Folders) -> Iterator[Case]:
+    """CHARMM's force field in an AMBER topology, as ParmEd writes it."""
+    import parmed
+
+    examples = at.parmed / "examples/charmm"
+    psf, pdb = examples / "ala5_autopsf.psf", examples / "ala5_autopsf.pdb"
+    parameters = parmed.charmm.CharmmParameterSet(str(examples / "toppar/par_all36_prot.prm"))
+    for hydrogen in (1.008, 3.024):
+        structure, path = (
+            _heavier_hydrogens(psf, hydrogen),
+            at.scratch / f"chamber_{hydrogen}.parm7",
+        )
+        structure.coordinates = parmed.load_file(str(pdb)).coordinates
+        structure.load_parameters(parameters)
+        _save(parmed.amber.ChamberParm.from_structure(structure), path)
+        yield Case("prmtop, chamber", path, pdb, "all", at.alone, original=psf)
 
 
 def openmm_systems(at: Folders) -> Iterator[Case]:
