@@ -118,7 +118,11 @@ def spoken_relative(name: str, errors: Mapping[str, float]) -> str:
     """The relative error of a quantity: a dash where the reference is zero, "" for energies."""
     if not has_relative(name):
         return ""
-    return f"{errors['relative']:.2%}" if "relative" in errors else "–"
+    relative, quantity = errors.get("relative"), REPORTED[name]
+    # Cards of earlier versions have one against any reference, however small.
+    if relative is None or errors["rmse"] * quantity.factor < relative * quantity.resolution:
+        return "–"
+    return f"{relative:.2%}"
 
 
 def _metrics(sums: torch.Tensor) -> Metrics:

@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Settings:
-    """What is sampled, labelled and trained; the defaults take five to ten minutes on two cores."""
+    """What is sampled, labelled and trained; the defaults take 5 to 11 minutes on two cores."""
 
     molecule: str = "CO"
     solvent: str = "water"

@@ -83,6 +83,13 @@ def test_members_that_agree_exactly_calibrate_nothing():
     assert not uncertainty.calibrated
 
 
+def test_members_that_agree_to_rounding_calibrate_and_correlate_nothing():
+    noise = 1e-9 * np.random.default_rng(1).uniform(size=30)
+    pairs = {"qm_forces": Deviations(np.full(30, 0.1) + noise, noise)}
+    assert Calibration.fit(pairs).factors == {}
+    assert "spearman" not in reliability(pairs, Calibration())["qm_forces"]
+
+
 def test_a_calibration_survives_the_card(calibration):
     values = json.loads(json.dumps(calibration.to_dict() | {"of_the_future": 1}))
     assert Calibration.from_dict(values) == calibration

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 from eqmm_ase.evaluate import evaluate, write_metrics
 from eqmm_ase.frame import Frame
+from eqmm_ase.metrics import spoken_relative
 from eqmm_ase.model import ModelConfig, MultiscaleModel, UnknownElementError, predict
 from eqmm_ase.plots import plot_learning_curve, plot_parity
 from eqmm_ase.reference_data import read_frames
@@ -20,6 +21,13 @@ from eqmm_ase.system import Frames
 from eqmm_ase.tables import metrics_table
 from eqmm_ase.terminal import show_table
 from eqmm_ase.units import KCAL_PER_MOL
+
+
+def test_cards_of_earlier_versions_show_no_error_relative_to_nothing():
+    old = {"mae": 1e-3, "rmse": 2e-3, "relative": 2077088.52, "count": 3}
+    assert spoken_relative("dipole", old) == "–"
+    assert spoken_relative("dipole", {**old, "relative": 0.0123}) == "1.23%"
+    assert spoken_relative("energy", old) == ""
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,8 @@ def test_the_demo_shows_each_command_and_skips_what_is_done(demo, tmp_path, capf
     assert "done before: one" in shown
     timings = json.loads((tmp_path / "results" / "timings.json").read_text())
     assert set(timings) == {"one", "two"}
+    ends = [line.split(maxsplit=1)[1] for line in shown.splitlines() if line.startswith("    ")]
+    assert ends[-3:] == ["ONE", "TWO", "all stages"]
 
 
 def test_the_demo_stops_at_a_stage_that_fails(demo, tmp_path, capfd) -> None:
