@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eqmm_ase.runs import RunFailedError
+
 
 class RunLog:
     """Writes rows under fixed columns, and warnings as lines; use as a context manager.
@@ -66,6 +68,8 @@ class RunLog:
     ) -> None:
         self._warnings.__exit__(kind, error, trace)
         self._progress.stop()
+        if isinstance(error, RunFailedError):
+            self._file.write(f"error: {error}\n")  # on the screen the command says it
         self._file.close()
 
     def line(self, text: str) -> None:
