@@ -13,9 +13,7 @@ from datagen.errors import InvalidFrameError
 from datagen.method import Method
 from eqmm_ase.frame import Frame
 from eqmm_ase.units import BOHR
-
-NUCLEUS_CONTACT = 0.3
-"""Å. No bonded pair comes this close (H2: 0.74); a nearer site is a mistake."""
+from eqmm_ase.validation import MIN_DISTANCE
 
 
 def check_frame(frame: Frame) -> None:
@@ -133,20 +131,20 @@ def _check_contacts(frame: Frame) -> None:
     positions = np.asarray(frame.qm_positions, dtype=np.float64)
     apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
     apart[np.diag_indices_from(apart)] = np.inf
-    if apart.min() < NUCLEUS_CONTACT:
+    if apart.min() < MIN_DISTANCE:
         i, j = np.unravel_index(apart.argmin(), apart.shape)
         raise InvalidFrameError(
             f"QM atoms {i} and {j} are {apart.min():.3f} Å apart; "
-            f"expected at least {NUCLEUS_CONTACT} Å"
+            f"expected at least {MIN_DISTANCE} Å"
         )
     if frame.n_mm == 0:
         return
     distances = _distances(frame)
-    if distances.min() < NUCLEUS_CONTACT:
+    if distances.min() < MIN_DISTANCE:
         atom, site = np.unravel_index(distances.argmin(), distances.shape)
         raise InvalidFrameError(
             f"MM charge {site} lies {distances.min():.3f} Å from the nucleus of QM atom {atom}; "
-            f"expected at least {NUCLEUS_CONTACT} Å"
+            f"expected at least {MIN_DISTANCE} Å"
         )
 
 

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from eqmm_ase.atom_map import forces_on_topology
     from eqmm_ase.boundary_forces import project_forces
     from eqmm_ase.calculator import EqMM
+    from eqmm_ase.contacts import ContactError
     from eqmm_ase.frame import Frame
     from eqmm_ase.model_file import load_model, save_model
     from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+    from eqmm_ase.restraints import ContactRestraints
+    from eqmm_ase.structure_io import read_structure
     from eqmm_ase.system import Frames
 
 _HOME = {
+    "ContactError": "eqmm_ase.contacts",
+    "ContactRestraints": "eqmm_ase.restraints",
     "EqMM": "eqmm_ase.calculator",
     "Frame": "eqmm_ase.frame",
     "Frames": "eqmm_ase.system",
@@ -29,11 +34,14 @@ _HOME = {
     "ReferenceData": "eqmm_ase.reference_data",
     "read_frames": "eqmm_ase.reference_data",
     "write_frames": "eqmm_ase.reference_data",
+    "read_structure": "eqmm_ase.structure_io",
     "load_model": "eqmm_ase.model_file",
     "save_model": "eqmm_ase.model_file",
 }
 
 __all__ = [
+    "ContactError",
+    "ContactRestraints",
     "EqMM",
     "Frame",
     "Frames",
@@ -42,6 +50,7 @@ __all__ = [
     "load_model",
     "project_forces",
     "read_frames",
+    "read_structure",
     "save_model",
     "write_frames",
 ]

@@ -4,8 +4,7 @@
     >>> atoms.calc.embed(mm_charges, mm_positions)            # doctest: +SKIP
     >>> atoms.get_potential_energy(), atoms.calc.mm_forces    # doctest: +SKIP
 
-ASE keeps results as long as the QM atoms stay; here they also go when the charges move or change,
-or when ``atoms.info`` names another total charge or spin.
+How results stay valid, and what the atoms remember, is in `eqmm_ase.embedded_calculator`.
 """
 
 from __future__ import annotations
@@ -20,22 +19,25 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import (
     CalculationFailed,
-    Calculator,
     PropertyNotImplementedError,
     all_changes,
 )
-from numpy.typing import ArrayLike
 
 from eqmm_ase import validation
-from eqmm_ase.calculator_settings import DEFAULTS, DTYPES, Setting, check_parameter, of_region
+from eqmm_ase.calculator_settings import (
+    DEFAULTS,
+    DTYPES,
+    Setting,
+    check_parameter,
+    of_region,
+)
 from eqmm_ase.calibration import Calibration, FloatArray, Uncertainty
 from eqmm_ase.committee import Committee, mean_and_spread, members_of
-from eqmm_ase.concurrency import Lock, SeenByThread
 from eqmm_ase.domain import Domain
+from eqmm_ase.embedded_calculator import EmbeddedCalculator
 from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction
 from eqmm_ase.model_file import cast, load_model
-from eqmm_ase.point_charges import PointCharges
 from eqmm_ase.recorded import RecordedModels
 from eqmm_ase.system import Frames
 from eqmm_ase.watch import Watch
@@ -45,7 +47,7 @@ class NotFiniteError(CalculationFailed):
     """The model's answer is not a number."""
 
 
-class EqMM(Calculator):
+class EqMM(EmbeddedCalculator):
     """ASE calculator of an EqMM model.
 
     The energy is that of the QM region and its electrostatic interaction with the MM charges given
@@ -62,7 +64,11 @@ class EqMM(Calculator):
         ``"float32"`` for speed; ``"float64"`` for vibrations, tight relaxations, long NVE runs.
     total_charge, spin_multiplicity
         Of the QM region. None: ``atoms.info["total_charge"]`` and
-        ``atoms.info["spin_multiplicity"]`` where they exist, otherwise 0 and 1.
+        ``atoms.info["spin_multiplicity"]`` where they exist; otherwise the only ones that the
+        model knows for such a molecule, or 0 and 1.
+    contacts
+        What atoms do that come much closer to charges than any in training, or to each other than
+        half a bond: ``"error"`` raises `ContactError`, ``"warn"`` warns once and goes on.
 
     Raises
     ------
@@ -84,6 +90,7 @@ class EqMM(Calculator):
         dtype: str = "float32",
         total_charge: int | None = None,
         spin_multiplicity: int | None = None,
+        contacts: str = "error",
     ) -> None:
         if isinstance(model, MultiscaleModel | Committee):
             # The original keeps its width, device and gradients.
@@ -98,20 +105,16 @@ class EqMM(Calculator):
         self._source.requires_grad_(False)
         self.domain = Domain.from_dict(self.card.get("domain", {}))
         self.calibration = Calibration.from_dict(self.card.get("calibration", {}))
-        self._watch = Watch(self.domain, self.calibration)
-        self._charges = PointCharges([])
-        self._latest = SeenByThread()  # the atoms last asked about
-        self._lock = Lock()  # each thread gets the answers to its own questions
-        self._computed_for: Setting | None = None
         self._mm_results: tuple[FloatArray, FloatArray] | None = None
         self._uncertainty: Uncertainty | None = None
-        super().__init__()
+        super().__init__(Watch(self.domain, self.calibration))
         self._settle()
         self.set(
             device=device,
             dtype=dtype,
             total_charge=total_charge,
             spin_multiplicity=spin_multiplicity,
+            contacts=contacts,
         )
 
     @overload
@@ -162,52 +165,6 @@ class EqMM(Calculator):
         super().reset()
         self._forget()
 
-    def embed(
-        self,
-        mm_charges: ArrayLike | None,
-        mm_positions: ArrayLike | None = None,
-        **parameters: Any,
-    ) -> PointCharges:
-        """Put the QM atoms into the potential of point charges, in place of any earlier ones.
-
-        Parameters
-        ----------
-        mm_charges
-            (n_mm,), e. None or empty: vacuum.
-        mm_positions
-            (n_mm, 3), Å. None: to follow by ``set_positions`` of the returned handle.
-        **parameters
-            What ASE's ``Embedding`` passes on for other programs, such as ``rc``: EqMM neither cuts
-            off nor smears charges, and warns that it leaves these aside.
-
-        Returns
-        -------
-        PointCharges
-            The handle to move the charges by, as EIQMMM expects it.
-
-        Raises
-        ------
-        ValueError
-            Wrong shapes, NaN, numbers that look like another unit; earlier charges then stay.
-        """
-        if parameters:
-            self._watch.tell(
-                f"embed {sorted(parameters)}",
-                f"embed() leaves {', '.join(sorted(parameters))} aside: EqMM has no cutoff and no "
-                "smearing of MM charges",
-                UserWarning,
-            )
-        charges = PointCharges([] if mm_charges is None else mm_charges, mm_positions)
-        with self._lock:
-            self._charges._detach()
-            self._charges = charges
-        return charges
-
-    @property
-    def point_charges(self) -> PointCharges:
-        """The MM charges in use; of length zero in vacuum."""
-        return self._charges
-
     @property
     def n_members(self) -> int:
         """Models whose mean the answers are: 1 unless the model is a committee."""
@@ -246,41 +203,6 @@ class EqMM(Calculator):
             assert self._uncertainty is not None
             return self._uncertainty
 
-    def get_property(
-        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
-    ) -> Any:
-        """A result by its ASE name; without `atoms`, for those asked about last, as they now are.
-
-        Raises
-        ------
-        ValueError
-            As `calculate`; also when no atoms were ever given.
-        """
-        if atoms is not None:
-            self._latest.see(atoms)
-        with self._lock:
-            atoms = self._current_atoms() if atoms is None else atoms
-            return super().get_property(name, atoms, allow_calculation)
-
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What changed since the last calculation, as ASE's names or ``"embedding"``.
-
-        The latter stands for the MM charges, the total charge and the spin. Initial charges and
-        magnetic moments do not matter to the model. Direct comparisons, as ASE's take 0.2 ms.
-        """
-        if self.atoms is None or self._computed_for is None:
-            return list(all_changes)
-        last = self.atoms
-        same = {
-            "positions": _close(last.positions, atoms.positions, tol),
-            "numbers": np.array_equal(last.numbers, atoms.numbers),
-            # They decide whether the atoms may be taken for a cluster.
-            "cell": _close(last.cell.array, atoms.cell.array, tol),
-            "pbc": np.array_equal(last.pbc, atoms.pbc),
-            "embedding": self._computed_for.equals(self._setting(atoms)),
-        }
-        return [name for name, unchanged in same.items() if not unchanged]
-
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -294,21 +216,21 @@ class EqMM(Calculator):
         Raises
         ------
         ValueError
-            Input that cannot be meant, an element the model does not know.
+            Input that cannot be meant, an element, charge or spin the model does not know.
+        ContactError
+            Atoms far closer to charges than in training, unless ``contacts="warn"``.
         NotFiniteError
             The model's answer is not a number.
         """
         self._forget()
         if atoms is None:
             atoms = self._current_atoms()
+        self._refuse_forgotten_charges(atoms)
         # Not through super(): that makes sure of a folder to write files in, which EqMM never does.
         self.atoms = atoms = atoms.copy()
         setting = self._setting(atoms)
         positions = validation.qm_positions(atoms.positions)
-        validation.electron_count(atoms.numbers, *setting[2:])
-        if atoms.pbc.any():
-            validation.refuse_periodic(atoms, self._source.config.cutoff)
-        closest = validation.closest_charge(positions, atoms.numbers, *setting[:2])
+        self._check_region(atoms, positions, setting)
 
         # float32 resolves 4e-6 Å at 50 Å from the origin: hand over positions about the molecule.
         origin = positions.mean(axis=0)
@@ -330,7 +252,7 @@ class EqMM(Calculator):
             self._uncertainty = self.calibration.uncertainty(
                 float(spread.energy[0]), _array(spread.qm_forces)
             )
-        self._watch.look(atoms.numbers, *setting[2:], closest, self._uncertainty)
+        self._watch.uncertainty(self._uncertainty)
         self._keep(prediction, origin, setting)
 
     # --- inside ---
@@ -340,13 +262,29 @@ class EqMM(Calculator):
         model = cast(copy.deepcopy(self._source), DTYPES[self.parameters["dtype"]])
         self._models = RecordedModels(members_of(model.to(self.parameters["device"])))
 
+    def _check_region(self, atoms: Atoms, positions: FloatArray, setting: Setting) -> None:
+        try:
+            validation.electron_count(atoms.numbers, *setting[2:])
+        except ValueError as error:
+            given = of_region("total_charge", self.parameters, atoms) is not None
+            if given or not setting.total_charge:
+                raise
+            raise ValueError(
+                f"{error}; the model knows no other charge, and none was given"
+            ) from error
+        self._watch.region(atoms.numbers, positions, *setting[2:])
+        if atoms.pbc.any():
+            validation.refuse_periodic(atoms, self._source.config.cutoff)
+        refuse = self.parameters["contacts"] == "error"
+        self._watch.contacts(atoms.numbers, positions, setting, refuse)
+
     def _keep(self, prediction: Prediction, origin: FloatArray, setting: Setting) -> None:
         energy = float(prediction.energy[0])
         forces = _array(prediction.qm_forces)
         if not (np.isfinite(energy) and np.isfinite(forces.sum())):
             raise NotFiniteError(
-                f"the model's energy ({energy}) or forces are not finite: the structure is far "
-                "outside anything it was trained on"
+                f"the model's energy ({energy}) or forces are not finite: "
+                + (self._watch.strange or "the structure is unlike anything it was trained on")
             )
         charges = _array(prediction.charges)
         self._mm_results = (_array(prediction.mm_forces), _array(prediction.mm_potential))
@@ -360,20 +298,6 @@ class EqMM(Calculator):
             "dipole": _array(prediction.dipole)[0] + charges.sum() * origin,
         }
 
-    def _setting(self, atoms: Atoms) -> Setting:
-        charges = self._charges
-        if charges._positions is None:
-            raise ValueError(
-                "the MM charges have no positions yet: give embed() mm_positions, or call "
-                "set_positions() of the handle it returned"
-            )
-        return Setting(
-            charges._positions,
-            charges._charges,
-            of_region("total_charge", self.parameters, atoms),
-            of_region("spin_multiplicity", self.parameters, atoms),
-        )
-
     def _forget(self) -> None:
         self._computed_for = None
         self._mm_results = None
@@ -383,17 +307,6 @@ class EqMM(Calculator):
             self.get_property("energy", self._current_atoms())
             assert self._mm_results is not None
             return self._mm_results[0].copy(), self._mm_results[1].copy()
-
-    def _current_atoms(self) -> Atoms:
-        # ASE keeps a copy of the atoms; the original may have moved since.
-        atoms = self.atoms if (latest := self._latest.last()) is None else latest
-        if atoms is None:
-            raise ValueError("the calculator has not seen any atoms yet: ask for an energy first")
-        return atoms
-
-
-def _close(a: FloatArray, b: FloatArray, tol: float) -> bool:
-    return a.shape == b.shape and bool((np.abs(a - b) <= tol).all())
 
 
 def _array(tensor: torch.Tensor) -> FloatArray:

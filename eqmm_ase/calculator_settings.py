@@ -20,9 +20,11 @@ DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
     "total_charge": None,
     "spin_multiplicity": None,
+    "contacts": "error",
 }
 
-_OF_REGION = {"total_charge": 0, "spin_multiplicity": 1}
+CONTACTS = ("error", "warn")
+_OF_REGION = ("total_charge", "spin_multiplicity")
 
 
 class Setting(NamedTuple):
@@ -41,8 +43,8 @@ class Setting(NamedTuple):
         )
 
 
-def of_region(name: str, parameters: Mapping[str, Any], atoms: Atoms) -> int:
-    """Total charge or spin multiplicity: as set, else from ``atoms.info``, else 0 or 1.
+def of_region(name: str, parameters: Mapping[str, Any], atoms: Atoms) -> int | None:
+    """Total charge or spin multiplicity: as set, else from ``atoms.info``, else None.
 
     Raises
     ------
@@ -51,8 +53,28 @@ def of_region(name: str, parameters: Mapping[str, Any], atoms: Atoms) -> int:
     """
     value = parameters[name]
     if value is None:
-        value = atoms.info.get(name, _OF_REGION[name])
-    return validation.whole_number(value, name)
+        value = atoms.info.get(name)
+    return None if value is None else validation.whole_number(value, name)
+
+
+def what_changed(last: Atoms, atoms: Atoms, tol: float) -> list[str]:
+    """In what atoms differ from those of the last calculation, by ASE's names.
+
+    Initial charges and magnetic moments do not matter to the model. Direct comparisons, as ASE's
+    take 0.2 ms.
+    """
+    same = {
+        "positions": _close(last.positions, atoms.positions, tol),
+        "numbers": np.array_equal(last.numbers, atoms.numbers),
+        # They decide whether the atoms may be taken for a cluster.
+        "cell": _close(last.cell.array, atoms.cell.array, tol),
+        "pbc": np.array_equal(last.pbc, atoms.pbc),
+    }
+    return [name for name, unchanged in same.items() if not unchanged]
+
+
+def _close(a: NDArray[np.float64], b: NDArray[np.float64], tol: float) -> bool:
+    return a.shape == b.shape and bool((np.abs(a - b) <= tol).all())
 
 
 def check_parameter(name: str, value: Any) -> None:
@@ -69,6 +91,8 @@ def check_parameter(name: str, value: Any) -> None:
         raise ValueError(f"EqMM has no setting {name!r}{hint} (it has {', '.join(DEFAULTS)})")
     if name == "dtype" and value not in DTYPES:
         raise ValueError(f"dtype must be 'float32' or 'float64', got {value!r}")
+    if name == "contacts" and value not in CONTACTS:
+        raise ValueError(f"contacts must be 'error' or 'warn', got {value!r}")
     if name == "device":
         _check_device(value)
     if name in _OF_REGION and value is not None:

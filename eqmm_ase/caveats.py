@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from eqmm_ase.contacts import deepest_contact
 from eqmm_ase.dataset_format import DatasetError
 from eqmm_ase.delta import spoken
-from eqmm_ase.domain import Domain
+from eqmm_ase.domain import Domain, DomainError
 from eqmm_ase.frame import Frame
 from eqmm_ase.training_data import LEVEL_OF_THEORY, different_level
-from eqmm_ase.validation import closest_charge
+from eqmm_ase.validation import squared_distances
 
 
 def refuse_unlabelled(frames: Sequence[Frame], path: Path) -> None:
@@ -62,15 +63,13 @@ def caveats(
         f"{count} of {len(frames)} frames are outside what the model was trained on: {reason}"
         for reason, count in counts.items()
     ]
-    if domain.closest_mm is not None:
-        contacts = [_contact(frame) for frame in frames]
-        near = [distance for distance in contacts if domain.too_close(distance)]
-        if near:
-            found.append(
-                f"{len(near)} of {len(frames)} frames are outside what the model was trained on: "
-                f"an MM charge is {min(near):.2f} Å from a nucleus, much closer than any in "
-                f"training ({domain.closest_mm:.2f} Å)"
-            )
+    near = [contact for frame in frames if (contact := _contact(frame, domain))]
+    if near and domain.closest_mm is not None:
+        _, sentence = min(near)
+        found.append(
+            f"{len(near)} of {len(frames)} frames are outside what the model was trained on: "
+            f"in one, {sentence}"
+        )
     return [sentence for sentence in found if sentence]
 
 
@@ -88,15 +87,26 @@ def _about_level(method: Mapping[str, Any], learned: Mapping[str, Any], path: Pa
 
 
 def _outside(frame: Frame, domain: Domain) -> list[str]:
-    numbers = np.asarray(frame.atomic_numbers)
-    found = domain.strangers(numbers, int(frame.total_charge), int(frame.spin_multiplicity))
-    return list(found.values())
+    region = (
+        np.asarray(frame.atomic_numbers),
+        int(frame.total_charge),
+        int(frame.spin_multiplicity),
+    )
+    try:
+        domain.refuse_state(*region)
+    except DomainError as error:
+        return [str(error).partition(";")[0]]  # what to set is advice for the calculator
+    return list(domain.strangers(*region).values())
 
 
-def _contact(frame: Frame) -> float:
-    positions = (np.asarray(x, np.float64) for x in (frame.qm_positions, frame.mm_positions))
-    qm, mm = positions
-    return closest_charge(qm, frame.atomic_numbers, mm, np.asarray(frame.mm_charges, np.float64))
+def _contact(frame: Frame, domain: Domain) -> tuple[float, str] | None:
+    """The deepest contact: its distance over that of training, and a sentence."""
+    qm, mm = (np.asarray(x, np.float64) for x in (frame.qm_positions, frame.mm_positions))
+    numbers, charges = np.asarray(frame.atomic_numbers), np.asarray(frame.mm_charges, np.float64)
+    contact = deepest_contact(squared_distances(qm, mm), numbers, charges, domain)
+    if contact is None or contact.closest is None:
+        return None
+    return contact.distance / contact.closest, contact.sentence(numbers, charges)
 
 
 def _is_labelled(frame: Frame) -> bool:

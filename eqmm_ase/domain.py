@@ -1,7 +1,11 @@
-"""What a model was trained on, and a warning by name when it is asked for something else.
+"""What a model was trained on: a warning or a refusal by name when it is asked for something else.
 
 A network answers any question of the right shape. The domain, stored with the model, says which
 questions it has seen: compositions, sizes, charges, spins, and how close MM charges came.
+
+A total charge or a spin multiplicity that no training frame had is refused. Where all frames have
+one, its weights were never trained, and answers for another are off by any amount: 4e5 eV for a
+committee that knows the charge −1 and is asked for 0. Compositions and contacts warn.
 """
 
 from __future__ import annotations
@@ -17,12 +21,13 @@ from numpy.typing import NDArray
 from eqmm_ase.frame import Frame
 from eqmm_ase.validation import composition, squared_distances
 
-MUCH_CLOSER = 0.8
-"""A charge nearer than this fraction of the closest one in training is far outside it."""
-
 
 class DomainWarning(UserWarning):
     """The model is asked about a system unlike those it was trained on."""
+
+
+class DomainError(ValueError):
+    """The model is asked about a state of charge or spin of which it knows nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Domain:
     """Å, the shortest distance between a nucleus and an MM charge; None: no charges seen."""
     closest: dict[str, float] = field(default_factory=dict)
     """Å, the same for each element and sign of the charge, as ``{"O+": 1.61, "O-": 2.55}``."""
+    regions: tuple[tuple[str, int, int], ...] = ()
+    """Which formula was seen with which total charge and spin multiplicity."""
 
     @classmethod
     def of(cls, frames: Iterable[Frame]) -> Domain:
@@ -56,6 +63,7 @@ class Domain:
             n_qm=(min(sizes), max(sizes)) if sizes else (),
             closest_mm=min(closest.values(), default=None),
             closest=dict(sorted(closest.items())),
+            regions=tuple(sorted({_region(frame) for frame in frames})),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,7 +78,57 @@ class Domain:
             for name in cls.__dataclass_fields__
             if (value := values.get(name)) is not None
         }
+        known["regions"] = tuple((f, q, m) for f, q, m in known.get("regions", ()))
         return cls(**known)
+
+    def state(
+        self,
+        numbers: NDArray[np.integer],
+        total_charge: int | None,
+        spin_multiplicity: int | None,
+    ) -> tuple[int, int]:
+        """Total charge and spin multiplicity of a region where one or both (None) are not given.
+
+        The only value that was seen with this formula, or at all, is meant; where there are
+        several or none, a neutral molecule and a singlet, as everywhere.
+
+        Raises
+        ------
+        DomainError
+            When several were seen, and those are not among them.
+        """
+        formula = composition(numbers)
+        alike = [r for r in self.regions if r[0] == formula and spin_multiplicity in (None, r[2])]
+        if total_charge is None:
+            charges = {r[1] for r in alike} or set(self.total_charges)
+            total_charge = _meant(charges, 0, "total_charge", formula)
+        if spin_multiplicity is None:
+            spins = {r[2] for r in alike if r[1] == total_charge} or set(self.spin_multiplicities)
+            electrons = int(np.sum(numbers)) - total_charge
+            possible = {spin for spin in spins if (electrons - spin) % 2} or spins
+            spin_multiplicity = _meant(possible, 1, "spin_multiplicity", formula)
+        return total_charge, spin_multiplicity
+
+    def refuse_state(
+        self, numbers: NDArray[np.integer], total_charge: int, spin_multiplicity: int
+    ) -> None:
+        """Refuse a total charge or spin multiplicity that no training frame had.
+
+        Raises
+        ------
+        DomainError
+            Names what was asked for and what the model knows.
+        """
+        for name, value, seen, form in (
+            ("total charge", total_charge, self.total_charges, "+d"),
+            ("spin multiplicity", spin_multiplicity, self.spin_multiplicities, "d"),
+        ):
+            if seen and value not in seen:
+                raise DomainError(
+                    f"{composition(numbers)} with {name} {value:{form}}: the model knows only "
+                    f"{_listed(seen, form)}; set {name.replace(' ', '_')}, or take a model that "
+                    "was trained for it"
+                )
 
     def strangers(
         self, numbers: NDArray[np.integer], total_charge: int, spin_multiplicity: int
@@ -78,16 +136,6 @@ class Domain:
         """What of a QM region lies outside: a key to remember it by → a sentence."""
         found: dict[str, str] = {}
         formula, n_qm = composition(numbers), len(numbers)
-        if self.total_charges and total_charge not in self.total_charges:
-            found[f"charge {total_charge}"] = (
-                f"total charge {total_charge:+d} was not in training "
-                f"(seen: {_listed(self.total_charges, '+d')})"
-            )
-        if self.spin_multiplicities and spin_multiplicity not in self.spin_multiplicities:
-            found[f"spin {spin_multiplicity}"] = (
-                f"spin multiplicity {spin_multiplicity} was not in training "
-                f"(seen: {_listed(self.spin_multiplicities)})"
-            )
         if self.n_qm and not self.n_qm[0] <= n_qm <= self.n_qm[1]:
             found[f"size {n_qm}"] = (
                 f"{n_qm} QM atoms lie outside training (seen: {self.n_qm[0]} to {self.n_qm[1]})"
@@ -96,11 +144,44 @@ class Domain:
             found[f"composition {formula}"] = (
                 f"the QM region {formula} was not in training (seen: {_listed(self.compositions)})"
             )
+        elif self.regions and (formula, total_charge, spin_multiplicity) not in self.regions:
+            states = [f"{q:+d} with {m}" for f, q, m in self.regions if f == formula]
+            found[f"state {formula} {total_charge} {spin_multiplicity}"] = (
+                f"{formula} with total charge {total_charge:+d} and spin multiplicity "
+                f"{spin_multiplicity} was not in training (seen: {_listed(states)})"
+            )
         return found
 
-    def too_close(self, distance: float) -> bool:
-        """Whether a charge at this distance in Å is much nearer than any in training."""
-        return self.closest_mm is not None and distance < MUCH_CLOSER * self.closest_mm
+    @property
+    def knows_charges(self) -> bool:
+        """Whether there were MM charges in training; true where that is unknown."""
+        return self.closest_mm is not None or not self.compositions
+
+    def reach(self, numbers: NDArray[np.integer], sign: float) -> NDArray[np.float64]:
+        """Å, how close charges of a sign came to each atom's element in training, (n_qm,).
+
+        A kind of pair that was not seen has the closest contact of all, and 0 in models that
+        do not know it.
+        """
+        default = self.closest_mm or 0.0
+        kinds = [kind_of_pair(chemical_symbols[int(z)], sign) for z in numbers]
+        return np.array([self.closest.get(kind, default) for kind in kinds])
+
+
+def _region(frame: Frame) -> tuple[str, int, int]:
+    formula = composition(frame.atomic_numbers)
+    return formula, int(frame.total_charge), int(frame.spin_multiplicity)
+
+
+def _meant(seen: set[int], usual: int, name: str, formula: str) -> int:
+    if not seen or usual in seen:
+        return usual
+    if len(seen) > 1:
+        raise DomainError(
+            f"no {name} of {formula} is given, and the model knows {_listed(sorted(seen))}: set "
+            f"{name} or atoms.info[{name!r}]"
+        )
+    return next(iter(seen))
 
 
 def kind_of_pair(symbol: str, charge: float) -> str:

@@ -22,6 +22,7 @@ from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
+from eqmm_ase.embedded_files import label_around, new_trajectory
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.momenta import degrees_of_freedom, draw_momenta
 from eqmm_ase.runs import RunError, RunFailedError, require_positive
@@ -101,7 +102,8 @@ def run_md(
     steps
         Length of the whole trajectory, earlier parts of a resumed one included.
     trajectory
-        File for every `interval`-th image and the last; whole after every write.
+        File for every `interval`-th image and the last; whole after every write. It holds the
+        MM charges once (`eqmm_ase.read_structure` gives them back).
     resume
         Go on from the last image of `trajectory`; the continued run is the one that an
         uninterrupted one would have been, to the last bit.
@@ -133,7 +135,11 @@ def run_md(
 
     writer = None
     if trajectory is not None:
-        writer = Trajectory(os.fspath(trajectory), "w" if past is None else "a")
+        writer = (
+            new_trajectory(trajectory, atoms)
+            if past is None
+            else Trajectory(os.fspath(trajectory), "a")
+        )
     try:
         return run.advance(steps, writer, interval, report, report_interval)
     finally:
@@ -228,6 +234,7 @@ class _Run:
         self.atoms.info["md"] = {
             "step": self.dynamics.nsteps,
             "settings": asdict(self.settings),
+            "embedding": label_around(self.atoms),
             "reference": self.reference,
             "transferred": getattr(self.dynamics, "transferred_energy", 0.0),
             "rng": self.rng.bit_generator.state,
@@ -285,6 +292,12 @@ def _recall(
                 f"{trajectory} was run with {name} = {before!r} and cannot be resumed with "
                 f"{asked.get(name)!r}"
             )
+    around = label_around(atoms)
+    if (before := past.get("embedding", around)) != around:
+        raise RunError(
+            f"{trajectory} was run in {before or 'vacuum'} and cannot be resumed in "
+            f"{around or 'vacuum'}"
+        )
     atoms.set_positions(last.positions)
     atoms.set_momenta(last.get_momenta())
     return past

@@ -21,17 +21,18 @@ from rich.console import Console
 
 from eqmm_ase.calculator import EqMM
 from eqmm_ase.calibration import Uncertainty
+from eqmm_ase.contacts import ContactError
 from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.domain import DomainWarning
 from eqmm_ase.dynamics import MDSettings, MDState, run_md
 from eqmm_ase.frame import Frame
 from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.restraints import ContactRestraints
 from eqmm_ase.runs import RunError, RunFailedError, require_positive
 from eqmm_ase.sanity import KnownFrames, insane
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.sweep import SweptBias
-from eqmm_ase.walls import TrainingWalls
 
 
 @with_help
@@ -222,10 +223,10 @@ def _visit(
             warnings.filterwarnings("ignore", "the members of the committee", DomainWarning)
             run_md(atoms, dynamics, steps=steps, report=watch, report_interval=1)
     except _Uncertain as found:
-        if reason := insane(here()):
+        if reason := insane(here(), calculator.domain):
             return Visit(number, start, reached, "rejected", reason, None)
         return Visit(number, start, reached, "kept", str(found), here())
-    except RunFailedError as error:
+    except (RunFailedError, ContactError) as error:
         return Visit(number, start, reached, "rejected", str(error), None)
     if near_known:
         reason = "uncertain only near frames that are known"
@@ -239,10 +240,10 @@ def _prepare(
     atoms = atoms_of_frame(frame)
     atoms.calc = calculator
     calculator.embed(frame.mm_charges, frame.mm_positions)
-    constraints: list[TrainingWalls | SweptBias] = []
+    constraints: list[ContactRestraints | SweptBias] = []
     if settings.walls and frame.n_mm and calculator.domain.closest_mm is not None:
         constraints.append(
-            TrainingWalls(atoms, frame.mm_charges, frame.mm_positions, calculator.domain)
+            ContactRestraints(atoms, frame.mm_charges, frame.mm_positions, calculator.domain)
         )
     bias = None
     if settings.coordinate is not None and settings.sweep is not None:

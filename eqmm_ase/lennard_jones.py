@@ -21,6 +21,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import ArrayLike
 
+from eqmm_ase.validation import MIN_DISTANCE
+
 
 class HeldLennardJones(Calculator):
     """ASE calculator of the Lennard-Jones energy of atoms in a cluster of held sites.
@@ -67,7 +69,13 @@ class HeldLennardJones(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Compute energy and forces; ASE calls this when the atoms have moved."""
+        """Compute energy and forces; ASE calls this when the atoms have moved.
+
+        Raises
+        ------
+        ValueError
+            When there are other atoms than parameters, or an atom sits on a site.
+        """
         super().calculate(atoms, list(properties), list(system_changes))
         if len(self.atoms) != len(self._sigma):
             raise ValueError(
@@ -75,6 +83,12 @@ class HeldLennardJones(Calculator):
             )
         separation = self.atoms.positions[:, None] - self._sites  # (n_qm, n_mm, 3)
         squared = np.einsum("ikx,ikx->ik", separation, separation)
+        if squared.size and squared.flat[closest := int(squared.argmin())] < MIN_DISTANCE**2:
+            i, k = divmod(closest, squared.shape[1])
+            raise ValueError(
+                f"QM atom {i} lies on Lennard-Jones site {k} ({np.sqrt(squared[i, k]):.2g} Å "
+                "apart); QM atoms must not be among the sites, and all positions must be in Å"
+            )
         sixth = (self._sigma**2 / squared) ** 3
         energy = float(np.sum(4.0 * self._epsilon * (sixth**2 - sixth)))
         slope = 24.0 * self._epsilon * (2.0 * sixth**2 - sixth) / squared  # −dE/dr / r

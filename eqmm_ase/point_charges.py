@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eqmm_ase import validation
+from eqmm_ase import unit_checks, validation
 
 if TYPE_CHECKING:
     from eqmm_ase.calculator import EqMM
 
 FloatArray = NDArray[np.float64]
+
+EMBEDDING = "embedding"
+"""Where in ``atoms.info`` atoms remember the charges that they were computed in."""
+CHARGES, POSITIONS = "mm_charges", "mm_positions"
+"""Where files have the charges themselves: e, Å."""
 
 
 class PointCharges:
@@ -33,7 +39,9 @@ class PointCharges:
 
     def __init__(self, charges: ArrayLike, positions: ArrayLike | None = None) -> None:
         self._charges = validation.point_charges(charges)
+        unit_checks.charges(self._charges)
         self._positions: FloatArray | None = None
+        self._label: str | None = None
         self._embedded = True
         if positions is not None or len(self._charges) == 0:
             self.set_positions(np.zeros((0, 3)) if positions is None else positions)
@@ -51,6 +59,13 @@ class PointCharges:
         """Positions, (n_mm, 3), Å; a copy, or None before the first `set_positions`."""
         return None if self._positions is None else self._positions.copy()
 
+    @property
+    def label(self) -> str:
+        """Number, sum and checksum of the charges, as atoms remember them; empty for vacuum."""
+        if self._label is None:
+            self._label = label_of(self._charges, self._positions)
+        return self._label
+
     def set_charges(self, charges: ArrayLike) -> None:
         """Change the charges, (n_mm,), e; their number stays."""
         self._refuse_detached()
@@ -58,6 +73,7 @@ class PointCharges:
         if len(new) != len(self):
             raise ValueError(f"mm_charges must have shape ({len(self)},), got {new.shape}")
         self._charges = new
+        self._label = None
 
     def set_positions(self, positions: ArrayLike, com_pv: Any = None) -> None:
         """Move the charges.
@@ -73,7 +89,9 @@ class PointCharges:
         new = validation.mm_positions(positions, len(self))
         if self._positions is None:  # units do not change during a run
             validation.not_too_dense(new)
+            unit_checks.surroundings(self._charges, new)
         self._positions = new
+        self._label = None
 
     def get_forces(self, calculator: EqMM) -> FloatArray:
         """Forces on the charges, (n_mm, 3), eV/Å, for the present atoms and charges.
@@ -92,3 +110,12 @@ class PointCharges:
                 "these point charges are no longer in use: embed() was called again on their "
                 "calculator; give each EIQMMM its own calculator"
             )
+
+
+def label_of(charges: FloatArray, positions: FloatArray | None) -> str:
+    """How atoms remember charges (n_mm,) e at positions (n_mm, 3) Å; empty for vacuum."""
+    if positions is None or not charges.any():
+        return ""
+    number = crc32(positions.tobytes(), crc32(charges.tobytes()))
+    net = round(float(charges.sum()), 3) + 0.0  # no negative zero
+    return f"{len(charges)} MM charges, {net:+.3f} e, checksum {number:08x}"

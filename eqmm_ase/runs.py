@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
-from ase.io.trajectory import Trajectory
 from ase.optimize import BFGS, FIRE, LBFGS
 from numpy.typing import NDArray
+
+from eqmm_ase.embedded_files import new_trajectory
 
 OPTIMIZERS = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
 
@@ -79,7 +80,8 @@ def relax(
     steps
         Give up after so many.
     trajectory
-        File for every image, replaced if it exists. It is whole after every step.
+        File for every image, replaced if it exists. It is whole after every step and holds the
+        MM charges once (`eqmm_ase.read_structure` gives them back).
     report
         Called with every step.
 
@@ -103,7 +105,7 @@ def relax(
             search.nsteps, energy, energy - first, largest_force(atoms), time.monotonic() - begun
         )
 
-    writer = None if trajectory is None else Trajectory(os.fspath(trajectory), "w")
+    writer = None if trajectory is None else new_trajectory(trajectory, atoms)
     try:
         search = OPTIMIZERS[optimizer](atoms, logfile=None, trajectory=writer)
         search.attach(lambda: _watch(row(), len(atoms), report))

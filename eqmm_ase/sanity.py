@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from eqmm_ase.contacts import MUCH_CLOSER, closest_in_training, collapsed
+from eqmm_ase.domain import Domain
 from eqmm_ase.frame import Frame
 from eqmm_ase.units import COULOMB_CONSTANT
 from eqmm_ase.validation import squared_distances
 
 FloatArray = NDArray[np.float64]
 
-COLLAPSED = 0.6
-"""Of the sum of the covalent radii: two atoms this close are 5 eV and more above their bond."""
 APART = 6.0
 """Å. A part of the QM region this far from the rest is on its own."""
 CHARGE_CONTACT = 1.2
-"""Å from a nucleus to an MM charge; the shortest hydrogen bonds have 1.5 Å."""
+"""Å from a nucleus to an MM charge; the shortest hydrogen bonds have 1.5 Å. Charges beside a link
+atom are nearer, and are meant where training frames had them as near."""
 
 SAME_DISTANCES = 0.05
 """Å, root mean square over all pairs of QM atoms: what an atom moves in a few femtoseconds."""
@@ -32,24 +32,20 @@ SAME_POTENTIAL = 0.1
 """V, root mean square over the QM atoms: a tenth of how potentials differ between frames."""
 
 
-def insane(frame: Frame) -> str:
-    """Say why a frame is not worth a label; an empty text for a good one."""
+def insane(frame: Frame, domain: Domain | None = None) -> str:
+    """Say why a frame is not worth a label; an empty text for a good one.
+
+    What a model of this `domain` has seen is no reason.
+    """
     positions = np.asarray(frame.qm_positions, np.float64)
     if not np.isfinite(positions).all():
         return "positions are not finite"
     distances = _distances(positions, positions)
-    return _collapsed(frame, distances) or _apart(distances) or _on_a_charge(frame, positions)
-
-
-def _collapsed(frame: Frame, distances: FloatArray) -> str:
-    radii = covalent_radii[np.asarray(frame.atomic_numbers)]
-    share = distances / (radii[:, None] + radii)
-    np.fill_diagonal(share, np.inf)
-    i, j = np.unravel_index(share.argmin(), share.shape)
-    if not share[i, j] < COLLAPSED:
-        return ""
-    pair = "–".join(chemical_symbols[frame.atomic_numbers[k]] for k in (i, j))
-    return f"atoms {i} and {j} ({pair}) have come as close as {distances[i, j]:.2f} Å"
+    return (
+        collapsed(frame.atomic_numbers, distances)
+        or _apart(distances)
+        or _on_a_charge(frame, positions, domain or Domain())
+    )
 
 
 def _apart(distances: FloatArray) -> str:
@@ -60,15 +56,17 @@ def _apart(distances: FloatArray) -> str:
     return f"the QM region is in {n_parts} parts, {gap:.1f} Å from each other"
 
 
-def _on_a_charge(frame: Frame, positions: FloatArray) -> str:
-    felt = np.asarray(frame.mm_charges) != 0.0
+def _on_a_charge(frame: Frame, positions: FloatArray, domain: Domain) -> str:
+    charges = np.asarray(frame.mm_charges, np.float64)
+    felt = charges != 0.0
     if not felt.any():
         return ""
-    sites = np.asarray(frame.mm_positions, np.float64)[felt]
-    closest = float(_distances(positions, sites).min())
-    if closest >= CHARGE_CONTACT:
+    distances = _distances(positions, np.asarray(frame.mm_positions, np.float64)[felt])
+    seen = MUCH_CLOSER * closest_in_training(frame.atomic_numbers, charges[felt], domain)
+    near = distances < np.where(seen > 0.0, np.minimum(seen, CHARGE_CONTACT), CHARGE_CONTACT)
+    if not near.any():
         return ""
-    return f"an MM charge is {closest:.2f} Å from a nucleus"
+    return f"an MM charge is {distances[near].min():.2f} Å from a nucleus"
 
 
 class KnownFrames:

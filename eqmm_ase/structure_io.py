@@ -1,7 +1,8 @@
 """What the command line calls a structure: a dataset frame, or any file ASE reads, and charges.
 
-``data.h5:12`` is frame 12 of a dataset, charges included. Everything else is handed to ASE. MM
-charges may come from a text file of rows ``q x y z`` in e and Å.
+``data.h5:12`` is frame 12 of a dataset, charges included; trajectories and extended XYZ files that
+EqMM wrote hold their charges too. Everything else is handed to ASE. MM charges may come from a text
+file of rows ``q x y z`` in e and Å.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from numpy.typing import NDArray
 
+from eqmm_ase.embedded_files import charges_in_file, label_in_file
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.frame import Frame
+from eqmm_ase.point_charges import label_of
+from eqmm_ase.unit_checks import charges as refuse_coulomb
+from eqmm_ase.unit_checks import surroundings
 from eqmm_ase.validation import mm_positions, not_too_dense, point_charges
 
 FloatArray = NDArray[np.float64]
 
 _DATASET_SUFFIXES = (".h5", ".hdf5")
+NO_CHARGES = "none"
+"""In place of a charges file: vacuum."""
 
 
 class StructureError(ValueError):
@@ -52,12 +59,14 @@ def read_structure(
         ``data.h5:12``, ``data.h5`` with a single frame, or any file ASE reads (its last image;
         ``file.xyz@3`` picks another).
     charges
-        A charges file (see `read_charges`). It replaces those of a dataset frame.
+        A charges file (see `read_charges`). It replaces those of `source`; ``none`` leaves them
+        out: vacuum.
 
     Raises
     ------
     StructureError
-        When a file has another form; the sentence names file and line.
+        When a file has another form, and when its atoms were computed in charges that it does not
+        hold and `charges` does not give; the sentence names file and line.
     FileNotFoundError
         When there is no such file.
     """
@@ -68,9 +77,11 @@ def read_structure(
     elif text.endswith(_DATASET_SUFFIXES):
         structure = _from_dataset(text, None, text)
     else:
-        structure = Structure(_read_atoms(text), np.zeros((0, 3)), np.zeros(0), text)
+        structure = _from_file(text, required=charges is None)
     if charges is None:
         return structure
+    if str(charges) == NO_CHARGES:
+        return Structure(structure.atoms, np.zeros((0, 3)), np.zeros(0), f"{text} alone")
     values, positions = read_charges(charges)
     return Structure(structure.atoms, positions, values, f"{text} in {charges}")
 
@@ -126,7 +137,9 @@ def read_charges(path: str | os.PathLike[str]) -> tuple[FloatArray, FloatArray]:
     table = np.array(rows, dtype=np.float64).reshape(-1, 4)
     try:
         charges, positions = point_charges(table[:, 0]), mm_positions(table[:, 1:], len(table))
+        refuse_coulomb(charges)
         not_too_dense(positions)
+        surroundings(charges, positions)
     except ValueError as error:
         raise StructureError(f"{name}: {error}") from error
     return charges, positions
@@ -180,6 +193,26 @@ def _from_dataset(path: str, index: int | None, name: str) -> Structure:
         np.asarray(frame.mm_charges, np.float64),
         name,
     )
+
+
+def _from_file(name: str, required: bool) -> Structure:
+    """Atoms of any file, and the charges that it holds."""
+    atoms = _read_atoms(name)
+    path = name if Path(name).is_file() else name.partition("@")[0]
+    label, held = label_in_file(path, atoms), charges_in_file(path, atoms)
+    if not required or (held is None and not label):
+        return Structure(atoms, np.zeros((0, 3)), np.zeros(0), name)
+    if held is None or (label and label_of(*held) != label):
+        raise StructureError(
+            f"the atoms of {name} were computed in {label}, which the file "
+            f"{'does not hold' if held is None else f'lacks (it holds {len(held[0])} others)'}: "
+            f"give them in a file of rows 'q x y z', or {NO_CHARGES!r} for vacuum (--charges)"
+        )
+    try:
+        charges, positions = point_charges(held[0]), mm_positions(held[1], len(held[0]))
+    except ValueError as error:
+        raise StructureError(f"{name}: {error}") from error
+    return Structure(atoms, positions, charges, name)
 
 
 def _read_atoms(name: str) -> Atoms:

@@ -18,7 +18,7 @@ from eqmm_ase.dataset_format import DatasetError
 from eqmm_ase.delta import difference, spoken
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData
-from eqmm_ase.validation import closest_charge, qm_positions
+from eqmm_ase.validation import distances_to_charges, qm_positions
 
 LEVEL_OF_THEORY = ("functional", "xc", "basis", "dispersion")
 """Entries of `method` that must agree between files that train one model."""
@@ -143,7 +143,7 @@ def _check_geometry(frame: Frame, number: int, path: Path) -> None:
     positions = np.asarray(frame.qm_positions, np.float64)
     try:
         qm_positions(positions)
-        closest_charge(
+        distances_to_charges(
             positions,
             frame.atomic_numbers,
             np.asarray(frame.mm_positions, np.float64),

@@ -20,11 +20,10 @@ FloatArray = NDArray[np.float64]
 MAX_CHARGE = 10.0
 """e. Force fields stay below 5 e; Amber files hold charges times 18.2."""
 
-MIN_NUCLEUS_NUCLEUS = 0.3
-"""Å. H2 is 0.74 Å long, which is 0.074 for someone who gives nm."""
-
-MIN_NUCLEUS_CHARGE = 0.1
-"""Å. A charge beside a link atom may come as close as 0.4 Å and is meant."""
+MIN_DISTANCE = 0.3
+"""Å, between nuclei and from a nucleus to a charge; in labels, training data and calculators alike.
+H2 is 0.74 Å long, which is 0.074 for someone who gives nm; a charge beside a link atom may come as
+close as 0.4 Å and is meant."""
 
 MAX_CHARGE_DENSITY = 5.0
 """Charges per Å³. Four-site water has 0.13; the same water in nm has 130."""
@@ -106,7 +105,7 @@ def qm_positions(values: ArrayLike) -> FloatArray:
     squared = squared_distances(positions, positions)
     np.fill_diagonal(squared, np.inf)
     closest = int(squared.argmin())
-    if squared.flat[closest] < MIN_NUCLEUS_NUCLEUS**2:
+    if squared.flat[closest] < MIN_DISTANCE**2:
         i, j = divmod(closest, len(positions))
         raise ValueError(
             f"QM atoms {i} and {j} are {np.sqrt(max(squared[i, j], 0.0)):.3g} Å apart; "
@@ -115,10 +114,10 @@ def qm_positions(values: ArrayLike) -> FloatArray:
     return positions
 
 
-def closest_charge(
+def distances_to_charges(
     qm: FloatArray, numbers: NDArray[np.integer], mm: FloatArray, charges: FloatArray
-) -> float:
-    """Shortest distance between a nucleus and a charge that is not zero, in Å.
+) -> FloatArray:
+    """Squared distances from nuclei to MM charges, (n_qm, n_mm), Å².
 
     Parameters
     ----------
@@ -127,31 +126,21 @@ def closest_charge(
     mm, charges
         Positions (n_mm, 3) in Å and charges (n_mm,) in e.
 
-    Returns
-    -------
-    float
-        Infinity where there is no charge.
-
     Raises
     ------
     ValueError
         When any charge, zero or not, sits on a nucleus, where its potential has no value.
     """
-    if len(mm) == 0:
-        return np.inf
     squared = squared_distances(qm, mm)
-    worst = int(squared.argmin())
-    if squared.flat[worst] < MIN_NUCLEUS_CHARGE**2:
+    if squared.size and squared.flat[worst := int(squared.argmin())] < MIN_DISTANCE**2:
         i, k = divmod(worst, len(mm))
         raise ValueError(
             f"MM charge {k} ({charges[k]:+.3g} e) lies on QM atom {i} "
             f"({chemical_symbols[int(numbers[i])]}, {np.sqrt(max(squared[i, k], 0.0)):.2g} Å "
-            "apart); QM atoms must not be among the charges, and all positions must be in Å"
+            "apart): are QM atoms among the charges, are positions not in Å, or has an atom fallen "
+            "onto a bare charge?"
         )
-    if charges.all():
-        return float(np.sqrt(squared.flat[worst]))
-    present = squared[:, charges != 0.0]
-    return float(np.sqrt(present.min())) if present.size else np.inf
+    return squared
 
 
 def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:

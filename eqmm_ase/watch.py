@@ -1,4 +1,4 @@
-"""Tells, once each, in which ways a calculation leaves what the model was trained on."""
+"""Tells once, or refuses, how a calculation leaves what the model was trained on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
+from eqmm_ase import unit_checks, validation
+from eqmm_ase.calculator_settings import Setting
 from eqmm_ase.calibration import Calibration, Uncertainty
+from eqmm_ase.contacts import ContactError, collapsed, deepest_contact
 from eqmm_ase.domain import Domain, DomainWarning
+
+FloatArray = NDArray[np.float64]
 
 
 class Watch:
-    """Warnings of one calculator.
+    """Warnings and refusals of one calculator.
 
     Parameters
     ----------
@@ -25,44 +30,101 @@ class Watch:
         self.calibration = calibration
         self._told: set[str] = set()
         self._known_region: tuple[bytes, int, int] | None = None
+        self.strange = ""
+        """How the region asked about last differs from those of training, if it does."""
+        self._states: dict[tuple[bytes, int | None, int | None], tuple[int, int]] = {}
 
-    def look(
+    def state(
         self,
         numbers: NDArray[np.integer],
+        total_charge: int | None,
+        spin_multiplicity: int | None,
+    ) -> tuple[int, int]:
+        """Total charge and spin multiplicity, as `Domain.state` completes them; remembered."""
+        if total_charge is not None and spin_multiplicity is not None:
+            return total_charge, spin_multiplicity
+        key = (numbers.tobytes(), total_charge, spin_multiplicity)
+        if key not in self._states:
+            self._states[key] = self.domain.state(numbers, total_charge, spin_multiplicity)
+        return self._states[key]
+
+    def region(
+        self,
+        numbers: NDArray[np.integer],
+        positions: FloatArray,
         total_charge: int,
         spin_multiplicity: int,
-        closest: float,
-        uncertainty: Uncertainty | None,
     ) -> None:
-        """Warn of what is outside training.
+        """Refuse a charge or spin that the model does not know, and warn of an unknown region.
 
-        Parameters
-        ----------
-        numbers, total_charge, spin_multiplicity
-            Of the QM region.
-        closest
-            Å, from a nucleus to an MM charge.
-        uncertainty
-            Of a committee's prediction.
+        Raises
+        ------
+        DomainError
+            As `Domain.refuse_state`.
         """
         region = (numbers.tobytes(), total_charge, spin_multiplicity)
-        strange: dict[str, str] = {}
         # A formula takes longer to spell than everything else here: once per region is enough.
-        if region != self._known_region:
-            self._known_region = region
-            strange = self.domain.strangers(numbers, total_charge, spin_multiplicity)
-        if self.domain.too_close(closest):
-            strange["closest"] = (
-                f"an MM charge is {closest:.2f} Å from a nucleus, much closer than any in "
-                f"training ({self.domain.closest_mm:.2f} Å)"
-            )
+        if region == self._known_region:
+            return
+        self.domain.refuse_state(numbers, total_charge, spin_multiplicity)
+        found = self.domain.strangers(numbers, total_charge, spin_multiplicity)
+        self.strange = "; ".join(found.values())
+        for key, sentence in found.items():
+            self._tell_of_domain(key, sentence)
+        if sentence := unit_checks.qm_positions(numbers, positions):
+            self.tell("QM positions", sentence, UserWarning)
+        self._known_region = region
+
+    def contacts(
+        self,
+        numbers: NDArray[np.integer],
+        positions: FloatArray,
+        setting: Setting,
+        refuse: bool,
+    ) -> None:
+        """Refuse, or only warn of, atoms far closer to charges or each other than in training.
+
+        Raises
+        ------
+        ValueError
+            A charge on a nucleus, whatever is asked for.
+        ContactError
+            Below `Contact.limit`; two atoms within each other.
+        """
+        apart = np.sqrt(np.maximum(validation.squared_distances(positions, positions), 0.0))
+        if sentence := collapsed(numbers, apart):
+            self._contact(f"QM {sentence}", "such atoms have no bond any more", refuse, "collapsed")
+        charges = setting.mm_charges
+        if not len(charges):
+            return
+        squared = validation.distances_to_charges(positions, numbers, setting.mm_positions, charges)
+        if not self.domain.knows_charges and charges.any():
+            self._tell_of_domain("no charges", "there were no MM charges in training")
+        contact = deepest_contact(squared, numbers, charges, self.domain)
+        if contact is None:
+            return
+        sentence = contact.sentence(numbers, charges)
+        advice = (
+            f"below {contact.limit:.2f} Å bare charges pull without end, so that the atoms need "
+            "Lennard-Jones (HeldLennardJones) or ContactRestraints"
+        )
+        self._contact(sentence, advice, refuse and contact.distance < contact.limit, "closest")
+
+    def uncertainty(self, uncertainty: Uncertainty | None) -> None:
+        """Warn of members of a committee that disagree more than is usual."""
         if uncertainty and (sentence := self.calibration.unusual(uncertainty)):
-            strange["uncertainty"] = sentence
-        for key, sentence in strange.items():
-            self.tell(key, f"{sentence}; results may be wrong", DomainWarning)
+            self._tell_of_domain("uncertainty", sentence)
 
     def tell(self, key: str, sentence: str, category: type[Warning]) -> None:
         """Warn, unless this was told before."""
         if key not in self._told:
             self._told.add(key)
             warnings.warn(sentence, category, stacklevel=2)
+
+    def _tell_of_domain(self, key: str, sentence: str) -> None:
+        self.tell(key, f"{sentence}; results may be wrong", DomainWarning)
+
+    def _contact(self, sentence: str, advice: str, refuse: bool, key: str) -> None:
+        if refuse:
+            raise ContactError(f"{sentence}: {advice}; contacts='warn' goes on all the same")
+        self._tell_of_domain(key, sentence)

@@ -33,9 +33,9 @@ from eqmm_ase import EqMM
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.dynamics import MDSettings, MDState, run_md
 from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.restraints import ContactRestraints
 from eqmm_ase.structure_io import Structure, read_structure
 from eqmm_ase.terminal import say, screen
-from eqmm_ase.walls import TrainingWalls
 
 _BLOCKS = 20
 
@@ -49,7 +49,7 @@ def embedded(model: str, structure: Structure, walls: bool) -> Atoms:
     atoms.calc.embed(structure.mm_charges, structure.mm_positions)
     if walls and len(structure.mm_charges):
         around = structure.mm_charges, structure.mm_positions
-        atoms.set_constraint(TrainingWalls(atoms, *around, atoms.calc.domain))
+        atoms.set_constraint(ContactRestraints(atoms, *around, atoms.calc.domain))
     return atoms
 
 

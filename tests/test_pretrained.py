@@ -24,9 +24,9 @@ SN2 = "sn2-chloride-b3lyp"
 
 def test_a_list_without_a_name_and_a_calculator_with_one():
     assert SN2 in EqMM.pretrained() == pretrained_models()
-    calculator = EqMM.pretrained(SN2, dtype="float64", total_charge=-1)
+    calculator = EqMM.pretrained(SN2, dtype="float64", contacts="warn")
     assert calculator.parameters["dtype"] == "float64"
-    assert calculator.parameters["total_charge"] == -1
+    assert calculator.parameters["contacts"] == "warn"
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():

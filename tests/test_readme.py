@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from eqmm_ase import read_frames
+from eqmm_ase.domain import Domain
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 from eqmm_ase.model_file import save_model
 
@@ -65,7 +67,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, methanol_file: Path) -> Pat
     results.mkdir()
     shutil.copy(methanol_file, results / "test.h5")
     torch.manual_seed(0)
-    save_model(results / "model.eqmm", MultiscaleModel(ModelConfig(elements=(1, 6, 8))), {})
+    card = {"domain": Domain.of(read_frames(methanol_file)).to_dict()}
+    save_model(results / "model.eqmm", MultiscaleModel(ModelConfig(elements=(1, 6, 8))), card)
     (place / "campaign").mkdir()
     (campaign,) = blocks("yaml")
     smaller = campaign.replace("b3lyp, basis: 6-31g*", "hf, basis: sto-3g")

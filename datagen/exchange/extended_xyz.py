@@ -24,6 +24,7 @@ from datagen.errors import ExchangeError
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.frame import Frame
+from eqmm_ase.point_charges import EMBEDDING
 from eqmm_ase.reference_data import ReferenceData
 
 _ENTRIES = {
@@ -107,6 +108,11 @@ def atoms_with_labels(
 
 def frame_of_atoms(atoms: Atoms) -> Frame:
     """The frame that `atoms_with_labels` made atoms of."""
+    if (label := atoms.info.get(EMBEDDING)) and "mm_charges" not in atoms.info:
+        raise ExchangeError(
+            f"a frame was computed in {label}, which the file does not hold; expected mm_charges "
+            "and mm_positions beside its labels"
+        )
     values: dict[str, Any] = {}
     for name, key in _ENTRIES.items():
         if (value := atoms.info.get(key)) is not None:

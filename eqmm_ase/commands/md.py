@@ -69,9 +69,10 @@ def md(
 ) -> None:
     """Run molecular dynamics of STRUCTURE with MODEL.
 
-    STRUCTURE is a frame of a dataset (data.h5:12, its MM charges included) or any file ASE reads.
-    Without charges the molecule is in vacuum. Charges are held and are bare; walls keep atoms from
-    falling onto them. Interrupted runs go on with --resume, exactly as if they had never stopped.
+    STRUCTURE is a frame of a dataset (data.h5:12) or an image of an earlier run (md.traj@3), its MM
+    charges included, or any file ASE reads. Without charges the molecule is in vacuum. Charges are
+    held and are bare; walls keep atoms from falling onto them. Interrupted runs go on with
+    --resume, exactly as if they had never stopped.
     """
     from eqmm_ase.commands.run_log import RunLog
     from eqmm_ase.dynamics import MDSettings, MDState, run_md

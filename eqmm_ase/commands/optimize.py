@@ -49,9 +49,10 @@ def optimize(
 ) -> None:
     """Relax STRUCTURE with MODEL.
 
-    STRUCTURE is a frame of a dataset (data.h5:12, its MM charges included) or any file ASE reads.
-    Without charges the molecule is in vacuum. Charges are held and are bare; walls keep atoms from
-    falling onto them. Exit code 1: not converged.
+    STRUCTURE is a frame of a dataset (data.h5:12) or an image of an earlier run (md.traj@3), its MM
+    charges included, or any file ASE reads. Without charges the molecule is in vacuum. Charges are
+    held and are bare; walls keep atoms from falling onto them. Exit code 1: not converged, or an
+    atom has fallen onto a charge.
     """
     from eqmm_ase.commands.run_log import RunLog
     from eqmm_ase.runs import RelaxationStep, refuse_existing, relax

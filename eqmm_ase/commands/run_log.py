@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.runs import RunFailedError
 from eqmm_ase.terminal import say, screen
 
 
@@ -61,6 +62,8 @@ class RunLog:
         self._warnings.__exit__(kind, error, trace)
         if self._bar is not None:
             self._bar.stop()
+        if isinstance(error, RunFailedError):
+            self._file.write(f"error: {error}\n")  # on the screen the command says it
         self._file.close()
 
     def line(self, text: str) -> None:

@@ -15,7 +15,7 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     click.option(
         "--charges",
         type=click.Path(path_type=Path),
-        help="Text file of MM charges, rows 'q x y z' in e and Å.",
+        help="Text file of MM charges, rows 'q x y z' in e and Å; none: vacuum.",
     ),
     click.option(
         "--walls/--no-walls",
@@ -24,9 +24,15 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         help="Keep atoms as far from charges as they were in training.",
     ),
     click.option(
-        "--total-charge", type=int, help="Of the QM region; default: from STRUCTURE or 0."
+        "--total-charge",
+        type=int,
+        help="Of the QM region; default: from STRUCTURE, else the only one MODEL knows, else 0.",
     ),
-    click.option("--spin-multiplicity", type=int, help="Default: from STRUCTURE, or 1."),
+    click.option(
+        "--spin-multiplicity",
+        type=int,
+        help="Default: from STRUCTURE, else the only one MODEL knows, else 1.",
+    ),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
     click.option(
         "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True
@@ -64,31 +70,33 @@ def prepare(
         Whatever is wrong with the files or the system, found before any run starts.
     """
     from eqmm_ase.calculator import EqMM
+    from eqmm_ase.restraints import ContactRestraints
     from eqmm_ase.structure_io import read_structure
     from eqmm_ase.validation import composition
-    from eqmm_ase.walls import TrainingWalls
 
-    read = read_structure(structure, charges)
-    atoms = read.atoms
-    atoms.calc = EqMM(
+    calculator = EqMM(
         model,
         device=device,
         dtype=dtype,
         total_charge=total_charge,
         spin_multiplicity=spin_multiplicity,
     )
-    atoms.calc.embed(read.mm_charges, read.mm_positions)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        read = read_structure(structure, charges)
+        atoms, atoms.calc = read.atoms, calculator
+        calculator.embed(read.mm_charges, read.mm_positions)
         energy = atoms.get_potential_energy()
     for warning in caught:
         click.echo(f"warning: {warning.message}", err=True)
     medium = "vacuum"
     if len(read.mm_charges):
-        medium = f"{len(read.mm_charges)} MM charges ({read.mm_charges.sum():+.2f} e)"
+        net = f"{read.mm_charges.sum():+.2f} e" if read.mm_charges.any() else "all zero: vacuum"
+        medium = f"{len(read.mm_charges)} MM charges ({net})"
         domain = atoms.calc.domain
         if walls and domain.closest_mm is not None:
-            atoms.set_constraint(TrainingWalls(atoms, read.mm_charges, read.mm_positions, domain))
+            around = read.mm_charges, read.mm_positions
+            atoms.set_constraint(ContactRestraints(atoms, *around, domain))
             medium += " behind walls"
         else:
             medium += " without walls"

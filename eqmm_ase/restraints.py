@@ -1,0 +1,117 @@
+"""Restraints that keep QM atoms as far from MM charges as they were in training.
+
+    E = k Σ_i Σ_k max(0, d_ik − r_ik)³
+
+A QM/MM energy holds electrostatics only: in a real system Lennard-Jones repulsion keeps an atom
+from falling onto a bare charge, where no model knows anything. Where its parameters are known, use
+them (`eqmm_ase.lennard_jones`); where they are not, d_ik, the closest that an atom of this element
+came to a charge of this sign in the training data, marks where the model's knowledge ends. Within
+it the restraints change nothing, and at it they are twice continuously differentiable.
+
+    >>> atoms.calc.embed(mm_charges, mm_positions)                            # doctest: +SKIP
+    >>> restraints = ContactRestraints(atoms, mm_charges, mm_positions, atoms.calc.domain)
+    ... # doctest: +SKIP
+    >>> atoms.set_constraint(restraints)                                      # doctest: +SKIP
+    >>> restraints.energy(atoms)      # after a relaxation: eV, 0 where none is touched
+    ... # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import ArrayLike, NDArray
+
+from eqmm_ase.contacts import closest_in_training
+from eqmm_ase.domain import Domain
+from eqmm_ase.validation import distances_to_charges, mm_positions, point_charges
+
+STIFFNESS = 40.0
+"""eV/Å³. A hydrogen bond, pulling with 0.3 eV/Å, gets 0.05 Å into it."""
+
+
+class ContactRestraints:
+    """The restraints as an ASE constraint, for ``atoms.set_constraint``.
+
+    ASE adds their energy and forces to those of the calculator, for optimisers, dynamics and every
+    image of a band. Files do not keep them. Not a ``FixConstraint``, which changes momenta as it
+    changes forces.
+
+    Parameters
+    ----------
+    atoms
+        The QM atoms, by their elements and number.
+    charges, positions
+        (n_mm,) e and (n_mm, 3) Å, of MM charges that stay in place.
+    domain
+        ``calculator.domain``. A kind of pair it has not seen is kept at the closest of all; a
+        model that knows no contacts has no restraints.
+
+    Raises
+    ------
+    ValueError
+        Wrong shapes, NaN, numbers that are in another unit.
+    """
+
+    def __init__(
+        self, atoms: Atoms, charges: ArrayLike, positions: ArrayLike, domain: Domain
+    ) -> None:
+        signs = point_charges(charges)
+        felt = signs != 0.0
+        self._sites = mm_positions(positions, len(signs))[felt]
+        self._signs = signs[felt]
+        self._reach = closest_in_training(atoms.numbers, self._signs, domain)  # d_ik
+
+    def energy(self, atoms: Atoms) -> float:
+        """Energy of the restraints, eV; zero within the training data."""
+        depth, _ = self._contacts(atoms)
+        return float(STIFFNESS * (depth**3).sum())
+
+    def adjust_potential_energy(self, atoms: Atoms) -> float:
+        """What ASE adds to the energy."""
+        return self.energy(atoms)
+
+    def adjust_forces(self, atoms: Atoms, forces: NDArray[np.float64]) -> None:
+        """Add the forces of the restraints, in place."""
+        depth, away = self._contacts(atoms)
+        forces += 3.0 * STIFFNESS * np.einsum("ik,ikx->ix", depth**2, away)
+
+    def adjust_positions(self, atoms: Atoms, new: NDArray[np.float64]) -> None:
+        """Nothing: restraints push, they do not hold."""
+
+    def get_removed_dof(self, atoms: Atoms) -> int:
+        """None."""
+        return 0
+
+    def repeat(self, m: int, n: int) -> None:
+        """Refused: there is one set of charges."""
+        raise ValueError("take ContactRestraints away by atoms.set_constraint() to repeat atoms")
+
+    def index_shuffle(self, atoms: Atoms, ind: Sequence[int]) -> None:
+        """Keep the rows of atoms that are left or put in another order."""
+        self._reach = self._reach[ind]
+
+    @property
+    def todict(self) -> None:
+        """Not there: ASE's trajectories then leave the restraints out, and its databases refuse.
+
+        A file would have to bring back the charges, and ASE reads its own constraints only.
+        """
+        raise AttributeError(
+            "files do not keep ContactRestraints: write atoms whose constraints were taken away "
+            "by atoms.set_constraint()"
+        )
+
+    def _contacts(self, atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How deep each pair is in its restraint, (n_qm, n_mm), and unit vectors out of it."""
+        if len(atoms) != len(self._reach):
+            raise ValueError(
+                f"the restraints are of {len(self._reach)} atoms, but there are {len(atoms)}"
+            )
+        # On a charge there is no direction away from it.
+        distances_to_charges(atoms.positions, atoms.numbers, self._sites, self._signs)
+        separation = atoms.positions[:, None] - self._sites
+        distance = np.linalg.norm(separation, axis=2)
+        return np.maximum(self._reach - distance, 0.0), separation / distance[..., None]
