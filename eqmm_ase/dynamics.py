@@ -106,7 +106,8 @@ def run_md(
         MM charges once (`eqmm_ase.read_structure` gives them back).
     resume
         Go on from the last image of `trajectory`; the continued run is the one that an
-        uninterrupted one would have been, to the last bit.
+        uninterrupted one would have been, but for the rounding of forces, which grows as
+        everything in dynamics does.
     report
         Called at the start, every `report_interval` steps and at the end.
 

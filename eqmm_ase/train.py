@@ -57,7 +57,7 @@ def train(
     """Train a model on dataset files and write its model file.
 
     A training that was interrupted goes on where its last checkpoint was, and ends with the same
-    weights as if it had not been interrupted (bit for bit on a CPU).
+    weights, to rounding, as if it had not been interrupted.
 
     Parameters
     ----------

@@ -1,17 +1,16 @@
-"""What every test may rely on: one thread, fixed seeds, and a small labelled dataset."""
+"""What every test may rely on: fixed seeds, and a small labelled dataset.
+
+One thread, unless OMP_NUM_THREADS asks for more: what is promised holds with any number.
+"""
 
 from __future__ import annotations
 
 import os
 
 # Set before NumPy, PySCF and OpenMM are loaded: pytest-xdist already runs one worker per core.
-for _variable in (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENMM_CPU_THREADS",
-):
-    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENMM_CPU_THREADS"):
+    os.environ.setdefault(_variable, os.environ["OMP_NUM_THREADS"])
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import random
@@ -22,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].partition(",")[0]))
 
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests of Ctrl-C
 # would then fail for where they were started from.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from calculator_kit import random_model
+from calculator_kit import assert_same, random_model
 from e3nn import o3
 from rich.console import Console
 
@@ -192,8 +192,7 @@ def test_two_derivatives_are_continuous_where_a_pair_passes_a_threshold(
 def test_a_small_molecule_does_not_know_of_it(methanol_file: Path) -> None:
     model, without = both_models()
     frames = Frames.from_frames(list(read_frames(methanol_file, [0, 1])))
-    for found, expected in zip(predict(model, frames), predict(without, frames), strict=True):
-        assert torch.equal(found, expected)
+    assert_same(predict(model, frames), predict(without, frames))
 
 
 # --- ions ---

@@ -58,11 +58,11 @@ def test_the_calculator_imports_neither_trainer_nor_reference_programs() -> None
     assert not loaded.intersection(HEAVY)
 
 
-def test_the_calculator_imports_within_two_seconds_of_torch() -> None:
-    # Processor time: on a busy machine the wall clock counts the other programs too.
+def test_the_calculator_imports_in_less_than_twice_the_time_of_torch() -> None:
+    # A ratio of processor times: they depend on the processor and on what else runs on it.
     code = (
-        "import time, torch; start = time.process_time(); from eqmm_ase import EqMM; "
-        "print(time.process_time() - start)"
+        "import time; start = time.process_time(); import torch; half = time.process_time(); "
+        "from eqmm_ase import EqMM; print((time.process_time() - half) / (half - start))"
     )
     assert min(float(run_python(code)) for _ in range(3)) < 2.0
 

@@ -229,8 +229,8 @@ def test_zero_charges_equal_no_charges(model: MultiscaleModel, frames: list[Fram
     frame = frames[0]
     without = evaluate(model, frame.in_vacuum())
     zero = evaluate(model, replace(frame, mm_charges=np.zeros(frame.n_mm)))
-    assert torch.equal(zero.energy, without.energy)
-    assert torch.equal(zero.qm_forces, without.qm_forces)
+    assert_same(zero.energy, without.energy)
+    assert_same(zero.qm_forces, without.qm_forces)
     assert torch.all(zero.mm_forces == 0.0)
 
 

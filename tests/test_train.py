@@ -69,10 +69,14 @@ def weights(path):
 
 
 def assert_same_weights(one, other):
-    one, other = weights(one), weights(other)
+    """Weights of two trainings that took the same steps.
+
+    Sums may be rounded otherwise each time: 12 steps make 3e-7 of it. One step that is left out or
+    taken with other frames, memory or rate makes 1e-2, a part of the learning rate of 0.02.
+    """
     assert one.keys() == other.keys()
     for name in one:
-        assert torch.equal(one[name], other[name]), name
+        torch.testing.assert_close(one[name], other[name], rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -176,12 +180,11 @@ def test_a_killed_training_goes_on_to_the_same_weights_as_one_that_ran_through(
     run(data, output, console=Console(file=screen, width=200))
     assert f"going on from {output}.train/last.ckpt" in screen.getvalue()
     assert len(steps_taken) == 12 - 4
-    assert_same_weights(output, trained)
-    untimed = [
-        [{k: v for k, v in r.items() if k != "minutes"} for r in history(o)]
-        for o in (output, trained)
-    ]
-    assert untimed[0] == untimed[1]
+    assert_same_weights(weights(output), weights(trained))
+    for row, expected in zip(history(output), history(trained), strict=True):
+        assert row.keys() == expected.keys()
+        for name in row.keys() - {"minutes"}:
+            assert float(row[name]) == pytest.approx(float(expected[name]), rel=1e-4), name
 
 
 def test_a_finished_training_run_again_leaves_its_model_as_it_is(data, trained, steps_taken):
@@ -209,9 +212,9 @@ def test_the_model_file_holds_the_moving_average_of_the_weights(data, tmp_path, 
 
 
 def test_the_seed_decides(data, trained, tmp_path):
-    assert_same_weights(run(data, tmp_path / "same.eqmm"), trained)
-    other = run(data, tmp_path / "other.eqmm", "training.seed=1")
-    assert not all(torch.equal(weights(other)[k], t) for k, t in weights(trained).items())
+    assert_same_weights(weights(run(data, tmp_path / "same.eqmm")), weights(trained))
+    other = weights(run(data, tmp_path / "other.eqmm", "training.seed=1"))
+    assert max((other[k] - t).abs().max() for k, t in weights(trained).items()) > 0.1
 
 
 def test_another_training_for_the_same_output_is_refused_until_restarted(data, frames, tmp_path):
@@ -267,7 +270,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_to_go_on_from(data, trained, tmp
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4
     run(data, output)
-    assert_same_weights(output, trained)
+    assert_same_weights(weights(output), weights(trained))
 
 
 def test_a_full_disk_at_the_end_leaves_the_previous_model(data, tmp_path, monkeypatch):
@@ -312,7 +315,7 @@ def test_a_training_that_is_told_to_end_says_so_and_can_go_on(
     assert signal.getsignal(number) == handler
     assert not output.exists()
     monkeypatch.undo()
-    assert_same_weights(run(data, output), trained)
+    assert_same_weights(weights(run(data, output)), weights(trained))
 
 
 def spoiled(frame_numbers):

@@ -68,11 +68,10 @@ def test_the_first_member_is_the_single_model_and_the_second_has_another_seed(
     single = train(
         [data], tmp_path / "m.eqmm", load_config(None, TINY), console=Console(quiet=True)
     )
-    for name, tensor in weights(single).items():
-        assert torch.equal(tensor, member(output, 1)[name]), name
+    assert_same_weights(weights(single), member(output, 1))
     first, second = member(output, 1), member(output, 2)
     assert torch.equal(first["atomic_energies"], second["atomic_energies"])  # the same frames
-    assert not torch.equal(first["embedding.weight"], second["embedding.weight"])
+    assert (first["embedding.weight"] - second["embedding.weight"]).abs().max() > 0.1
 
 
 def test_the_clock_of_a_member_stands_while_the_others_are_trained(data, tmp_path):
@@ -117,7 +116,7 @@ def test_a_committee_interrupted_in_its_second_member_goes_on_there(
     run(data, output, console=Console(file=screen, width=300))
     assert taken == [1] * 8  # the checkpoint of the second member is that of step 4
     assert f"going on from {output}.train/member-2.train/last.ckpt" in screen.getvalue()
-    assert_same_weights(output, trained[0])
+    assert_same_weights(weights(output), weights(trained[0]))
 
 
 def test_a_committee_can_grow(data, tmp_path, monkeypatch):

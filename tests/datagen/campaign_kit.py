@@ -58,7 +58,7 @@ def alive(pid: Any) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], Any], process: Any = None, patience: float = 120.0) -> None:
+def wait_for(condition: Callable[[], Any], process: Any = None, patience: float = 300.0) -> None:
     """Wait until something is so, and no longer than ``process`` lives."""
     end = time.monotonic() + patience
     while not condition():

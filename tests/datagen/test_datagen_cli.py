@@ -160,7 +160,7 @@ def test_a_killed_run_leaves_no_process_and_goes_on(how, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [output]
 
 
-def _wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def _wait_until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -81,7 +81,7 @@ def test_call_over_its_time_is_killed_and_the_next_one_gets_a_new_worker():
         error = executor.submit(time.sleep, 60).exception()
         assert isinstance(error, FrameTimeoutError)
         assert "not finished after 0.5 s" in str(error)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 50  # of the 60 that it would have slept
         assert not alive(first)
         assert executor.submit(os.getpid).result() != first
 

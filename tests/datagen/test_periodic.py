@@ -60,7 +60,8 @@ def test_a_large_box_is_a_cluster_and_a_small_one_is_not(frame):
 
 def test_density_fitting_is_left_out(frame):
     fitted = label_in_periodic_box(frame, replace(CHEAP, density_fit=True))
-    np.testing.assert_array_equal(fitted.qm_forces, label_in_periodic_box(frame, CHEAP).qm_forces)
+    exact = label_in_periodic_box(frame, CHEAP).qm_forces
+    np.testing.assert_allclose(fitted.qm_forces, exact, rtol=0, atol=1e-7)  # fitting: 1e-3
 
 
 def test_boxes_that_do_not_fit_are_sentences(frame):
