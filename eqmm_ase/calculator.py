@@ -61,8 +61,8 @@ class EqMM(Calculator):
     dtype
         ``"float32"`` for speed; ``"float64"`` for vibrations, tight relaxations, long NVE runs.
     total_charge, spin_multiplicity
-        Of the QM region. None: ``atoms.info["total_charge"]`` and
-        ``atoms.info["spin_multiplicity"]`` where they exist, otherwise 0 and 1.
+        Of the QM region. None: what the atoms say, in ``atoms.info["total_charge"]``,
+        ``atoms.info["charge"]`` or another way of `eqmm_ase.charge_and_spin`; otherwise 0 and 1.
 
     Raises
     ------
@@ -261,8 +261,8 @@ class EqMM(Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation, as ASE's names or ``"embedding"``.
 
-        The latter stands for the MM charges, the total charge and the spin. Initial charges and
-        magnetic moments do not matter to the model. Direct comparisons, as ASE's take 0.2 ms.
+        The latter stands for the MM charges, the total charge and the spin, which initial charges
+        and magnetic moments may say. Direct comparisons, as ASE's take 0.2 ms.
         """
         if self.atoms is None or self._computed_for is None:
             return list(all_changes)
@@ -301,7 +301,7 @@ class EqMM(Calculator):
         self.atoms = atoms = atoms.copy()
         setting = self._setting(atoms)
         positions = validation.qm_positions(atoms.positions)
-        validation.electron_count(atoms.numbers, *setting[2:])
+        setting.check_electrons(atoms.numbers)
         if atoms.pbc.any():
             validation.refuse_periodic(atoms, self._source.config.cutoff)
         closest = validation.closest_charge(positions, atoms.numbers, *setting[:2])

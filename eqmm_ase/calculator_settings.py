@@ -12,6 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from eqmm_ase import validation
+from eqmm_ase.charge_and_spin import StateError, spin_multiplicity_of, total_charge_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -23,6 +24,13 @@ DEFAULTS: dict[str, Any] = {
 }
 
 _OF_REGION = {"total_charge": 0, "spin_multiplicity": 1}
+
+
+_SET_BY = (
+    'total_charge= of the calculator or atoms.info["total_charge"]',
+    'spin_multiplicity= or atoms.info["spin_multiplicity"]',
+)
+"""What users of the calculator set charge and spin by."""
 
 
 class Setting(NamedTuple):
@@ -40,19 +48,32 @@ class Setting(NamedTuple):
             a is b or np.array_equal(a, b) for a, b in zip(self[:2], other[:2], strict=True)
         )
 
+    def check_electrons(self, numbers: NDArray[np.integer]) -> None:
+        """Refuse what `validation.electron_count` does, saying what to set it by here."""
+        validation.electron_count(numbers, self.total_charge, self.spin_multiplicity, _SET_BY)
+
 
 def of_region(name: str, parameters: Mapping[str, Any], atoms: Atoms) -> int:
-    """Total charge or spin multiplicity: as set, else from ``atoms.info``, else 0 or 1.
+    """Total charge or spin multiplicity: as set, else as the atoms say, else 0 or 1.
 
     Raises
     ------
     ValueError
-        When it is not a whole number.
+        When it is not a whole number, or the atoms contradict themselves
+        (`eqmm_ase.charge_and_spin`).
     """
     value = parameters[name]
-    if value is None:
-        value = atoms.info.get(name, _OF_REGION[name])
-    return validation.whole_number(value, name)
+    if value is not None:
+        return validation.whole_number(value, name)
+    try:
+        if name == "total_charge":
+            value = total_charge_of(atoms)
+        else:
+            value = spin_multiplicity_of(atoms, of_region("total_charge", parameters, atoms))
+    except StateError as error:
+        option = name.replace("_", "-")
+        raise StateError(f"{error}; {name}= (--{option}) replaces them") from error
+    return _OF_REGION[name] if value is None else value
 
 
 def check_parameter(name: str, value: Any) -> None:
