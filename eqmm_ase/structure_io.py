@@ -1,6 +1,6 @@
 """What the command line calls a structure: a dataset frame, or any file ASE reads, and charges.
 
-``data.h5:12`` is frame 12 of a dataset, charges included. Everything else is handed to ASE. MM
+``data.h5:12`` is frame 12 of a dataset, charges included. All else is a file of geometries. MM
 charges may come from a text file of rows ``q x y z`` in e and Å.
 """
 
@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import read
-from ase.io.formats import UnknownFileTypeError
 from numpy.typing import NDArray
 
 from eqmm_ase.frame import Frame
+from eqmm_ase.geometry_files import StructureError, read_geometry
 from eqmm_ase.validation import mm_positions, not_too_dense, point_charges
 
 FloatArray = NDArray[np.float64]
@@ -24,16 +23,12 @@ FloatArray = NDArray[np.float64]
 _DATASET_SUFFIXES = (".h5", ".hdf5")
 
 
-class StructureError(ValueError):
-    """A structure or charges file that cannot be read; the message says where and why."""
-
-
 @dataclass(frozen=True, eq=False)
 class Structure:
     """QM atoms and the MM charges around them."""
 
     atoms: Atoms
-    """Total charge and spin multiplicity, where known, are in ``atoms.info``."""
+    """What is known of charge and spin is where `eqmm_ase.charge_and_spin` finds it."""
     mm_positions: FloatArray  # (n_mm, 3) Å
     mm_charges: FloatArray  # (n_mm,) e
     name: str
@@ -48,8 +43,8 @@ def read_structure(
     Parameters
     ----------
     source
-        ``data.h5:12``, ``data.h5`` with a single frame, or any file ASE reads (its last image;
-        ``file.xyz@3`` picks another).
+        ``data.h5:12``, ``data.h5`` with a single frame, or any file that
+        `eqmm_ase.geometry_files` reads (its last image; ``file.xyz@3`` picks another).
     charges
         A charges file (see `read_charges`). It replaces those of a dataset frame.
 
@@ -67,7 +62,7 @@ def read_structure(
     elif text.endswith(_DATASET_SUFFIXES):
         structure = _from_dataset(text, None, text)
     else:
-        structure = Structure(_read_atoms(text), np.zeros((0, 3)), np.zeros(0), text)
+        structure = Structure(read_geometry(text), np.zeros((0, 3)), np.zeros(0), text)
     if charges is None:
         return structure
     values, positions = read_charges(charges)
@@ -179,21 +174,3 @@ def _from_dataset(path: str, index: int | None, name: str) -> Structure:
         np.asarray(frame.mm_charges, np.float64),
         name,
     )
-
-
-def _read_atoms(name: str) -> Atoms:
-    path = name.partition("@")[0]
-    if not Path(path).is_file() and not Path(name).is_file():
-        raise FileNotFoundError(f"there is no structure file {path}")
-    try:
-        atoms = read(name)
-    except UnknownFileTypeError as error:
-        raise StructureError(f"{name}: ASE does not know this kind of file ({error})") from error
-    # ASE's hundred readers fail in every way there is on a damaged file.
-    except Exception as error:
-        raise StructureError(
-            f"{name} cannot be read as a structure ({type(error).__name__}: {error})"
-        ) from error
-    if not isinstance(atoms, Atoms) or len(atoms) == 0:
-        raise StructureError(f"{name} holds no atoms")
-    return atoms
