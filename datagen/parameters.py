@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datagen.external_programs import ParameterError, run_program
+from datagen.molecule_input import FORCE_FIELD_ELEMENTS
 from datagen.solute import Solute
 
 SOLUTE_RESIDUE = "LIG"
 
-_GAFF_ELEMENTS = frozenset(["H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I"])
 _MAX_CHARGE_DRIFT = 0.05
 
 
@@ -70,17 +70,20 @@ def parameterise(solute: Solute) -> ForceField:
 
 def why_not_covered(solute: Solute) -> str | None:
     """One sentence on why GAFF2 and AM1-BCC cannot describe the molecule; None where they can."""
-    strange = sorted(set(solute.symbols) - _GAFF_ELEMENTS)
+    strange = sorted(set(solute.symbols) - FORCE_FIELD_ELEMENTS)
     if strange:
         return (
             f"GAFF2 has no parameters for {', '.join(strange)} in {solute.name!r}; it covers "
-            f"{', '.join(sorted(_GAFF_ELEMENTS))}"
+            f"{', '.join(sorted(FORCE_FIELD_ELEMENTS))}"
         )
-    if (int(solute.atomic_numbers.sum()) - solute.total_charge) % 2:
-        return f"{solute.name!r} has an odd number of electrons; AM1-BCC covers closed shells"
+    if solute.spin_multiplicity > 1:
+        return (
+            f"{solute.name!r} has a spin multiplicity of {solute.spin_multiplicity}; "
+            "AM1-BCC covers closed shells"
+        )
     if len(solute.atomic_numbers) == 1:
         return f"{solute.name!r} is a single atom; AM1-BCC covers molecules"
-    return None
+    return solute.without_orders
 
 
 def _with_exact_charge(mol2: str, total_charge: int) -> str:

@@ -15,10 +15,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from datagen.commands.options import output_option, refuse_existing
+from datagen.commands.options import open_valences_option, output_option, refuse_existing
+from datagen.given_geometries import common_state
 from datagen.reaction_path import PathSettings, sweep_path
 from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.structure_io import read_structure
+from eqmm_ase.validation import region_words
 
 
 @click.command(context_settings={"show_default": True})
@@ -44,8 +46,9 @@ from eqmm_ase.structure_io import read_structure
     "--solvation",
     help="Solvent of the implicit ALPB model (water, methanol …).  [default: vacuum]",
 )
-@click.option("--charge", default=0, help="Total charge, e.")
-@click.option("--multiplicity", default=1, help="Spin multiplicity 2S+1.")
+@click.option("--charge", type=int, help="Total charge, e.  [default: as STRUCTURE says, else 0]")
+@click.option("--multiplicity", type=int, help="2S+1.  [default: as STRUCTURE says, else 1]")
+@open_valences_option
 @click.option("--seed", default=1, help="Equal seeds give equal geometries.")
 def path(
     structure: str,
@@ -58,14 +61,16 @@ def path(
     interval: float,
     temperatures: tuple[float, ...],
     solvation: str | None,
-    charge: int,
-    multiplicity: int,
+    charge: int | None,
+    multiplicity: int | None,
+    open_valences: bool,
     seed: int,
 ) -> None:
     """Sweep a reaction coordinate of STRUCTURE in biased GFN2-xTB dynamics and keep geometries.
 
-    STRUCTURE is any file that ASE reads. The output holds geometries with their GFN2-xTB charges
-    and the name of their sweep; `eqmm-datagen solvate` puts them into solvent.
+    STRUCTURE is any file that ASE reads, with all hydrogens; its last geometry is taken. The output
+    holds geometries with their GFN2-xTB charges and the name of their sweep; `eqmm-datagen solvate`
+    puts them into solvent.
     """
     settings = PathSettings(
         start=ends[0],
@@ -78,6 +83,14 @@ def path(
         seed=seed,
     )
     refuse_existing(output, overwrite)
+    start = read_structure(structure).atoms
+    state = common_state(
+        [start],
+        name=structure,
+        total_charge=charge,
+        spin_multiplicity=multiplicity,
+        open_valences=open_valences,
+    )
     bar = Progress(
         TextColumn("sweeping"),
         BarColumn(),
@@ -89,16 +102,16 @@ def path(
     with bar:
         task = bar.add_task("", total=sweeps * frames)
         geometries = sweep_path(
-            read_structure(structure).atoms,
+            start,
             Coordinate.parse(coordinate),
             settings,
-            total_charge=charge,
-            spin_multiplicity=multiplicity,
+            **state._asdict(),
             on_geometry=lambda: bar.advance(task),
         )
     write(output, geometries, format="extxyz")
     reached = [geometry.info["coordinate"] for geometry in geometries]
     click.echo(
-        f"{output}: {len(geometries)} geometries in {sweeps} sweeps, "
+        f"{output}: {region_words(start.numbers, *state)}; {len(geometries)} geometries in "
+        f"{sweeps} sweeps, "
         f"{coordinate} from {min(reached):.2f} to {max(reached):.2f} Å"
     )
