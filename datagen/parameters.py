@@ -13,6 +13,7 @@ from pathlib import Path
 from datagen.external_programs import ParameterError, run_program
 from datagen.molecule_input import FORCE_FIELD_ELEMENTS
 from datagen.solute import Solute
+from datagen.sqm import FIXED, changed_bonds
 
 SOLUTE_RESIDUE = "LIG"
 
@@ -25,6 +26,8 @@ class ForceField:
 
     mol2: str
     frcmod: str
+    notes: tuple[str, ...] = ()
+    """What the user should know of how they were made, a sentence each."""
 
 
 def parameterise(solute: Solute) -> ForceField:
@@ -44,28 +47,33 @@ def parameterise(solute: Solute) -> ForceField:
     with tempfile.TemporaryDirectory(prefix="eqmm-antechamber-") as name:
         folder = Path(name)
         (folder / "solute.mol").write_text(solute.mol_block)
-        options = [
-            "-fi",
-            "mdl",
-            "-fo",
-            "mol2",
-            "-at",
-            "gaff2",
-            "-c",
-            "bcc",
-            "-pf",
-            "y",
-            "-dr",
-            "no",
-        ]
-        options += ["-i", "solute.mol", "-o", "solute.mol2", "-rn", SOLUTE_RESIDUE]
-        options += ["-nc", str(solute.total_charge)]
-        run_program("antechamber", options, folder, makes="solute.mol2", log="sqm.out")
+        notes = _charge(solute, folder)
         mol2 = _with_exact_charge((folder / "solute.mol2").read_text(), solute.total_charge)
         (folder / "solute.mol2").write_text(mol2)
         options = ["-i", "solute.mol2", "-f", "mol2", "-o", "solute.frcmod", "-s", "gaff2"]
         run_program("parmchk2", options, folder, makes="solute.frcmod")
-        return ForceField(mol2, (folder / "solute.frcmod").read_text())
+        return ForceField(mol2, (folder / "solute.frcmod").read_text(), notes)
+
+
+def _charge(solute: Solute, folder: Path) -> tuple[str, ...]:
+    """Make ``solute.mol2``, at the given geometry where AM1's optimisation changes bonds."""
+    options = ["-i", "solute.mol", "-fi", "mdl", "-o", "solute.mol2", "-fo", "mol2"]
+    options += ["-at", "gaff2", "-c", "bcc", "-rn", SOLUTE_RESIDUE, "-nc", str(solute.total_charge)]
+    options += ["-pf", "y", "-dr", "no"]
+    try:
+        run_program("antechamber", options, folder, makes="solute.mol2", log="sqm.out")
+    except ParameterError as error:
+        if not (folder / "sqm.out").is_file():
+            raise
+        reason = f"AM1's optimisation in vacuum failed ({error})"
+    else:
+        changed = changed_bonds(solute, folder)
+        if changed is None:
+            return ()
+        (folder / "solute.mol2").unlink()
+        reason = f"AM1's optimisation in vacuum {changed}"
+    run_program("antechamber", [*options, "-ek", FIXED], folder, makes="solute.mol2", log="sqm.out")
+    return (f"{reason}: the AM1-BCC charges of {solute.name} are those of the given geometry",)
 
 
 def why_not_covered(solute: Solute) -> str | None:

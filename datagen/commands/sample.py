@@ -160,7 +160,7 @@ def sample(
         result = (sample_held if reason else sample_frames)(
             solute, settings, folder=parts, workers=workers, platform=platform, progress=progress
         )
-    description = {**describe(solute, settings), "notes": notes}
+    description = {**describe(solute, settings), "notes": [*notes, *progress.notes]}
     if reason:
         description["force_field"] = "solute held; Lennard-Jones by element, charges of GFN2-xTB"
     write_frames(output, result, {"sampling": description})
@@ -186,6 +186,7 @@ class ShownProgress(SamplingProgress):
             console=Console(stderr=True),
         )
         self._task = self._bar.add_task("", total=duration)
+        self.notes: list[str] = []
 
     def stage(self, name: str) -> None:
         """Show what is being done."""
@@ -194,6 +195,11 @@ class ShownProgress(SamplingProgress):
     def advance(self, picoseconds: float) -> None:
         """Move the bar."""
         self._bar.advance(self._task, picoseconds)
+
+    def note(self, sentence: str) -> None:
+        """Print a note, and keep it for the file."""
+        self.notes.append(sentence)
+        click.echo(f"note: {sentence}", err=True)
 
     def __enter__(self) -> ShownProgress:
         self._bar.start()
