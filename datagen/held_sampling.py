@@ -52,7 +52,13 @@ def sample_held(
         for _ in range(schedule.n_frames)
     ]
     return solvate_geometries(
-        geometries, held, folder=folder, workers=workers, platform=platform, progress=progress
+        geometries,
+        held,
+        folder=folder,
+        workers=workers,
+        platform=platform,
+        progress=progress,
+        open_valences=True,  # `read_solute` has asked for them
     )
 
 

@@ -11,9 +11,13 @@ from ase.data import chemical_symbols
 
 from datagen.errors import InvalidFrameError
 from datagen.method import Method
+from datagen.valences import lacking_hydrogens, named_atoms
 from eqmm_ase.frame import Frame
 from eqmm_ase.units import BOHR
 from eqmm_ase.validation import MIN_DISTANCE
+
+_CLEARLY_MISSING = 3
+"""Open valences that neither charge nor spin explain; two are those of a bond that breaks."""
 
 
 def check_frame(frame: Frame) -> None:
@@ -23,12 +27,14 @@ def check_frame(frame: Frame) -> None:
     ------
     InvalidFrameError
         Naming the array, what was found and what was expected: wrong shapes, NaN, unknown
-        elements, an electron count that the spin multiplicity contradicts, a charge on a nucleus.
+        elements, an electron count that the spin multiplicity contradicts, a charge on a nucleus,
+        a region without its hydrogens.
     """
     _check_shapes(frame)
     _check_elements(frame)
     _check_electrons(frame)
     _check_contacts(frame)
+    _check_hydrogens(frame)
 
 
 def build_molecule(frame: Frame, method: Method) -> Any:
@@ -124,6 +130,25 @@ def _check_electrons(frame: Frame) -> None:
             f"{electrons} electrons (total_charge {frame.total_charge}) cannot have "
             f"spin_multiplicity {frame.spin_multiplicity}; expected "
             f"{'an even' if electrons % 2 else 'an odd'} multiplicity"
+        )
+
+
+def _check_hydrogens(frame: Frame) -> None:
+    """Only what is beyond doubt: a frame may be one of a reaction, or of a bare cluster."""
+    numbers = np.asarray(frame.atomic_numbers)
+    if len(np.unique(numbers)) == 1:
+        return
+    atoms, missing = lacking_hydrogens(
+        numbers,
+        np.asarray(frame.qm_positions, dtype=np.float64),
+        total_charge=int(frame.total_charge),
+        spin_multiplicity=int(frame.spin_multiplicity),
+    )
+    if missing >= _CLEARLY_MISSING:
+        raise InvalidFrameError(
+            f"the QM region lacks hydrogen atoms: {named_atoms(numbers, atoms)} have open valences "
+            f"at total charge {frame.total_charge:+d} and spin multiplicity "
+            f"{frame.spin_multiplicity}; expected all hydrogens"
         )
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datagen.external_programs import ParameterError, run_program
+from datagen.molecule_input import FORCE_FIELD_ELEMENTS
 from datagen.solute import Solute
+from datagen.sqm import FIXED, changed_bonds
 
 SOLUTE_RESIDUE = "LIG"
 
-_GAFF_ELEMENTS = frozenset(["H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I"])
 _MAX_CHARGE_DRIFT = 0.05
 
 
@@ -25,6 +26,8 @@ class ForceField:
 
     mol2: str
     frcmod: str
+    notes: tuple[str, ...] = ()
+    """What the user should know of how they were made, a sentence each."""
 
 
 def parameterise(solute: Solute) -> ForceField:
@@ -44,43 +47,51 @@ def parameterise(solute: Solute) -> ForceField:
     with tempfile.TemporaryDirectory(prefix="eqmm-antechamber-") as name:
         folder = Path(name)
         (folder / "solute.mol").write_text(solute.mol_block)
-        options = [
-            "-fi",
-            "mdl",
-            "-fo",
-            "mol2",
-            "-at",
-            "gaff2",
-            "-c",
-            "bcc",
-            "-pf",
-            "y",
-            "-dr",
-            "no",
-        ]
-        options += ["-i", "solute.mol", "-o", "solute.mol2", "-rn", SOLUTE_RESIDUE]
-        options += ["-nc", str(solute.total_charge)]
-        run_program("antechamber", options, folder, makes="solute.mol2", log="sqm.out")
+        notes = _charge(solute, folder)
         mol2 = _with_exact_charge((folder / "solute.mol2").read_text(), solute.total_charge)
         (folder / "solute.mol2").write_text(mol2)
         options = ["-i", "solute.mol2", "-f", "mol2", "-o", "solute.frcmod", "-s", "gaff2"]
         run_program("parmchk2", options, folder, makes="solute.frcmod")
-        return ForceField(mol2, (folder / "solute.frcmod").read_text())
+        return ForceField(mol2, (folder / "solute.frcmod").read_text(), notes)
+
+
+def _charge(solute: Solute, folder: Path) -> tuple[str, ...]:
+    """Make ``solute.mol2``, at the given geometry where AM1's optimisation changes bonds."""
+    options = ["-i", "solute.mol", "-fi", "mdl", "-o", "solute.mol2", "-fo", "mol2"]
+    options += ["-at", "gaff2", "-c", "bcc", "-rn", SOLUTE_RESIDUE, "-nc", str(solute.total_charge)]
+    options += ["-pf", "y", "-dr", "no"]
+    try:
+        run_program("antechamber", options, folder, makes="solute.mol2", log="sqm.out")
+    except ParameterError as error:
+        if not (folder / "sqm.out").is_file():
+            raise
+        reason = f"AM1's optimisation in vacuum failed ({error})"
+    else:
+        changed = changed_bonds(solute, folder)
+        if changed is None:
+            return ()
+        (folder / "solute.mol2").unlink()
+        reason = f"AM1's optimisation in vacuum {changed}"
+    run_program("antechamber", [*options, "-ek", FIXED], folder, makes="solute.mol2", log="sqm.out")
+    return (f"{reason}: the AM1-BCC charges of {solute.name} are those of the given geometry",)
 
 
 def why_not_covered(solute: Solute) -> str | None:
     """One sentence on why GAFF2 and AM1-BCC cannot describe the molecule; None where they can."""
-    strange = sorted(set(solute.symbols) - _GAFF_ELEMENTS)
+    strange = sorted(set(solute.symbols) - FORCE_FIELD_ELEMENTS)
     if strange:
         return (
             f"GAFF2 has no parameters for {', '.join(strange)} in {solute.name!r}; it covers "
-            f"{', '.join(sorted(_GAFF_ELEMENTS))}"
+            f"{', '.join(sorted(FORCE_FIELD_ELEMENTS))}"
         )
-    if (int(solute.atomic_numbers.sum()) - solute.total_charge) % 2:
-        return f"{solute.name!r} has an odd number of electrons; AM1-BCC covers closed shells"
+    if solute.spin_multiplicity > 1:
+        return (
+            f"{solute.name!r} has a spin multiplicity of {solute.spin_multiplicity}; "
+            "AM1-BCC covers closed shells"
+        )
     if len(solute.atomic_numbers) == 1:
         return f"{solute.name!r} is a single atom; AM1-BCC covers molecules"
-    return None
+    return solute.without_orders
 
 
 def _with_exact_charge(mol2: str, total_charge: int) -> str:

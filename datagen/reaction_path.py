@@ -215,7 +215,7 @@ def _sweep(
     engine: Calculator,
     random: np.random.Generator,
 ) -> Iterator[Atoms]:
-    atoms = Atoms(start.numbers, start.positions)
+    atoms = Atoms(start.numbers, start.positions, masses=start.arrays.get("masses"))
     bias = CoordinateBias(coordinate, coordinate.value(atoms.positions))
     atoms.calc = SumCalculator([engine, bias])
     draw_momenta(atoms, temperature, random)
@@ -247,6 +247,7 @@ def _pull(dynamics: Any, bias: CoordinateBias, centre: float, steps: int) -> Non
 
 
 def _with_charges(atoms: Atoms, engine: Calculator) -> Atoms:
-    copy = Atoms(atoms.numbers, atoms.positions - atoms.positions.mean(axis=0))
+    centred = atoms.positions - atoms.positions.mean(axis=0)
+    copy = Atoms(atoms.numbers, centred, masses=atoms.arrays.get("masses"))
     copy.set_initial_charges(engine.get_property("charges", atoms))
     return copy

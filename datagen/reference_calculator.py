@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from datagen.method import Method
 from datagen.single_point import label_frame
 from datagen.warm_start import WarmDensity
+from eqmm_ase.charge_and_spin import State, spin_multiplicity_of, total_charge_of
 from eqmm_ase.frame import Frame
 
 
@@ -32,14 +33,14 @@ class ReferenceCalculator(Calculator):
     mm_charges, mm_positions
         (n_mm,) in e and (n_mm, 3) in Å; none at all means gas phase.
     total_charge, spin_multiplicity
-        Of the QM region.
+        Of the QM region. None: as the atoms say (`eqmm_ase.charge_and_spin`), or else 0 and 1.
     charge_scheme
         Which of the method's charges ASE gets.
 
     Raises
     ------
     ValueError
-        When the method has no such charges.
+        When the method has no such charges, or the atoms contradict themselves.
     InvalidFrameError, SCFNotConvergedError, LabelCheckError
         From a calculation, as in `label_frame`.
     """
@@ -52,8 +53,8 @@ class ReferenceCalculator(Calculator):
         mm_charges: ArrayLike = (),
         mm_positions: ArrayLike = (),
         *,
-        total_charge: int = 0,
-        spin_multiplicity: int = 1,
+        total_charge: int | None = None,
+        spin_multiplicity: int | None = None,
         charge_scheme: str = "mulliken",
     ) -> None:
         super().__init__()
@@ -64,10 +65,15 @@ class ReferenceCalculator(Calculator):
         self.method = method
         self._mm_charges = np.array(mm_charges, dtype=np.float64)
         self._mm_positions = np.array(mm_positions, dtype=np.float64).reshape(-1, 3)
-        self._total_charge = total_charge
-        self._spin_multiplicity = spin_multiplicity
+        self._given = total_charge, spin_multiplicity
+        self._computed_for: State | None = None
         self._charge_scheme = charge_scheme
         self._density: WarmDensity | None = None
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation; ASE itself does not look into ``atoms.info``."""
+        changes: list[str] = super().check_state(atoms, tol)
+        return changes or (["state"] if self._state(atoms) != self._computed_for else [])
 
     def calculate(
         self,
@@ -77,13 +83,13 @@ class ReferenceCalculator(Calculator):
     ) -> None:
         """Compute all results; ASE calls this when the atoms have moved."""
         super().calculate(atoms, list(properties), list(system_changes))
+        state = self._state(self.atoms)
         frame = Frame(
             self.atoms.numbers,
             self.atoms.positions,
             self._mm_positions,
             self._mm_charges,
-            self._total_charge,
-            self._spin_multiplicity,
+            *state,
         )
         result = label_frame(frame, self.method, density=self._density)
         self._density = result.density
@@ -94,3 +100,12 @@ class ReferenceCalculator(Calculator):
             "charges": result.frame.charges[self._charge_scheme],
             "dipole": result.frame.dipole,
         }
+        self._computed_for = state
+
+    def _state(self, atoms: Atoms) -> State:
+        charge, spin = self._given
+        if charge is None:
+            charge = total_charge_of(atoms) or 0
+        if spin is None:
+            spin = spin_multiplicity_of(atoms, charge) or 1
+        return State(charge, spin)

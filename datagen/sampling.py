@@ -62,6 +62,9 @@ class SamplingProgress:
     def advance(self, picoseconds: float) -> None:
         """Count molecular dynamics just done, or found done by an earlier run."""
 
+    def note(self, sentence: str) -> None:
+        """Say what the user should know of the preparation."""
+
 
 @with_help
 @dataclass(frozen=True)
@@ -193,6 +196,8 @@ def sample(
             box = _prepare(solute, settings, unfinished, name, progress)
         else:
             progress.advance(SETTLING + settings.equilibration)
+        for sentence in unfinished.notes:
+            progress.note(sentence)
         region = QMRegion(solute.atomic_numbers, solute.total_charge, solute.spin_multiplicity)
         cut = FrameCutter(region, box, settings.radius, settings.medium.name)
         missing: dict[int, Trajectory] = {}
@@ -239,8 +244,10 @@ def _prepare(
     progress.stage("force field")
     extent = _STRETCH * solute.extent + _MARGIN
     repeat = max(required_repeat(settings.radius, extent, settings.medium.extent), MINIMAL_REPEAT)
+    force_field = parameterise(solute)
+    unfinished.notes = force_field.notes
     prmtop, inpcrd = make_box(
-        parameterise(solute),
+        force_field,
         settings.medium,
         repeat,
         solute.extent,

@@ -1,7 +1,9 @@
 """The molecule that becomes the QM region: from a SMILES string or a structure file to 3D.
 
-Elements, positions and charge are taken as given; bonds are needed only to find force-field
-parameters, so that a file without bonds (xyz, pdb) gets them from its distances.
+Elements, positions, charge and spin are taken as given; bonds are needed only to find force-field
+parameters. A file without bonds (xyz, pdb) gets them from its distances. Where no closed shell fits
+them, as in radicals and metal complexes, there are none, and the molecule can still be held in its
+geometry.
 """
 
 from __future__ import annotations
@@ -14,12 +16,26 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from datagen.given_geometries import OPTIONS, GeometriesError
+from datagen.molecule_input import (
+    FORMATS,
+    Draft,
+    Given,
+    SoluteError,
+    draft_of_file,
+    draft_of_smiles,
+)
+from datagen.valences import MissingHydrogensError, named_atoms
+from eqmm_ase.charge_and_spin import StateError
+
+__all__ = ["Solute", "SoluteError", "read_solute"]
+
 _CONFORMERS = 12
-_FORMATS = (".xyz", ".sdf", ".mol", ".pdb")
+_TRIPLETS = {(8, 8): "O2", (16, 16): "S2", (8, 16): "SO"}
+"""Molecules of two atoms whose ground state is none of closed shells."""
 
-
-class SoluteError(ValueError):
-    """The molecule cannot be understood; the message is one sentence for the user."""
+_OPEN_SHELLS = (*range(21, 30), *range(39, 48), *range(57, 80), *range(89, 112))
+"""Elements with d or f shells that are partly filled in most compounds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +53,12 @@ class Solute:
     extent: float
     """Largest distance of an atom from the centroid in this or a dozen other conformers, Å."""
 
+    without_orders: str | None = None
+    """Why the bonds of `mol_block` have no orders; None where they have."""
+
+    notes: tuple[str, ...] = ()
+    """What the user should know, a sentence each."""
+
     @property
     def symbols(self) -> list[str]:
         """Chemical symbols, one an atom."""
@@ -49,143 +71,95 @@ def read_solute(
     total_charge: int | None = None,
     spin_multiplicity: int | None = None,
     seed: int = 0,
+    open_valences: bool = False,
 ) -> Solute:
     """Read a molecule, or build it when it comes as SMILES.
 
     Parameters
     ----------
     molecule
-        A file (xyz, sdf, mol, pdb) that holds every atom, hydrogens included, whose geometry is
-        kept; or a SMILES string, embedded with ETKDG and relaxed with MMFF94.
+        A file (xyz, sdf, mol, pdb) that holds every atom, hydrogens included, whose first geometry
+        is kept; or a SMILES string, embedded with ETKDG and relaxed with MMFF94.
     total_charge
-        e. Needed for charged molecules in xyz and pdb files; otherwise that of the formal
-        charges, and refused when it contradicts them.
+        e. Needed for charged molecules in xyz and pdb files that do not say it; otherwise that of
+        the file or of the formal charges, and refused when it contradicts them.
     spin_multiplicity
-        2S + 1; otherwise one more than the number of radical electrons.
+        2S + 1. None: what the file says; otherwise one more than the number of radical electrons
+        if that is one, and 1 if it is none.
     seed
         Of the embedding.
+    open_valences
+        Whether atoms may lack bonds: clusters, cut-outs of a solid.
 
     Raises
     ------
     SoluteError
-        When there is no such file, no sense in the SMILES, or the charge and spin do not fit.
+        When there is no such file, no sense in the SMILES, charge and spin do not fit, or
+        hydrogens are missing.
     """
     from rdkit.rdBase import BlockLogs
 
     quiet = BlockLogs()  # RDKit's own messages; what matters is raised
+    given = Given(total_charge, spin_multiplicity, open_valences)
     try:
         if _is_file_name(molecule):
-            rdkit_molecule = _read_file(Path(molecule), total_charge or 0)
-            name = Path(molecule).stem
-        else:
-            rdkit_molecule = _build_from_smiles(molecule, seed)
-            name = molecule
-        return _as_solute(rdkit_molecule, name, total_charge, spin_multiplicity)
+            return _solute(draft_of_file(Path(molecule), given), Path(molecule).stem)
+        return _solute(draft_of_smiles(molecule, seed, given), molecule)
+    except (StateError, MissingHydrogensError, GeometriesError) as error:
+        raise SoluteError(str(error)) from error
     finally:
         del quiet
 
 
 def _is_file_name(molecule: str) -> bool:
-    return Path(molecule).suffix.lower() in _FORMATS or Path(molecule).is_file()
+    return Path(molecule).suffix.lower() in FORMATS or Path(molecule).is_file()
 
 
-def _build_from_smiles(smiles: str, seed: int) -> Any:
-    from rdkit import Chem
-    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
-
-    molecule = Chem.MolFromSmiles(smiles) if smiles.strip() else None
-    if molecule is None:
-        raise SoluteError(
-            f"{smiles!r} is neither a SMILES string that RDKit understands nor an existing file"
-        )
-    molecule = Chem.AddHs(molecule)
-    if rdDistGeom.EmbedMolecule(molecule, randomSeed=seed & 0x7FFFFFFF) != 0:
-        raise SoluteError(f"RDKit finds no three-dimensional structure for {smiles!r}")
-    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
-        rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=1000)
-    return molecule
-
-
-def _read_file(path: Path, charge: int) -> Any:
-    if not path.is_file():
-        raise SoluteError(f"there is no structure file {path}")
-    suffix = path.suffix.lower()
-    if suffix not in _FORMATS:
-        raise SoluteError(f"{path} is of unknown type; expected one of {', '.join(_FORMATS)}")
-    try:
-        molecule = _parse(path, suffix)
-    except (OSError, RuntimeError, UnicodeDecodeError, ValueError):
-        molecule = None  # RDKit signals a broken file in all of these ways
-    if molecule is None:
-        raise SoluteError(f"{path} holds no molecule that RDKit can read as {suffix[1:]}")
-    if not molecule.GetNumConformers() or not molecule.GetConformer().Is3D():
-        raise SoluteError(f"{path} holds no three-dimensional coordinates")
-    if suffix in (".xyz", ".pdb"):
-        molecule = _with_bonds(molecule, path, charge)
-    if any(atom.GetNumImplicitHs() for atom in molecule.GetAtoms()):
-        raise SoluteError(f"{path} lacks hydrogen atoms; expected every atom of the molecule")
-    return molecule
-
-
-def _parse(path: Path, suffix: str) -> Any:
+def _solute(draft: Draft, name: str) -> Solute:
     from rdkit import Chem
 
-    if suffix == ".xyz":
-        return Chem.MolFromXYZFile(str(path))
-    if suffix == ".pdb":
-        return Chem.MolFromPDBFile(str(path), removeHs=False, proximityBonding=False)
-    return next(iter(Chem.SDMolSupplier(str(path), removeHs=False)), None)
-
-
-def _with_bonds(molecule: Any, path: Path, charge: int) -> Any:
-    from rdkit.Chem import rdDetermineBonds
-
-    try:
-        rdDetermineBonds.DetermineBonds(molecule, charge=charge)
-    except ValueError as error:
-        raise SoluteError(
-            f"no bonds with a total charge of {charge:+d} fit the distances in {path}; give the "
-            "right charge, or an sdf file with bonds"
-        ) from error
-    return molecule
-
-
-def _as_solute(molecule: Any, name: str, charge: int | None, multiplicity: int | None) -> Solute:
-    from rdkit import Chem
-
-    if len(Chem.GetMolFrags(molecule)) > 1:
-        raise SoluteError(f"{name!r} has several unconnected parts; expected one molecule")
-    formal = Chem.GetFormalCharge(molecule)
-    if charge is not None and charge != formal:
-        raise SoluteError(
-            f"{name!r} has formal charges that sum to {formal:+d}; found a charge of {charge:+d}"
-        )
+    molecule, reason = draft.molecule, draft.without_orders
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
-    if multiplicity is None:
-        multiplicity = 1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
-    electrons = int(numbers.sum()) - formal
-    if multiplicity < 1 or (electrons - multiplicity + 1) % 2:
+    parts = Chem.GetMolFrags(molecule)
+    if len(parts) > 1:
+        least = named_atoms(numbers, min(parts, key=len), draft.atom_names)
         raise SoluteError(
-            f"{name!r} has {electrons} electrons, which cannot have spin multiplicity "
-            f"{multiplicity}"
+            f"{name!r} has several unconnected parts, one of them {least}; expected one molecule "
+            "(eqmm-datagen solvate takes several)"
         )
     return Solute(
         name=name,
         atomic_numbers=numbers,
         positions=np.array(molecule.GetConformer().GetPositions()),
-        total_charge=formal,
-        spin_multiplicity=multiplicity,
-        mol_block=Chem.MolToMolBlock(molecule),
-        extent=_largest_extent(molecule),
+        total_charge=draft.state.total_charge,
+        spin_multiplicity=draft.state.spin_multiplicity,
+        mol_block=Chem.MolToMolBlock(molecule, kekulize=reason is None),
+        extent=_largest_extent(molecule, others=reason is None),
+        without_orders=reason,
+        notes=(*draft.notes, *_notes_on_spin(numbers, draft)),
     )
 
 
-def _largest_extent(molecule: Any) -> float:
+def _notes_on_spin(numbers: NDArray[np.integer], draft: Draft) -> list[str]:
+    """Where a closed shell that nobody asked for is hardly the ground state."""
+    if draft.state.spin_multiplicity > 1 or draft.is_spin_given:
+        return []
+    pair = tuple(sorted(numbers.tolist()))
+    if pair in _TRIPLETS:
+        return [f"the ground state of {_TRIPLETS[pair]} is a triplet: {OPTIONS[1]} 3"]
+    open_shells = [chemical_symbols[z] for z in numbers if z in _OPEN_SHELLS]
+    if not open_shells:
+        return []
+    return [f"a closed shell is assumed for {open_shells[0]}; {OPTIONS[1]} says another spin"]
+
+
+def _largest_extent(molecule: Any, *, others: bool) -> float:
     """How far the molecule may stretch in a long simulation, which its box has to hold."""
     from rdkit.Chem import Mol, rdDistGeom
 
     shapes = [conformer.GetPositions() for conformer in molecule.GetConformers()]
-    others = Mol(molecule)
-    rdDistGeom.EmbedMultipleConfs(others, numConfs=_CONFORMERS, randomSeed=1)
-    shapes += [conformer.GetPositions() for conformer in others.GetConformers()]
+    if others:
+        more = Mol(molecule)
+        rdDistGeom.EmbedMultipleConfs(more, numConfs=_CONFORMERS, randomSeed=1)
+        shapes += [conformer.GetPositions() for conformer in more.GetConformers()]
     return max(float(np.linalg.norm(x - x.mean(axis=0), axis=1).max()) for x in shapes)

@@ -22,6 +22,7 @@ from ase import Atoms
 from datagen.boxes import make_box
 from datagen.dynamics import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
 from datagen.frame_cutter import FrameCutter, QMRegion, frame_hash
+from datagen.given_geometries import GeometriesError, common_state
 from datagen.held_dynamics import (
     RIGID_TIME_STEP,
     HeldGeometry,
@@ -43,6 +44,8 @@ from datagen.sampling import (
 from datagen.solvents import find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
+from datagen.valences import MissingHydrogensError
+from eqmm_ase.charge_and_spin import StateError
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.frame import Frame
 from eqmm_ase.settings_help import with_help
@@ -121,6 +124,7 @@ def solvate_geometries(
     workers: int | None = None,
     platform: str | None = None,
     progress: SamplingProgress | None = None,
+    open_valences: bool = False,
 ) -> list[Frame]:
     """One frame a geometry, without labels.
 
@@ -128,8 +132,8 @@ def solvate_geometries(
     ----------
     geometries
         Of one molecule. Initial charges are what the solvent feels; where all are zero, the
-        charge model of the settings gives them. ``info`` may hold ``total_charge``,
-        ``spin_multiplicity`` and ``source``.
+        charge model of the settings gives them. Charge and spin are read as
+        `eqmm_ase.charge_and_spin` does; ``info["source"]`` names the chain.
     settings
         The solvent, and for how long it relaxes.
     folder
@@ -141,6 +145,8 @@ def solvate_geometries(
         OpenMM's name; the fastest that there is when None.
     progress
         Told what is being done, and of `duration` picoseconds in all as they pass.
+    open_valences
+        Whether atoms may lack bonds: clusters, cut-outs of a solid.
 
     Returns
     -------
@@ -157,7 +163,7 @@ def solvate_geometries(
     """
     settings = settings or SolvationSettings()
     progress = progress or SamplingProgress()
-    region = _common_region(geometries)
+    region = _common_region(geometries, open_valences)
     chains = _chains(geometries)
     if settings.solvent == GAS:
         return [
@@ -226,23 +232,14 @@ def describe(geometries: Sequence[Atoms], settings: SolvationSettings) -> dict[s
     }
 
 
-def _common_region(geometries: Sequence[Atoms]) -> QMRegion:
+def _common_region(geometries: Sequence[Atoms], open_valences: bool = False) -> QMRegion:
     if not geometries:
         raise SamplingError("there are no geometries; expected at least one")
-    first = geometries[0]
-    for number, atoms in enumerate(geometries):
-        if not np.array_equal(atoms.numbers, first.numbers):
-            raise SamplingError(
-                f"geometry {number} is {atoms.get_chemical_formula()} or in another order than the "
-                f"first, {first.get_chemical_formula()}; expected one molecule"
-            )
-    states = {
-        (int(a.info.get("total_charge", 0)), int(a.info.get("spin_multiplicity", 1)))
-        for a in geometries
-    }
-    if len(states) > 1:
-        raise SamplingError("the geometries differ in total charge or spin multiplicity")
-    return QMRegion(first.numbers, *states.pop())
+    try:
+        state = common_state(geometries, open_valences=open_valences)
+    except (GeometriesError, MissingHydrogensError, StateError) as error:
+        raise SamplingError(str(error)) from error
+    return QMRegion(geometries[0].numbers, *state)
 
 
 def _chains(geometries: Sequence[Atoms]) -> dict[str, list[Atoms]]:

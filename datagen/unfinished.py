@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,17 @@ class Unfinished:
     def prmtop(self) -> Path:
         """Where the topology of the box belongs."""
         return self.folder / "system.prmtop"
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the preparation, a sentence each."""
+        path = self.folder / "notes.json"
+        return list(json.loads(path.read_text())) if path.is_file() else []
+
+    @notes.setter
+    def notes(self, sentences: Sequence[str]) -> None:
+        with atomic_path(self.folder / "notes.json") as temporary:
+            temporary.write_text(json.dumps(list(sentences)))
 
     def load_box(self, n_solute: int) -> Box | None:
         """The equilibrated box, if there is one."""

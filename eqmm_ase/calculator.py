@@ -29,7 +29,7 @@ from eqmm_ase.calculator_settings import (
     DTYPES,
     Setting,
     check_parameter,
-    of_region,
+    given_charge,
 )
 from eqmm_ase.calibration import Calibration, FloatArray, Uncertainty
 from eqmm_ase.committee import Committee, mean_and_spread, members_of
@@ -63,9 +63,9 @@ class EqMM(EmbeddedCalculator):
     dtype
         ``"float32"`` for speed; ``"float64"`` for vibrations, tight relaxations, long NVE runs.
     total_charge, spin_multiplicity
-        Of the QM region. None: ``atoms.info["total_charge"]`` and
-        ``atoms.info["spin_multiplicity"]`` where they exist; otherwise the only ones that the
-        model knows for such a molecule, or 0 and 1.
+        Of the QM region. None: what the atoms say, in ``atoms.info["total_charge"]``,
+        ``atoms.info["charge"]`` or another way of `eqmm_ase.charge_and_spin`; otherwise the only
+        ones that the model knows for such a molecule, or 0 and 1.
     contacts
         What atoms do that come much closer to charges than any in training, or to each other than
         half a bond: ``"error"`` raises `ContactError`, ``"warn"`` warns once and goes on.
@@ -264,9 +264,9 @@ class EqMM(EmbeddedCalculator):
 
     def _check_region(self, atoms: Atoms, positions: FloatArray, setting: Setting) -> None:
         try:
-            validation.electron_count(atoms.numbers, *setting[2:])
-        except ValueError as error:
-            given = of_region("total_charge", self.parameters, atoms) is not None
+            setting.check_electrons(atoms.numbers)
+        except validation.ElectronCountError as error:
+            given = given_charge(self.parameters, atoms) is not None
             if given or not setting.total_charge:
                 raise
             raise ValueError(

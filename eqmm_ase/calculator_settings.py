@@ -12,6 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from eqmm_ase import validation
+from eqmm_ase.charge_and_spin import StateError, spin_multiplicity_of, total_charge_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -25,6 +26,13 @@ DEFAULTS: dict[str, Any] = {
 
 CONTACTS = ("error", "warn")
 _OF_REGION = ("total_charge", "spin_multiplicity")
+
+
+_SET_BY = (
+    'total_charge= of the calculator or atoms.info["total_charge"]',
+    'spin_multiplicity= or atoms.info["spin_multiplicity"]',
+)
+"""What users of the calculator set charge and spin by."""
 
 
 class Setting(NamedTuple):
@@ -42,26 +50,47 @@ class Setting(NamedTuple):
             a is b or np.array_equal(a, b) for a, b in zip(self[:2], other[:2], strict=True)
         )
 
+    def check_electrons(self, numbers: NDArray[np.integer]) -> None:
+        """Refuse what `validation.electron_count` does, saying what to set it by here."""
+        validation.electron_count(numbers, self.total_charge, self.spin_multiplicity, _SET_BY)
 
-def of_region(name: str, parameters: Mapping[str, Any], atoms: Atoms) -> int | None:
-    """Total charge or spin multiplicity: as set, else from ``atoms.info``, else None.
+
+def given_charge(parameters: Mapping[str, Any], atoms: Atoms) -> int | None:
+    """Total charge as set, else as the atoms say, else None.
 
     Raises
     ------
     ValueError
-        When it is not a whole number.
+        When it is not a whole number, or the atoms contradict themselves
+        (`eqmm_ase.charge_and_spin`).
     """
-    value = parameters[name]
-    if value is None:
-        value = atoms.info.get(name)
-    return None if value is None else validation.whole_number(value, name)
+    if (value := parameters["total_charge"]) is not None:
+        return validation.whole_number(value, "total_charge")
+    try:
+        return total_charge_of(atoms)
+    except StateError as error:
+        raise StateError(f"{error}; total_charge= (--total-charge) replaces them") from error
+
+
+def given_multiplicity(
+    parameters: Mapping[str, Any], atoms: Atoms, total_charge: int
+) -> int | None:
+    """Spin multiplicity as set, else as the atoms of this charge say, else None; raises alike."""
+    if (value := parameters["spin_multiplicity"]) is not None:
+        return validation.whole_number(value, "spin_multiplicity")
+    try:
+        return spin_multiplicity_of(atoms, total_charge)
+    except StateError as error:
+        raise StateError(
+            f"{error}; spin_multiplicity= (--spin-multiplicity) replaces them"
+        ) from error
 
 
 def what_changed(last: Atoms, atoms: Atoms, tol: float) -> list[str]:
     """In what atoms differ from those of the last calculation, by ASE's names.
 
-    Initial charges and magnetic moments do not matter to the model. Direct comparisons, as ASE's
-    take 0.2 ms.
+    What initial charges and magnetic moments say of charge and spin is looked at elsewhere. Direct
+    comparisons, as ASE's take 0.2 ms.
     """
     same = {
         "positions": _close(last.positions, atoms.positions, tol),

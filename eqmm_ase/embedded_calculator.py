@@ -17,7 +17,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import ArrayLike
 
-from eqmm_ase.calculator_settings import Setting, of_region, what_changed
+from eqmm_ase.calculator_settings import (
+    Setting,
+    given_charge,
+    given_multiplicity,
+    what_changed,
+)
 from eqmm_ase.concurrency import Lock, SeenByThread
 from eqmm_ase.point_charges import CHARGES, EMBEDDING, PointCharges
 from eqmm_ase.watch import Watch
@@ -155,11 +160,11 @@ class EmbeddedCalculator(Calculator):
                 "the MM charges have no positions yet: give embed() mm_positions, or call "
                 "set_positions() of the handle it returned"
             )
-        state = self._watch.state(
-            atoms.numbers,
-            of_region("total_charge", self.parameters, atoms),
-            of_region("spin_multiplicity", self.parameters, atoms),
-        )
+        charge = given_charge(self.parameters, atoms)
+        if charge is None:
+            charge, _ = self._watch.state(atoms.numbers, None, None)
+        multiplicity = given_multiplicity(self.parameters, atoms, charge)
+        state = self._watch.state(atoms.numbers, charge, multiplicity)
         return Setting(charges._positions, charges._charges, *state)
 
     def _current_atoms(self) -> Atoms:

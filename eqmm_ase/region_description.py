@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from ase.data import chemical_symbols
 from ase.formula import Formula
+from numpy.typing import NDArray
 
 from eqmm_ase.frame import Frame
 
@@ -20,17 +21,27 @@ def describe_region(frame: Frame) -> str:
 
     Link atoms count apart: ``CH3 and 1 link atom, total charge 0, singlet``.
     """
-    numbers = np.asarray(frame.atomic_numbers)
     caps = [link.cap for link in frame.boundary.links] if frame.boundary else []
-    symbols = Counter(chemical_symbols[z] for z in np.delete(numbers, caps).tolist())
+    numbers = np.delete(np.asarray(frame.atomic_numbers), caps)
+    return describe_molecule(
+        numbers, int(frame.total_charge), int(frame.spin_multiplicity), len(caps)
+    )
+
+
+def describe_molecule(
+    atomic_numbers: NDArray[np.integer],
+    total_charge: int,
+    spin_multiplicity: int,
+    n_link_atoms: int = 0,
+) -> str:
+    """The same of a molecule that is no frame yet."""
+    symbols = Counter(chemical_symbols[z] for z in atomic_numbers.tolist())
     formula = str(Formula.from_dict(symbols).format("hill"))
-    if caps:
-        formula += f" and {len(caps)} link atom{'s' if len(caps) > 1 else ''}"
-    multiplicity = int(frame.spin_multiplicity)
-    known = 1 <= multiplicity <= len(_MULTIPLICITIES)
-    spin = _MULTIPLICITIES[multiplicity - 1] if known else f"multiplicity {multiplicity}"
-    charge = int(frame.total_charge)
-    return f"{formula}, total charge {charge:+d}, {spin}".replace("charge +0", "charge 0")
+    if n_link_atoms:
+        formula += f" and {n_link_atoms} link atom{'s' if n_link_atoms > 1 else ''}"
+    known = 1 <= spin_multiplicity <= len(_MULTIPLICITIES)
+    spin = _MULTIPLICITIES[spin_multiplicity - 1] if known else f"multiplicity {spin_multiplicity}"
+    return f"{formula}, total charge {total_charge:+d}, {spin}".replace("charge +0", "charge 0")
 
 
 def describe_regions(frames: Iterable[Frame]) -> str:

@@ -1,7 +1,7 @@
 """What the command line calls a structure: a dataset frame, or any file ASE reads, and charges.
 
 ``data.h5:12`` is frame 12 of a dataset, charges included; trajectories and extended XYZ files that
-EqMM wrote hold their charges too. Everything else is handed to ASE. MM charges may come from a text
+EqMM wrote hold their charges too. All else is a file of geometries. MM charges may come from a text
 file of rows ``q x y z`` in e and Å.
 """
 
@@ -13,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import read
-from ase.io.formats import UnknownFileTypeError
 from numpy.typing import NDArray
 
 from eqmm_ase.embedded_files import charges_in_file, label_in_file
-from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.frame import Frame
+from eqmm_ase.geometry_files import StructureError, read_geometry
 from eqmm_ase.point_charges import label_of
 from eqmm_ase.unit_checks import charges as refuse_coulomb
 from eqmm_ase.unit_checks import surroundings
@@ -32,16 +30,12 @@ NO_CHARGES = "none"
 """In place of a charges file: vacuum."""
 
 
-class StructureError(ValueError):
-    """A structure or charges file that cannot be read; the message says where and why."""
-
-
 @dataclass(frozen=True, eq=False)
 class Structure:
     """QM atoms and the MM charges around them."""
 
     atoms: Atoms
-    """Total charge and spin multiplicity, where known, are in ``atoms.info``."""
+    """What is known of charge and spin is where `eqmm_ase.charge_and_spin` finds it."""
     mm_positions: FloatArray  # (n_mm, 3) Å
     mm_charges: FloatArray  # (n_mm,) e
     name: str
@@ -56,8 +50,8 @@ def read_structure(
     Parameters
     ----------
     source
-        ``data.h5:12``, ``data.h5`` with a single frame, or any file ASE reads (its last image;
-        ``file.xyz@3`` picks another).
+        ``data.h5:12``, ``data.h5`` with a single frame, or any file that
+        `eqmm_ase.geometry_files` reads (its last image; ``file.xyz@3`` picks another).
     charges
         A charges file (see `read_charges`). It replaces those of `source`; ``none`` leaves them
         out: vacuum.
@@ -197,7 +191,7 @@ def _from_dataset(path: str, index: int | None, name: str) -> Structure:
 
 def _from_file(name: str, required: bool) -> Structure:
     """Atoms of any file, and the charges that it holds."""
-    atoms = _read_atoms(name)
+    atoms = read_geometry(name)
     path = name if Path(name).is_file() else name.partition("@")[0]
     label, held = label_in_file(path, atoms), charges_in_file(path, atoms)
     if not required or (held is None and not label):
@@ -213,21 +207,3 @@ def _from_file(name: str, required: bool) -> Structure:
     except ValueError as error:
         raise StructureError(f"{name}: {error}") from error
     return Structure(atoms, positions, charges, name)
-
-
-def _read_atoms(name: str) -> Atoms:
-    path = name.partition("@")[0]
-    if not Path(path).is_file() and not Path(name).is_file():
-        raise FileNotFoundError(f"there is no structure file {path}")
-    try:
-        atoms = read(name)
-    except UnknownFileTypeError as error:
-        raise StructureError(f"{name}: ASE does not know this kind of file") from error
-    # ASE's hundred readers fail in every way there is on a damaged file.
-    except Exception as error:
-        raise StructureError(
-            f"{name} cannot be read as a structure ({short_reason(error)})"
-        ) from error
-    if not isinstance(atoms, Atoms) or len(atoms) == 0:
-        raise StructureError(f"{name} holds no atoms")
-    return atoms

@@ -28,8 +28,25 @@ close as 0.4 Å and is meant."""
 MAX_CHARGE_DENSITY = 5.0
 """Charges per Å³. Four-site water has 0.13; the same water in nm has 130."""
 
+_SETTINGS = ("total_charge", "spin_multiplicity")
 _FEW_CHARGES = 30
 _BOX_MARGIN = 0.5  # Å on each side, so that charges in a plane or on a line have a volume
+
+
+class ElectronCountError(ValueError):
+    """A total charge and a spin multiplicity that contradict each other."""
+
+    def __init__(self, reason: str, allowed: str = "", settings: tuple[str, str] = _SETTINGS):
+        self.reason, self.allowed, self.settings = reason, allowed, settings
+        hint = f"; set {settings[0]} or {settings[1]} (one of {allowed})" if allowed else ""
+        super().__init__(f"{reason}{hint}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.allowed, self.settings)
+
+    def set_by(self, *settings: str) -> ElectronCountError:
+        """The same error where the two are set in another way."""
+        return ElectronCountError(self.reason, self.allowed, (settings[0], settings[1]))
 
 
 def point_charges(values: ArrayLike, name: str = "mm_charges") -> FloatArray:
@@ -174,12 +191,28 @@ def whole_number(value: Any, name: str) -> int:
     raise ValueError(f"{name} must be a whole number, got {value!r}")
 
 
-def electron_count(numbers: NDArray[np.integer], total_charge: int, spin_multiplicity: int) -> None:
+def electron_count(
+    numbers: NDArray[np.integer],
+    total_charge: int,
+    spin_multiplicity: int,
+    settings: tuple[str, str] = _SETTINGS,
+) -> None:
     """Refuse a charge and a spin multiplicity that no electron count allows.
+
+    Parameters
+    ----------
+    numbers
+        Atomic numbers (n_qm,).
+    total_charge
+        e.
+    spin_multiplicity
+        2S + 1.
+    settings
+        What the user can set the two by, for the sentence.
 
     Raises
     ------
-    ValueError
+    ElectronCountError
         No electrons left, multiplicity below 1, or an odd number of electrons with an odd
         multiplicity (even with even).
     """
@@ -187,18 +220,19 @@ def electron_count(numbers: NDArray[np.integer], total_charge: int, spin_multipl
     count = f"total charge {total_charge:+d} has {electrons} electrons"
     unpaired = spin_multiplicity - 1
     if spin_multiplicity < 1:
-        raise ValueError(f"spin_multiplicity must be 1 or more, got {spin_multiplicity}")
+        raise ElectronCountError(f"spin_multiplicity must be 1 or more, got {spin_multiplicity}")
     if electrons < unpaired:
-        raise ValueError(
+        raise ElectronCountError(
             f"{composition(numbers)} with {count}, too few for spin multiplicity "
             f"{spin_multiplicity}"
         )
     if (electrons - unpaired) % 2:
         kind, allowed = ("odd", "2, 4, …") if electrons % 2 else ("even", "1, 3, …")
-        raise ValueError(
+        raise ElectronCountError(
             f"{composition(numbers)} with {count}, an {kind} number, which spin multiplicity "
-            f"{spin_multiplicity} does not allow; set total_charge or spin_multiplicity (one of "
-            f"{allowed})"
+            f"{spin_multiplicity} does not allow",
+            allowed,
+            settings,
         )
 
 

@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.calculators.fd import calculate_numerical_forces
 from ase.db import connect
 from ase.io import read, write
-from calculator_kit import methanol, random_model, some_charges
+from calculator_kit import assert_same, methanol, random_model, some_charges
 
 from eqmm_ase import ContactRestraints, EqMM
 from eqmm_ase.domain import Domain
@@ -50,7 +50,7 @@ def test_forces_on_restrained_atoms_are_the_numerical_gradient():
     assert atoms.get_potential_energy() == pytest.approx(free + restraints.energy(atoms), abs=1e-9)
     numerical = calculate_numerical_forces(atoms, eps=1e-5)
     np.testing.assert_allclose(atoms.get_forces(), numerical, rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(atoms.get_forces(md=True), atoms.get_forces())
+    assert_same(atoms.get_forces(md=True), atoms.get_forces())
     assert atoms.get_number_of_degrees_of_freedom() == 18
 
 

@@ -43,3 +43,14 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     platform = click.option("--platform", help="OpenMM platform.  [default: the fastest]")
     return workers(platform(command))
+
+
+def open_valences_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--open-valences`."""
+    option = click.option(
+        "--open-valences",
+        is_flag=True,
+        help="Accept atoms that lack bonds (bare clusters, cut-outs of a solid), which otherwise "
+        "are taken for missing hydrogens.",
+    )
+    return option(command)

@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 from ase.io import write
 
-from datagen.commands.options import output_option, refuse_existing
+from datagen.commands.options import open_valences_option, output_option, refuse_existing
+from datagen.given_geometries import common_state
 from datagen.reaction_path import PathSettings, sweep_path
 from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.region_description import describe_molecule
 from eqmm_ase.structure_io import read_structure
 
 
@@ -37,8 +39,9 @@ from eqmm_ase.structure_io import read_structure
     "--solvation",
     help="Solvent of the implicit ALPB model (water, methanol …).  [default: vacuum]",
 )
-@click.option("--charge", default=0, help="Total charge, e.")
-@click.option("--multiplicity", default=1, help="Spin multiplicity 2S+1.")
+@click.option("--charge", type=int, help="Total charge, e.  [default: as STRUCTURE says, else 0]")
+@click.option("--multiplicity", type=int, help="2S+1.  [default: as STRUCTURE says, else 1]")
+@open_valences_option
 @click.option("--seed", default=1, help="Equal seeds give equal geometries.")
 def path(
     structure: str,
@@ -51,14 +54,16 @@ def path(
     interval: float,
     temperatures: tuple[float, ...],
     solvation: str | None,
-    charge: int,
-    multiplicity: int,
+    charge: int | None,
+    multiplicity: int | None,
+    open_valences: bool,
     seed: int,
 ) -> None:
     """Sweep a reaction coordinate of STRUCTURE in biased GFN2-xTB dynamics and keep geometries.
 
-    STRUCTURE is any file that ASE reads. The output holds geometries with their GFN2-xTB charges
-    and the name of their sweep; `eqmm-datagen solvate` puts them into solvent.
+    STRUCTURE is any file that ASE reads, with all hydrogens; its last geometry is taken. The output
+    holds geometries with their GFN2-xTB charges and the name of their sweep; `eqmm-datagen solvate`
+    puts them into solvent.
     """
     settings = PathSettings(
         start=ends[0],
@@ -71,18 +76,26 @@ def path(
         seed=seed,
     )
     refuse_existing(output, overwrite)
+    start = read_structure(structure).atoms
+    state = common_state(
+        [start],
+        name=structure,
+        total_charge=charge,
+        spin_multiplicity=multiplicity,
+        open_valences=open_valences,
+    )
     with ProgressBar("sweeping", "geometries", sweeps * frames) as bar:
         geometries = sweep_path(
-            read_structure(structure).atoms,
+            start,
             Coordinate.parse(coordinate),
             settings,
-            total_charge=charge,
-            spin_multiplicity=multiplicity,
+            **state._asdict(),
             on_geometry=bar.advance,
         )
     write(output, geometries, format="extxyz")
     reached = [geometry.info["coordinate"] for geometry in geometries]
     click.echo(
-        f"{output}: {len(geometries)} geometries in {sweeps} sweeps, "
+        f"{output}: {describe_molecule(start.numbers, *state)}; {len(geometries)} geometries in "
+        f"{sweeps} sweeps, "
         f"{coordinate} from {min(reached):.2f} to {max(reached):.2f} Å"
     )

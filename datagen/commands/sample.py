@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
-from datagen.commands.options import engine_options, output_option, refuse_existing
+from datagen.commands.options import (
+    engine_options,
+    open_valences_option,
+    output_option,
+    refuse_existing,
+)
 from datagen.frame_statistics import frame_statistics
 from datagen.held_sampling import sample_held
 from datagen.parameters import why_not_covered
@@ -22,6 +27,7 @@ from datagen.solute import read_solute
 from datagen.solvents import solvent_names
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.reference_data import write_frames
+from eqmm_ase.region_description import describe_molecule
 
 _DEFAULT = SamplingSettings()
 
@@ -66,10 +72,13 @@ _DEFAULT = SamplingSettings()
     default=_DEFAULT.decorrelation,
     help="In which each trajectory forgets the common start, ps.",
 )
-@click.option("--charge", type=int, help="Total charge, e.  [default: from the formal charges]")
+@click.option("--charge", type=int, help="Total charge, e.  [default: as MOLECULE says, else 0]")
 @click.option(
-    "--multiplicity", type=int, help="Spin multiplicity 2S+1.  [default: from the radicals]"
+    "--multiplicity",
+    type=int,
+    help="Spin multiplicity 2S+1.  [default: as MOLECULE says, or its radical electron; else 1]",
 )
+@open_valences_option
 @click.option("--seed", default=1, help="Equal seeds give equal frames on the CPU.")
 @engine_options
 def sample(
@@ -87,13 +96,15 @@ def sample(
     decorrelation: float,
     charge: int | None,
     multiplicity: int | None,
+    open_valences: bool,
     seed: int,
     workers: int | None,
     platform: str | None,
 ) -> None:
     """Put MOLECULE into solvent, run molecular dynamics, and cut frames out of it.
 
-    MOLECULE is a SMILES string or a structure file (xyz, sdf, mol, pdb). It gets GAFF2 parameters
+    MOLECULE is a SMILES string or a structure file (xyz, sdf, mol, pdb; its first geometry) with
+    all hydrogens. It gets GAFF2 parameters
     and AM1-BCC charges, a box of solvent large enough for the radius, and several trajectories
     from one equilibrated start. A frame is the molecule and all whole solvent molecules around
     it, without labels; `eqmm-datagen label` computes those. A molecule that GAFF2 does not cover
@@ -116,25 +127,39 @@ def sample(
         seed=seed,
     )
     refuse_existing(output, overwrite)
-    solute = read_solute(molecule, total_charge=charge, spin_multiplicity=multiplicity, seed=seed)
+    solute = read_solute(
+        molecule,
+        total_charge=charge,
+        spin_multiplicity=multiplicity,
+        seed=seed,
+        open_valences=open_valences,
+    )
     if radius < RECOMMENDED_RADIUS:
         click.echo(
             f"note: clusters of {radius:g} Å miss some of the surroundings; "
             f"{RECOMMENDED_RADIUS:g} Å or more are recommended",
             err=True,
         )
+    notes = list(solute.notes)
     reason = why_not_covered(solute)
     if reason:
-        click.echo(f"note: {reason}: the molecule is held in its geometry", err=True)
+        notes.append(f"{reason}: the molecule is held in its geometry")
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     parts = output.with_name(output.name + ".parts")
     with ShownProgress(settings.duration) as progress:
         result = (sample_held if reason else sample_frames)(
             solute, settings, folder=parts, workers=workers, platform=platform, progress=progress
         )
-    write_frames(output, result, {"sampling": describe(solute, settings)})
+    description = {**describe(solute, settings), "notes": [*notes, *progress.notes]}
+    if reason:
+        description["force_field"] = "solute held; Lennard-Jones by element, charges of GFN2-xTB"
+    write_frames(output, result, {"sampling": description})
     shutil.rmtree(parts)
+    state = solute.total_charge, solute.spin_multiplicity
     click.echo(
-        f"{output}: {solute.name} in {settings.medium.name}, {frame_statistics(result).sentence()}"
+        f"{output}: {describe_molecule(solute.atomic_numbers, *state)}; {solute.name} in "
+        f"{settings.medium.name}, {frame_statistics(result).sentence()}"
     )
 
 
@@ -143,6 +168,7 @@ class ShownProgress(SamplingProgress):
 
     def __init__(self, duration: float) -> None:
         self._bar = ProgressBar("sampling", "ps", duration, decimals=1)
+        self.notes: list[str] = []
 
     def stage(self, name: str) -> None:
         """Show what is being done."""
@@ -151,6 +177,11 @@ class ShownProgress(SamplingProgress):
     def advance(self, picoseconds: float) -> None:
         """Move the bar."""
         self._bar.advance(picoseconds)
+
+    def note(self, sentence: str) -> None:
+        """Print a note, and keep it for the file."""
+        self.notes.append(sentence)
+        click.echo(f"note: {sentence}", err=True)
 
     def __enter__(self) -> ShownProgress:
         self._bar.start()

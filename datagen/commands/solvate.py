@@ -7,18 +7,23 @@ from pathlib import Path
 
 import click
 from ase import Atoms
-from ase.io import read
-from ase.io.formats import UnknownFileTypeError
 
-from datagen.commands.options import engine_options, output_option, refuse_existing
+from datagen.commands.options import (
+    engine_options,
+    open_valences_option,
+    output_option,
+    refuse_existing,
+)
 from datagen.commands.sample import ShownProgress
 from datagen.frame_statistics import frame_statistics
-from datagen.sampling import SamplingError
+from datagen.given_geometries import common_state
 from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from datagen.solvents import solvent_names
+from eqmm_ase.charge_and_spin import set_state
 from eqmm_ase.command_line import refuse_idle
-from eqmm_ase.foreign_errors import short_reason
+from eqmm_ase.geometry_files import read_geometries
 from eqmm_ase.reference_data import write_frames
+from eqmm_ase.region_description import describe_region
 
 _DEFAULT = SolvationSettings()
 _OF_SOLVENT = (
@@ -62,6 +67,7 @@ _OF_SOLVENT = (
 )
 @click.option("--charge", type=int, help="Total charge, e.  [default: from the file, else 0]")
 @click.option("--multiplicity", type=int, help="2S+1.  [default: from the file, else 1]")
+@open_valences_option
 @click.option("--seed", default=_DEFAULT.seed, help="Equal seeds give equal frames on the CPU.")
 @engine_options
 @click.pass_context
@@ -81,13 +87,15 @@ def solvate(
     charge_model: str,
     charge: int | None,
     multiplicity: int | None,
+    open_valences: bool,
     seed: int,
     workers: int | None,
     platform: str | None,
 ) -> None:
     """Hold each of GEOMETRIES while solvent relaxes around it, and cut a frame out.
 
-    GEOMETRIES is any file that ASE reads, all its images: a path, a scan, a trajectory. Initial
+    GEOMETRIES is any file that ASE reads, all its images: a path, a scan, a trajectory. Total
+    charge and spin are read from it under the names that other programs give them; initial
     charges in it are what the solvent feels. Images with the same `source` in their info form a
     chain that the solvent follows in order.
 
@@ -109,27 +117,34 @@ def solvate(
         seed=seed,
     )
     refuse_existing(output, overwrite)
-    images = _read(geometries, charge, multiplicity)
+    images = _read(geometries, charge, multiplicity, open_valences)
     parts = output.with_name(output.name + ".parts")
     with ShownProgress(duration(images, settings)) as progress:
         frames = solvate_geometries(
-            images, settings, folder=parts, workers=workers, platform=platform, progress=progress
+            images,
+            settings,
+            folder=parts,
+            workers=workers,
+            platform=platform,
+            progress=progress,
+            open_valences=True,  # asked for above
         )
     write_frames(output, frames, {"sampling": describe(images, settings)})
     shutil.rmtree(parts, ignore_errors=True)
-    click.echo(f"{output}: {solvent}, {frame_statistics(frames).sentence()}")
+    click.echo(
+        f"{output}: {describe_region(frames[0])}; {solvent}, {frame_statistics(frames).sentence()}"
+    )
 
 
-def _read(path: str, charge: int | None, multiplicity: int | None) -> list[Atoms]:
-    try:
-        images = list(read(path, index=":"))
-    except (UnknownFileTypeError, ValueError, IndexError, KeyError) as error:
-        raise SamplingError(
-            f"ASE cannot read geometries from {path} ({short_reason(error)})"
-        ) from error
+def _read(path: str, charge: int | None, multiplicity: int | None, bare: bool) -> list[Atoms]:
+    images = read_geometries(path)
+    state = common_state(
+        images,
+        name=path,
+        total_charge=charge,
+        spin_multiplicity=multiplicity,
+        open_valences=bare,
+    )
     for atoms in images:
-        if charge is not None:
-            atoms.info["total_charge"] = charge
-        if multiplicity is not None:
-            atoms.info["spin_multiplicity"] = multiplicity
+        set_state(atoms, state)
     return images

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from datagen.errors import ExchangeError
 from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.charge_and_spin import State, states_of
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.frame import Frame
 from eqmm_ase.point_charges import EMBEDDING
@@ -65,19 +66,36 @@ def write_extended_xyz(data: ReferenceData, target: Path, charge_scheme: str | N
         write(temporary, images, format="extxyz")
 
 
-def read_extended_xyz(source: Path) -> tuple[list[Frame], dict[str, Any] | None]:
+def read_extended_xyz(
+    source: Path, *, total_charge: int | None = None, spin_multiplicity: int | None = None
+) -> tuple[list[Frame], dict[str, Any] | None]:
     """Frames of a file with these keys, and the method of all, None where the file has none.
+
+    Charge and spin are read under the names of other programs, too (`eqmm_ase.charge_and_spin`);
+    given ones are those of all frames.
 
     Raises
     ------
     ExchangeError
         When it cannot be read, or frames have different methods.
+    StateError
+        When charge and spin contradict each other, the given ones, the electrons or the charges of
+        the atoms.
     """
     images = _read(source)
+    states = states_of(
+        images,
+        total_charge=total_charge,
+        spin_multiplicity=spin_multiplicity,
+        name=str(source),
+        options=("--charge", "--multiplicity"),
+        by_charges=True,
+    )
     methods = [_decoded(atoms.info.get("eqmm", {})).get("method") for atoms in images]
     if any(method != methods[0] for method in methods):
         raise ExchangeError(f"{source} holds frames of different methods; expected one")
-    return [frame_of_atoms(atoms) for atoms in images], methods[0] if methods else None
+    frames = [frame_of_atoms(*pair) for pair in zip(images, states, strict=True)]
+    return frames, methods[0] if methods else None
 
 
 def atoms_with_labels(
@@ -106,8 +124,8 @@ def atoms_with_labels(
     return atoms
 
 
-def frame_of_atoms(atoms: Atoms) -> Frame:
-    """The frame that `atoms_with_labels` made atoms of."""
+def frame_of_atoms(atoms: Atoms, state: State) -> Frame:
+    """The frame that `atoms_with_labels` made atoms of, in the state that they say."""
     if (label := atoms.info.get(EMBEDDING)) and "mm_charges" not in atoms.info:
         raise ExchangeError(
             f"a frame was computed in {label}, which the file does not hold; expected mm_charges "
@@ -118,9 +136,7 @@ def frame_of_atoms(atoms: Atoms) -> Frame:
         if (value := atoms.info.get(key)) is not None:
             shape = _SHAPES.get(name)
             values[name] = np.asarray(value, float).reshape(shape) if shape else value
-    for name in ("total_charge", "spin_multiplicity"):
-        if name in values:
-            values[name] = int(values[name])
+    values |= state._asdict()
     forces = _forces(atoms)
     if atoms.cell.any():
         values["cell"] = np.asarray(atoms.cell)

@@ -5,6 +5,7 @@
 | `.engrad` | energy in Hartree, gradient in Hartree/Bohr, positions in Bohr |
 | `.pc` | number of charges, then q x y z in e and Å |
 | `.pcgrad` | number of charges, then the gradient on each in Hartree/Bohr |
+| `.inp`, `.out` | charge and multiplicity, if they are there |
 
 Without a `.pc` file the frame is one in gas phase. ORCA's energy has no interaction of the charges
 among themselves, as `energy` here, unless it was asked for (`DoEQ`).
@@ -15,10 +16,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
 from datagen.errors import ExchangeError
+from eqmm_ase.charge_and_spin import State, states_of
 from eqmm_ase.frame import Frame
+from eqmm_ase.state_in_text import state_in_program_text
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 _NET_FORCE = 0.1
@@ -28,20 +32,23 @@ _NET_FORCE = 0.1
 def read_orca(
     engrad: Path,
     *,
-    total_charge: int = 0,
-    spin_multiplicity: int = 1,
+    total_charge: int | None = None,
+    spin_multiplicity: int | None = None,
     medium: str = "",
     source: str = "",
 ) -> Frame:
     """A labelled frame from the files of one calculation.
 
-    Charge and multiplicity, medium and source stand in none of them and are given.
+    Medium and source stand in none of them and are given; charge and multiplicity are, too, unless
+    the input or output of the same name lies beside them. Otherwise they are 0 and 1.
 
     Raises
     ------
     ExchangeError
         When a file has another form, the counts differ, or the forces on all sites do not vanish
         together, which is how files that do not belong together show.
+    StateError
+        When charge or multiplicity contradict those of the input, or the electrons.
     FileNotFoundError
         When there is no such file, or charges without their gradient.
     """
@@ -57,13 +64,13 @@ def read_orca(
             f"{engrad.with_suffix('.pcgrad')} has {len(mm_gradient)} gradients; "
             f"expected {len(charges)} as in {engrad.with_suffix('.pc').name}"
         )
+    state = _state(engrad, numbers, total_charge, spin_multiplicity)
     frame = Frame(
         atomic_numbers=numbers,
         qm_positions=positions * BOHR,
         mm_positions=sites,
         mm_charges=charges,
-        total_charge=total_charge,
-        spin_multiplicity=spin_multiplicity,
+        **state._asdict(),
         energy=energy * HARTREE,
         qm_forces=-gradient * HARTREE_PER_BOHR,
         mm_forces=-mm_gradient * HARTREE_PER_BOHR,
@@ -72,6 +79,28 @@ def read_orca(
     )
     _check_net_force(frame, engrad)
     return frame
+
+
+def _state(
+    engrad: Path,
+    numbers: NDArray[np.int64],
+    total_charge: int | None,
+    spin_multiplicity: int | None,
+) -> State:
+    atoms = Atoms(numbers)
+    for suffix in (".inp", ".out"):
+        beside = engrad.with_suffix(suffix)
+        if beside.is_file():
+            state = state_in_program_text(beside.read_text(encoding="utf-8", errors="replace"))
+            said = zip(State._fields, state, strict=True)
+            atoms.info |= {key: value for key, value in said if value is not None}
+    return states_of(
+        [atoms],
+        total_charge=total_charge,
+        spin_multiplicity=spin_multiplicity,
+        name=str(engrad),
+        options=("--charge", "--multiplicity"),
+    )[0]
 
 
 def _check_net_force(frame: Frame, engrad: Path) -> None:

@@ -72,7 +72,7 @@ def prepare(
     from eqmm_ase.calculator import EqMM
     from eqmm_ase.restraints import ContactRestraints
     from eqmm_ase.structure_io import read_structure
-    from eqmm_ase.validation import composition
+    from eqmm_ase.validation import ElectronCountError, composition
 
     calculator = EqMM(
         model,
@@ -85,8 +85,12 @@ def prepare(
         warnings.simplefilter("always")
         read = read_structure(structure, charges)
         atoms, atoms.calc = read.atoms, calculator
+        _tell_replaced(atoms, total_charge)
         calculator.embed(read.mm_charges, read.mm_positions)
-        energy = atoms.get_potential_energy()
+        try:
+            energy = atoms.get_potential_energy()
+        except ElectronCountError as error:
+            raise error.set_by("--total-charge", "--spin-multiplicity") from error
     for warning in caught:
         click.echo(f"warning: {warning.message}", err=True)
     medium = "vacuum"
@@ -102,6 +106,23 @@ def prepare(
             medium += " without walls"
     formula = composition(atoms.numbers)
     return atoms, f"{formula} from {read.name}, {medium}; energy {energy:.6f} eV"
+
+
+def _tell_replaced(atoms: Any, total_charge: int | None) -> None:
+    """The option replaces what the structure says, but not without a word."""
+    from eqmm_ase.charge_and_spin import StateError, total_charge_of
+
+    if total_charge is None:
+        return
+    try:
+        found = total_charge_of(atoms)
+    except StateError:
+        return  # which is one reason to give the option
+    if found is not None and found != total_charge:
+        click.echo(
+            f"warning: --total-charge {total_charge:+d} replaces the {found:+d} of the structure",
+            err=True,
+        )
 
 
 def wall_energy(atoms: Any) -> float | None:

@@ -17,6 +17,7 @@ from datagen.errors import ExchangeError
 from datagen.exchange import export
 from datagen.exchange.extended_xyz import read_extended_xyz
 from datagen.exchange.orca import read_orca
+from eqmm_ase.charge_and_spin import StateError
 from eqmm_ase.command_line import run
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
@@ -229,3 +230,68 @@ def test_target_of_no_known_format_or_that_exists_is_refused(dataset, tmp_path, 
     arguments = ["export", str(dataset), "-o", str(tmp_path / "a.xyz"), "--charges", "esp"]
     assert run(cli, "eqmm-datagen", arguments) == 2
     assert "no frame has charges of the scheme 'esp'" in capsys.readouterr().err
+
+
+# --- charge and spin ---
+
+
+def carbonates(path: Path, **info: object) -> Path:
+    images = []
+    for number in range(2):
+        atoms = ase.Atoms("CO3", [[0, 0, 0], [1.29, 0, 0], [-0.64, 1.12, 0], [-0.64, -1.12, 0]])
+        atoms.info = {"REF_energy": -7027.0 - number, **info}
+        images.append(atoms)
+    write(path, images, format="extxyz")
+    return path
+
+
+def imported(folder: Path, path: Path, *options: str) -> list[Frame]:
+    out = folder / "out.h5"
+    arguments = ["import", str(path), "-o", str(out), "--overwrite", "--level", "X", *options]
+    assert run(cli, "eqmm-datagen", arguments) == 0
+    return read_frames(out)
+
+
+def test_charges_under_other_names_are_imported(tmp_path):
+    path = carbonates(tmp_path / "a.xyz", charge=-2, spin=1)
+    frames = imported(tmp_path, path)
+    assert [(f.total_charge, f.spin_multiplicity) for f in frames] == [(-2, 1)] * 2
+    assert imported(tmp_path, path, "--charge", "-2")[0].total_charge == -2
+
+
+def test_the_charge_of_the_command_counts_for_every_format(tmp_path, capsys):
+    path = carbonates(tmp_path / "a.xyz")
+    assert imported(tmp_path, path, "--charge", "-2")[0].total_charge == -2
+    assert imported(tmp_path, path, "--multiplicity", "3")[0].spin_multiplicity == 3
+    contradicting = carbonates(tmp_path / "b.xyz", total_charge=-2)
+    arguments = ["import", str(contradicting), "-o", str(tmp_path / "b.h5"), "--level", "X"]
+    assert run(cli, "eqmm-datagen", [*arguments, "--charge", "0"]) == 2
+    assert "b.xyz, image 0: total_charge=-2 contradicts --charge 0" in capsys.readouterr().err
+    assert run(cli, "eqmm-datagen", [*arguments, "--charge", "-2", "--multiplicity", "2"]) == 2
+    assert "set --charge or --multiplicity" in capsys.readouterr().err
+
+
+def test_atomic_charges_that_contradict_the_total_charge_are_refused(tmp_path, capsys):
+    atoms = ase.Atoms("OH2", WATER, info={"REF_energy": -5.0})
+    atoms.set_array("REF_charges", np.array([-1.2, 0.1, 0.1]))
+    write(tmp_path / "a.xyz", atoms, format="extxyz")
+    arguments = ["import", str(tmp_path / "a.xyz"), "-o", str(tmp_path / "a.h5"), "--level", "X"]
+    assert run(cli, "eqmm-datagen", arguments) == 2
+    assert "-1.000 of the atoms' REF_charges contradicts" in capsys.readouterr().err
+
+
+def test_the_input_of_orca_says_charge_and_multiplicity(tmp_path):
+    _, engrad = write_orca(tmp_path)
+    assert read_orca(engrad).total_charge == 0
+    for suffix, text in (
+        (".inp", "! HF STO-3G EnGrad\n* xyzfile 1 2 water.xyz\n"),
+        (".out", "Total Charge  Charge  ....  1\nMultiplicity  Mult  ....  2\n"),
+    ):
+        beside = engrad.with_suffix(suffix)
+        beside.write_text(text)
+        assert (read_orca(engrad).total_charge, read_orca(engrad).spin_multiplicity) == (1, 2)
+        with pytest.raises(StateError, match="contradicts --charge 0"):
+            read_orca(engrad, total_charge=0)
+        beside.unlink()
+    with pytest.raises(StateError, match="9 electrons, an odd number"):
+        read_orca(engrad, total_charge=1)

@@ -57,3 +57,15 @@ def test_charge_and_spin_reach_the_calculation(method: Method) -> None:
         method, total_charge=1, spin_multiplicity=2, charge_scheme="lowdin"
     )
     assert atoms.get_charges().sum() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_charge_and_spin_of_the_atoms_are_taken_and_their_change_is_noticed(method: Method) -> None:
+    atoms = molecule("OH")
+    atoms.set_initial_magnetic_moments(None)
+    atoms.calc = ReferenceCalculator(method)
+    atoms.info.update(charge=-1, spin=1)
+    anion = atoms.get_potential_energy()
+    assert atoms.get_charges().sum() == pytest.approx(-1.0, abs=1e-6)
+    atoms.info.update(charge=0, spin=2)
+    assert atoms.get_potential_energy() != pytest.approx(anion, abs=0.1)
+    assert atoms.get_charges().sum() == pytest.approx(0.0, abs=1e-6)

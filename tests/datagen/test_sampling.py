@@ -24,7 +24,7 @@ from datagen.dynamics import (
 )
 from datagen.external_programs import ParameterError, first_complaint
 from datagen.frame_cutter import frame_hash
-from datagen.parameters import _with_exact_charge, parameterise
+from datagen.parameters import parameterise
 from datagen.sampling import (
     SamplingError,
     SamplingProgress,
@@ -56,12 +56,16 @@ class _Counted(SamplingProgress):
     def __init__(self) -> None:
         self.picoseconds = 0.0
         self.stages: list[str] = []
+        self.notes: list[str] = []
 
     def stage(self, name: str) -> None:
         self.stages.append(name)
 
     def advance(self, picoseconds: float) -> None:
         self.picoseconds += picoseconds
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
 
 
 @pytest.fixture(scope="module")
@@ -220,36 +224,12 @@ def test_an_unknown_solvent_is_refused_with_the_nearest():
         SamplingSettings(solvent="metanol")
 
 
-def test_charges_of_the_solute_sum_to_the_integer():
-    rows = parameterise(read_solute("CC(=O)[O-]")).mol2.split("@<TRIPOS>")[2].splitlines()[1:]
-    assert sum(float(row.split()[-1]) for row in rows) == pytest.approx(-1.0, abs=1e-8)
-
-
-def test_rounded_charges_are_shifted_evenly():
-    mol2 = "x\n@<TRIPOS>ATOM\n1 C1 0.5010\n2 C2 -0.4980\n@<TRIPOS>BOND\ny\n"
-    assert _with_exact_charge(mol2, 0) == (
-        "x\n@<TRIPOS>ATOM\n1 C1 0.499500000\n2 C2 -0.499500000\n@<TRIPOS>BOND\ny\n"
-    )
-    with pytest.raises(ParameterError, match="expected \\+1"):
-        _with_exact_charge(mol2, 1)
-
-
-@pytest.mark.parametrize(
-    ("smiles", "sentence"),
-    [
-        ("C[Si](C)(C)C", "no parameters for Si"),
-        ("[CH3]", "closed shells"),
-        ("[Cl-]", "single atom"),
-    ],
-)
-def test_a_molecule_without_parameters_is_a_sentence(smiles, sentence):
-    with pytest.raises(ParameterError, match=sentence):
-        parameterise(read_solute(smiles))
-
-
-def test_a_program_that_fails_is_quoted(methanol):
-    with pytest.raises(ParameterError, match=r"antechamber failed: Need"):
-        parameterise(replace(methanol, mol_block="no molecule at all"))
+def test_notes_of_the_preparation_are_told_again_when_a_run_goes_on(methanol, first_run):
+    _, folder, _ = first_run
+    Unfinished(folder, describe(methanol, QUICK)).notes = ["charged as given"]
+    progress = _Counted()
+    sample(methanol, QUICK, folder=folder, workers=1, platform="CPU", progress=progress)
+    assert progress.notes == ["charged as given"]
 
 
 def test_the_complaint_of_a_program_is_its_first_that_means_something():

@@ -10,14 +10,19 @@ import pytest
 pytest.importorskip("openmm")
 
 from ase import Atoms
+from ase.build import molecule
 from ase.geometry import get_distances
+from ase.io import write
 
 from datagen import solvation
+from datagen.cli import cli
 from datagen.frame_cutter import frame_hash
 from datagen.held_dynamics import turned_onto
 from datagen.held_force_field import charged_sphere, element_sphere
 from datagen.sampling import SamplingError
 from datagen.solvation import SolvationSettings, solvate_geometries
+from eqmm_ase.command_line import run
+from eqmm_ase.reference_data import read_frames
 
 QUICK = SolvationSettings(
     relaxation=0.1, settling=0.1, equilibration=0.5, radius=4.0, seed=3, spheres="element"
@@ -94,6 +99,32 @@ def test_gas_is_the_geometry_alone(geometries):
     np.testing.assert_allclose(found[2].qm_positions.mean(axis=0), 0.0, atol=1e-12)
 
 
+def test_geometries_bring_their_charge_under_any_name_or_get_that_of_the_command(tmp_path, capsys):
+    scan = [Atoms("OH", [[0, 0, 0], [0, 0, length]]) for length in (0.95, 1.0)]
+    for atoms in scan:
+        atoms.info = {"charge": -1, "spin": 1}
+    write(tmp_path / "scan.xyz", scan)
+    arguments = ["solvate", str(tmp_path / "scan.xyz"), "-o", str(tmp_path / "a.h5")]
+    arguments += ["--solvent", "gas"]
+    assert run(cli, "eqmm-datagen", arguments) == 0
+    assert "HO, total charge -1, singlet; gas, 2 frames" in capsys.readouterr().out
+    assert [frame.total_charge for frame in read_frames(tmp_path / "a.h5")] == [-1, -1]
+    arguments += ["--overwrite", "--charge", "0", "--multiplicity", "2"]
+    assert run(cli, "eqmm-datagen", arguments) == 2
+    assert "charge=-1 contradicts total_charge (--charge) 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["path", "solvate"])
+def test_geometries_without_hydrogens_are_refused(command, tmp_path, capsys):
+    write(tmp_path / "bare.xyz", molecule("CH3CH2OH")[:3])
+    arguments = [command, str(tmp_path / "bare.xyz"), "-o", str(tmp_path / "a.h5")]
+    arguments += {"path": ["--coordinate", "d(0,1)", "--range", "1", "2"], "solvate": []}[command]
+    assert run(cli, "eqmm-datagen", arguments) == 2
+    assert "bare.xyz lacks hydrogen atoms: C0, C1, O2" in capsys.readouterr().err
+    if command == "solvate":
+        assert run(cli, "eqmm-datagen", [*arguments, "--open-valences", "--solvent", "gas"]) == 0
+
+
 @pytest.mark.parametrize("model", ["gfn2", "resp"])
 def test_charges_come_from_a_calculation_where_there_are_none(model):
     pytest.importorskip({"gfn2": "tblite", "resp": "pyscf"}[model])
@@ -125,9 +156,11 @@ def test_a_geometry_is_turned_onto_the_one_before():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda g: g[1].set_initial_charges([1.0, 1.0, 1.0]), "charges of a geometry sum to"),
+        (lambda g: g[1].set_initial_charges([1.0, 1.0, 1.0]), "contradicts the sum .* charges"),
+        (lambda g: g[1].set_initial_charges([1.0, 0.3, 0.1]), "charges of a geometry sum to"),
         (lambda g: g.pop() and g.append(Atoms("H")), "expected one molecule"),
-        (lambda g: g[1].info.update(total_charge=0), "differ in total charge"),
+        (lambda g: g[1].info.update(total_charge=0), "contradicts the sum"),
+        (lambda g: g[1].info.update(spin_multiplicity=4), "differ in total charge or spin"),
         (lambda g: g.clear(), "no geometries"),
     ],
 )
