@@ -37,5 +37,7 @@ def split(
     if bool(hold_out) == (fraction is not None):
         raise click.UsageError("give either --hold-out or --fraction")
     held = list(hold_out) or splitting.choose_sources(labels, fraction or 0.0, seed)
-    n_train, n_test = splitting.split(labels, held, train, test)
+    n_train, n_test = splitting.split(
+        labels, held, train, test, lambda sentence: click.echo(sentence, err=True)
+    )
     click.echo(f"{train}: {n_train} frames; {test}: {n_test} frames of {', '.join(held)}")

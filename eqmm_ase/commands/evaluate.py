@@ -28,17 +28,32 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
     from eqmm_ase.delta import difference as from_baseline
     from eqmm_ase.evaluate import evaluate as run
     from eqmm_ase.evaluate import write_metrics
+    from eqmm_ase.fingerprints import among, fingerprints, from_text
+    from eqmm_ase.level_of_theory import different_level, method_of
     from eqmm_ase.model_file import load_model
     from eqmm_ase.reliability import reliability
-    from eqmm_ase.training_data import different_level, read_files
+    from eqmm_ase.training_data import read_files
 
     network, card = load_model(model)
     frames, method, content_hash = read_files([data])
     if "baseline" in card:
         frames = [from_baseline(frame) for frame in frames]
     errors = Console(stderr=True)
-    if difference := different_level(method, card.get("method", {})):
-        errors.print(f"warning: {data} was labelled with {difference}", soft_wrap=True)
+    if difference := different_level(method, method_of(card)):
+        errors.print(
+            f"warning: {data} was labelled with {difference} as the model's training set; the "
+            "errors compare two levels of theory",
+            soft_wrap=True,
+            markup=False,
+        )
+    learned = from_text(card.get("training_fingerprints", ""))
+    if doubles := int(among(fingerprints(frames), learned).sum()):
+        errors.print(
+            f"warning: the model was trained on {doubles} of the {len(frames)} frames, so that "
+            "errors on them say nothing about other frames",
+            soft_wrap=True,
+            markup=False,
+        )
     with errors.status(f"{len(frames)} frames"):
         result = run(
             network, frames, card.get("charge_scheme"), batch_size=batch_size, device=device
