@@ -60,4 +60,4 @@ class ContradictingLabelsError(ValueError):
 
 
 class MissingBaselineError(ValueError):
-    """A dataset is no baseline of another: it lacks frames, or its method is the same."""
+    """A dataset of a cheaper method lacks frames that it should have labelled."""

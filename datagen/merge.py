@@ -51,7 +51,7 @@ def merge(
         The same frames labelled by a cheaper method, whose energies and forces are put beside those
         of the sources (see `eqmm_ase.delta`).
     say
-        Told what was put together from several frames.
+        Told what was put together from several frames, and of a baseline that makes no sense.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def merge(
     ContradictingLabelsError
         When the same frame has different labels.
     MissingBaselineError
-        When the baseline lacks a frame, or is of the same level of theory.
+        When the baseline lacks a frame.
     """
     methods: list[Mapping[str, Any]] = []
     origins: list[Origin] = []
@@ -80,10 +80,10 @@ def merge(
     method = merged_method(methods)
     if baseline is not None:
         with ReferenceData.open(baseline) as data:
-            if not different_level(data.method, method) and spoken(method) != spoken({}):
-                raise MissingBaselineError(
-                    f"{baseline} is of the same level of theory as the labels, {spoken(method)}; "
-                    "expected a cheaper one, for the difference would be nothing"
+            if not different_level(data.method, method):
+                say(
+                    f"warning: {baseline} is of the level of theory of the labels themselves, "
+                    f"{spoken(method)}; the difference to be learned is nothing"
                 )
             frames = with_baseline(frames, data.load(), baseline)
             method["baseline"] = data.method
@@ -240,8 +240,9 @@ def _say_what_was_kept(
     """Name the fields that frames got from their doubles."""
     gained: dict[str, int] = {}
     for group, frame in zip(groups, frames, strict=True):
-        everybody = [known_values(origins[number].frame).keys() for number in group]
-        for name in known_values(frame).keys() - max(everybody, key=lambda names: len(names)):
+        everybody = [set(known_values(origins[number].frame)) for number in group]
+        most = max(everybody, key=len)
+        for name in known_values(frame).keys() - most:
             gained[name] = gained.get(name, 0) + 1
     if gained:
         told = ", ".join(f"{name} of {count}" for name, count in sorted(gained.items()))

@@ -75,7 +75,10 @@ def check_values(values: Mapping[str, Any], where: str) -> None:
     if rows["qm"] == 0:
         raise DatasetError(f"{where} has no QM atoms; expected at least one")
     for name, value in values.items():
-        field = field_of(name)
+        try:
+            field = field_of(name)
+        except DatasetError as error:
+            raise DatasetError(f"{where}: {error}") from error
         if value is None:
             continue
         if field.kind == "text":

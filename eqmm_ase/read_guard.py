@@ -38,9 +38,11 @@ def read_guard(
     DatasetError
         Or whatever `error` is. A missing file stays a FileNotFoundError.
     """
+    missing = (FileNotFoundError, PermissionError)
+    as_they_are: tuple[type[Exception], ...] = (*missing, DatasetError, error, *passing)
     try:
         yield
-    except (error, DatasetError, FileNotFoundError, PermissionError, *passing):
+    except as_they_are:
         raise
     except Exception as cause:
         reason = shortened(cause).strip("'") or type(cause).__name__

@@ -24,7 +24,7 @@ from datagen.exchange.extended_xyz import frame_of_atoms
 from datagen.exchange.foreign_labels import Found
 from datagen.exchange.imported import Imported
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.dataset_format import FIELDS, GROUPS
+from eqmm_ase.dataset_format import GROUPS
 from eqmm_ase.frame import Frame
 from eqmm_ase.frame_fields import frame_of_values, known_values
 from eqmm_ase.read_guard import read_guard
@@ -74,9 +74,8 @@ def read_ase_database(source: Path) -> Imported:
         database = SQLite3Database(str(source), create_indices=False, use_lock_file=False)
         with database:
             method = database.metadata.get("method")
-            for number, row in enumerate(database.select()):
-                where = f"{source}: row {row.id}"
-                frames.append(_read_row(row, number, found, where))
+            for row in database.select():
+                frames.append(_read_row(row, found, f"{source}: row {row.id}"))
     return Imported(frames, method, found)
 
 
@@ -109,15 +108,17 @@ def _write_row(database: Any, frame: Frame, charge_scheme: str | None) -> None:
     )
 
 
-def _read_row(row: Any, number: int, found: Found, where: str) -> Frame:
+def _read_row(row: Any, found: Found, where: str) -> Frame:
     data = dict(row.data)
-    if _NARROW not in data:
+    if "frame_id" not in data and _NARROW not in data:  # not ours, of any version
         atoms = row.toatoms()
-        atoms.info |= {**row.key_value_pairs, **{k: v for k, v in data.items() if k not in FIELDS}}
+        atoms.info |= {**row.key_value_pairs, **data}
         return frame_of_atoms(atoms, found, where)
     values: dict[str, Any] = {name: row.get(called) for name, called in _ROW.items()}
     values |= {name: row.key_value_pairs[name] for name in _STATE}
-    for name in data.pop(_NARROW):
+    if np.any(row.cell):
+        values["cell"] = row.cell
+    for name in data.pop(_NARROW, ()):
         values[name] = np.float32(values[name])
     for name, value in data.items():
         if isinstance(value, Mapping):

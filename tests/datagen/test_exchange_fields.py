@@ -14,6 +14,7 @@ from types import MappingProxyType
 import ase.db
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import iread, write
 from frames_kit import AWKWARD, frames_of_every_kind, full_frame
 from mutations import same_frames
@@ -144,6 +145,33 @@ def test_extended_xyz_of_the_first_version_is_read(tmp_path):
     np.testing.assert_array_equal(back.qm_forces, frame.qm_forces)
     np.testing.assert_allclose(back.qm_positions, frame.qm_positions, atol=1e-8, rtol=0)
     np.testing.assert_allclose(back.charges["mbis"], frame.charges["mbis"], atol=1e-8, rtol=0)
+
+
+def test_a_database_of_the_first_version_is_read(tmp_path):
+    frame = full_frame(5, seed=2)
+    atoms = ase.Atoms(numbers=frame.atomic_numbers, positions=frame.qm_positions, cell=frame.cell)
+    atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.qm_forces)
+    data = {n: getattr(frame, n) for n in ("mm_charges", "mm_positions", "mm_forces", "frame_id")}
+    with ase.db.connect(tmp_path / "a.db") as database:
+        database.write(
+            atoms,
+            data={**data, "charges": dict(frame.charges)},
+            total_charge=-1,
+            spin_multiplicity=2,
+        )
+        database.metadata = {"method": METHOD}
+    found = exchange.read(tmp_path / "a.db")
+    kept = {name: getattr(frame, name) for name in ("energy", "qm_forces", "charges", "cell")}
+    expected = Frame(
+        frame.atomic_numbers.astype(np.int32),
+        frame.qm_positions,
+        total_charge=-1,
+        spin_multiplicity=2,
+        **data,
+        **kept,
+    )
+    assert same_frames(found.frames, [expected])
+    assert found.method == METHOD
 
 
 def test_nine_numbers_that_ase_gives_as_a_matrix_keep_their_order(tmp_path):
