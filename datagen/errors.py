@@ -55,5 +55,9 @@ class DifferentMethodsError(ValueError):
     """Labels of different methods cannot be in one dataset."""
 
 
+class ContradictingLabelsError(ValueError):
+    """The same frame has two labels that cannot both be right."""
+
+
 class MissingBaselineError(ValueError):
     """A dataset of a cheaper method lacks frames that it should have labelled."""

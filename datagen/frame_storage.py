@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from datagen.errors import CampaignError
 from datagen.method import Method
 from eqmm_ase.boundary import Boundary
 from eqmm_ase.dataset_format import GROUPS
 from eqmm_ase.frame import Frame
+from eqmm_ase.read_guard import read_guard
 
 _ID_LENGTH = 32  # hexadecimal digits: 128 bits, no collisions in any conceivable campaign
 
@@ -63,7 +65,18 @@ def to_bytes(frame: Frame) -> bytes:
 
 
 def from_bytes(content: bytes) -> Frame:
-    """The frame that `to_bytes` stored."""
+    """The frame that `to_bytes` stored.
+
+    Raises
+    ------
+    CampaignError
+        When it is damaged.
+    """
+    with read_guard("a stored frame", CampaignError, "the archive of a frame"):
+        return _frame(content)
+
+
+def _frame(content: bytes) -> Frame:
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         stored = {name: archive[name] for name in archive.files}
     values: dict[str, Any] = {group: {} for group in GROUPS}

@@ -11,16 +11,18 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from sqlite3 import DatabaseError
 from typing import Any
 
 from datagen import ledger_schema
 from datagen.errors import CampaignError, DiskFullError
+from eqmm_ase.read_guard import read_guard, shortened
 
 _PATIENCE = 60.0  # s; nobody holds the file for more than a moment
-_DAMAGE = ("not a database", "malformed", "no such table")
+_IN_THE_WAY = ("locked", "readonly", "unable to open")
 STATES = ("waiting", "running", "done", "failed")
 
 
@@ -82,7 +84,7 @@ class LedgerReader:
             self._db.execute("PRAGMA query_only = ON")
             if ledger_schema.is_empty(self._db):
                 raise CampaignError(f"there is no campaign in {path.parent} yet")
-            self._refuse_later(ledger_schema.version_of(self._db))
+            self._refuse_later(self._version())
 
     def __enter__(self) -> LedgerReader:
         return self
@@ -99,22 +101,34 @@ class LedgerReader:
         query = "SELECT value FROM campaign WHERE key = ?"
         with readable_errors(self._path):
             row = self._db.execute(query, (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        with self._understood(f"its fact {key!r}"):
+            return json.loads(row[0]) if row else None
 
     def rows(self) -> list[Row]:
         """All frames in the order in which they were added."""
         names = [field.name for field in fields(Row)]
-        present = {column[1] for column in self._db.execute("PRAGMA table_info(frames)")}
-        columns = ", ".join(name if name in present else "NULL" for name in names)
         with readable_errors(self._path):
+            present = {column[1] for column in self._db.execute("PRAGMA table_info(frames)")}
+            columns = ", ".join(name if name in present else "NULL" for name in names)
             found = self._db.execute(f"SELECT {columns} FROM frames ORDER BY number").fetchall()
-        return [_row(dict(zip(names, values, strict=True))) for values in found]
+        with self._understood("its rows"):
+            return [_row(dict(zip(names, values, strict=True))) for values in found]
 
     def inputs(self, frame_id: str) -> bytes:
         """The frame as it was added."""
         query = "SELECT inputs FROM frames WHERE frame_id = ?"
-        with readable_errors(self._path):
+        with readable_errors(self._path), self._understood(f"its frame {frame_id}"):
             return bytes(self._db.execute(query, (frame_id,)).fetchone()[0])
+
+    def _version(self) -> int:
+        with readable_errors(self._path), self._understood("its version"):
+            return ledger_schema.version_of(self._db)
+
+    def _understood(self, what: str) -> AbstractContextManager[None]:
+        """What SQLite gives back is what was written, or the ledger is damaged."""
+        return read_guard(
+            f"{self._path}: {what}", CampaignError, "a campaign ledger", DatabaseError
+        )
 
     def _refuse_later(self, version: int) -> None:
         if version > ledger_schema.VERSION:
@@ -156,7 +170,7 @@ class Ledger(LedgerReader):
         with self._closed_on_error(), self._transaction():
             if ledger_schema.is_empty(self._db):
                 ledger_schema.create(self._db)
-            version = ledger_schema.version_of(self._db)
+            version = self._version()
             self._refuse_later(version)
             if version < ledger_schema.VERSION:
                 ledger_schema.upgrade(self._db, version)
@@ -265,7 +279,10 @@ class Ledger(LedgerReader):
 
 def _row(values: dict[str, Any]) -> Row:
     values["warnings"] = tuple(json.loads(values["warnings"] or "[]"))
-    values["versions"] = json.loads(values["versions"] or "{}")
+    values["versions"] = dict(json.loads(values["versions"] or "{}"))
+    values["attempts"] = int(values["attempts"])
+    for name in ("started", "finished", "wall_time"):
+        values[name] = None if values[name] is None else float(values[name])
     return Row(**values)
 
 
@@ -274,15 +291,20 @@ def readable_errors(path: Path) -> Iterator[None]:
     """SQLite reports a full disk and a foreign or damaged file as errors of its own kind."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except DatabaseError as error:
         if "full" in str(error) or "disk I/O" in str(error):
             raise DiskFullError(
                 f"the disk that holds {path} is full ({error}); nothing is lost, run the same "
                 "command again once there is room"
             ) from error
-        if any(words in str(error) for words in _DAMAGE):
+        if any(words in str(error) for words in _IN_THE_WAY):
             raise CampaignError(
-                f"{path} is not a campaign ledger, or damaged ({error}); labels in the folder "
-                "results are taken over when it is moved away and the frames are given again"
+                f"{path} cannot be used ({error}); is another program holding it, or is the folder "
+                "not writable?"
             ) from error
-        raise
+        if isinstance(error, sqlite3.ProgrammingError):
+            raise
+        raise CampaignError(
+            f"{path} is not a campaign ledger, or damaged ({shortened(error)}); labels in the "
+            "folder results are taken over when it is moved away and the frames are given again"
+        ) from error

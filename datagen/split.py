@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from eqmm_ase.fingerprints import among, fingerprints
 from eqmm_ase.reference_data import ReferenceData, write_frames
 
 
-def split(labels: Path, hold_out: Sequence[str], train: Path, test: Path) -> tuple[int, int]:
+def split(
+    labels: Path,
+    hold_out: Sequence[str],
+    train: Path,
+    test: Path,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> tuple[int, int]:
     """Write two datasets; the test set gets the frames of the trajectories in `hold_out`.
+
+    `say` is told when frames of both are the same.
 
     Returns
     -------
@@ -32,6 +41,11 @@ def split(labels: Path, hold_out: Sequence[str], train: Path, test: Path) -> tup
     held = [frame for frame in frames if frame.source in hold_out]
     if not kept:
         raise ValueError(f"all frames of {labels} are held out; none is left to train on")
+    if doubles := int(among(fingerprints(held), fingerprints(kept)).sum()):
+        say(
+            f"warning: {doubles} of the {len(held)} test frames are training frames as well; "
+            f"`eqmm-datagen merge` leaves out doubles before a split"
+        )
     write_frames(train, kept, method)
     write_frames(test, held, method)
     return len(kept), len(held)

@@ -9,6 +9,7 @@ sites on the lines between them. All other atoms of the frame are real.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -98,9 +99,9 @@ class Boundary:
             return cls(
                 str(values["charge_scheme"]),
                 tuple(_link(link) for link in values["links"]),
-                tuple(ChargeSite(**site) for site in values["sites"]),
+                tuple(_site(site) for site in values["sites"]),
             )
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"it is no description of link atoms ({error})") from error
 
     def check(self, n_qm: int, n_mm: int) -> None:
@@ -130,7 +131,20 @@ def _link(values: dict[str, Any]) -> LinkAtom:
     link = LinkAtom(**{**values, "m1_position": tuple(float(x) for x in values["m1_position"])})
     if link.rule not in _RULES or len(link.m1_position) != 3:
         raise ValueError(f"rule {link.rule!r}, {len(link.m1_position)} coordinates of M1")
+    _check_finite(link.length, link.m1_charge, *link.m1_position)
     return link
+
+
+def _site(values: dict[str, Any]) -> ChargeSite:
+    site = ChargeSite(**values)
+    _check_finite(site.fraction)
+    return site
+
+
+def _check_finite(*numbers: Any) -> None:
+    for number in numbers:
+        if not (isinstance(number, int | float) and math.isfinite(number)):
+            raise ValueError(f"{number!r} is no finite number")
 
 
 def _check_rows(what: str, count: int, rows: Iterable[int]) -> None:

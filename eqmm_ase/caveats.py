@@ -15,10 +15,10 @@ import numpy as np
 
 from eqmm_ase.contacts import deepest_contact
 from eqmm_ase.dataset_format import DatasetError
-from eqmm_ase.delta import spoken
 from eqmm_ase.domain import Domain, DomainError
+from eqmm_ase.fingerprints import among, fingerprints, from_text
 from eqmm_ase.frame import Frame
-from eqmm_ase.training_data import LEVEL_OF_THEORY, different_level
+from eqmm_ase.level_of_theory import different_level, level_of, method_of, named, spoken
 from eqmm_ase.validation import squared_distances
 
 
@@ -56,7 +56,7 @@ def caveats(
     list of str
         One sentence for each kind of difference, with the number of frames that have it.
     """
-    found = [_about_level(method, card.get("method", {}), path)]
+    found = [_about_level(method, method_of(card), path), _about_doubles(frames, card)]
     domain = Domain.from_dict(card.get("domain", {}))
     counts = Counter(reason for frame in frames for reason in _outside(frame, domain))
     found += [
@@ -74,7 +74,7 @@ def caveats(
 
 
 def _about_level(method: Mapping[str, Any], learned: Mapping[str, Any], path: Path) -> str:
-    stated, known = (any(m.get(key) for key in LEVEL_OF_THEORY) for m in (method, learned))
+    stated, known = (named(level_of(m)) for m in (method, learned))
     if not stated:
         told = f"; the model learned {spoken(learned)}" if known else ""
         return f"{path} does not say at which level of theory it was labelled{told}"
@@ -83,7 +83,23 @@ def _about_level(method: Mapping[str, Any], learned: Mapping[str, Any], path: Pa
             f"the model does not say which level of theory it learned; {path} is {spoken(method)}"
         )
     difference = different_level(method, learned)
-    return f"{path} was labelled with {difference}" if difference else ""
+    return (
+        f"{path} was labelled with {difference} as the model's training set; the errors compare "
+        "two levels of theory"
+        if difference
+        else ""
+    )
+
+
+def _about_doubles(frames: Sequence[Frame], card: Mapping[str, Any]) -> str:
+    learned = from_text(card.get("training_fingerprints", ""))
+    doubles = int(among(fingerprints(frames), learned).sum())
+    return (
+        f"the model was trained on {doubles} of the {len(frames)} frames, so that errors on them "
+        "say nothing about other frames"
+        if doubles
+        else ""
+    )
 
 
 def _outside(frame: Frame, domain: Domain) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from eqmm_ase.dataset_format import BASELINE, DatasetError
 from eqmm_ase.frame import Frame
+from eqmm_ase.level_of_theory import spoken
 
 
 def difference(frame: Frame) -> Frame:
@@ -42,12 +43,6 @@ def other_calculator(card: Mapping[str, Any]) -> str:
         f"predicts differences from {spoken(card['baseline'])}, not energies; "
         "use eqmm_ase.delta_calculator.DeltaEqMM, which adds that method's answer"
     )
-
-
-def spoken(method: Mapping[str, Any]) -> str:
-    """A level of theory in a few characters: ``hf/sto-3g``."""
-    parts = [method.get("functional") or method.get("xc"), method.get("basis")]
-    return "/".join(str(part) for part in parts if part) or "an unnamed method"
 
 
 def _left(frame: Frame, name: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from eqmm_ase.committee import members_of
 from eqmm_ase.config import ConfigError, DataConfig, OptimizerConfig, TrainConfig
 from eqmm_ase.frame import Frame
+from eqmm_ase.level_of_theory import different_level, method_of
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 from eqmm_ase.model_file import load_model
 from eqmm_ase.statistics import fit_atomic_energies, fit_ion_charges
@@ -72,6 +73,15 @@ class Start:
             data=DataConfig(baseline=self.model.config.neutral),
             model=replace(self.model.config, elements=()),
             optimizer=OptimizerConfig(learning_rate=LEARNING_RATE),
+        )
+
+    def other_level(self, method: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str:
+        """A note where the file was trained on another level of theory; else empty."""
+        wanted = {**method, **({} if baseline is None else {"baseline": baseline})}
+        difference = different_level(method_of(self.card), wanted)
+        return difference and (
+            f"note: the training starts from a model of another level of theory: {self.path} was "
+            f"trained on {difference} as these data"
         )
 
     def refuse_other_network(self, wanted: ModelConfig) -> None:

@@ -12,8 +12,8 @@ from ase.data import chemical_symbols
 from rich.table import Table
 
 from eqmm_ase.dataset_format import FIELDS, GROUPS
-from eqmm_ase.delta import spoken
 from eqmm_ase.frame import Frame
+from eqmm_ase.level_of_theory import spoken
 from eqmm_ase.metrics import ALL, REPORTED, Metrics, spoken_relative
 from eqmm_ase.reference_data import ReferenceData
 from eqmm_ase.reliability import GAUSSIAN
@@ -21,7 +21,6 @@ from eqmm_ase.terminal import cell, title
 from eqmm_ase.validation import composition
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_NO_LABELS = ("cell", "mm_charges_original")  # may be unknown, but nothing was computed
 
 
 def metrics_table(metrics: Mapping[str, Metrics], name: str = "") -> Table:
@@ -152,7 +151,7 @@ def _facts(name: str, rows: Mapping[str, str]) -> Table:
 
 def _coverage(frames: Sequence[Frame]) -> dict[str, str]:
     """How many frames know each label."""
-    labels = [name for name, field in FIELDS.items() if field.label and name not in _NO_LABELS]
+    labels = [name for name, field in FIELDS.items() if field.label]
     counts = {n: sum(getattr(frame, n) is not None for frame in frames) for n in labels}
     for group in GROUPS:
         for scheme in sorted({scheme for frame in frames for scheme in getattr(frame, group)}):

@@ -30,6 +30,7 @@ from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.dataset import Batch, RoundSampler, collate
 from eqmm_ase.domain import Domain
 from eqmm_ase.fine_tuning import Start
+from eqmm_ase.fingerprints import fingerprints, to_text
 from eqmm_ase.idle_settings import notes, unlabelled
 from eqmm_ase.learner import Learner, TrainingError
 from eqmm_ase.loss import Loss
@@ -99,6 +100,7 @@ def train(
     output = Path(output)
     refuse_unwritable(output)
     data = TrainingData.load([Path(path) for path in files], config)
+    say_notes(console, data, origin)
     config = replace(config, model=replace(config.model, elements=data.elements))
     learner = fit(data, config, TrainingFolder(output), console, origin, restart=restart)
     if is_first_process():
@@ -173,6 +175,13 @@ def fit(
     return learner
 
 
+def say_notes(console: Console, data: TrainingData, origin: Start | None) -> None:
+    """Print what the user should know of the data, and of the model that a training starts from."""
+    other = origin.other_level(data.method, data.baseline) if origin else ""
+    for sentence in (*data.notes, *filter(None, [other])):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
 def is_first_process() -> bool:
     """Whether this is the process that reports and writes, of those that train together."""
     rank: int = getattr(rank_zero_only, "rank", 0)
@@ -191,6 +200,7 @@ def card(data: TrainingData, learner: Learner, origin: Start | None = None) -> d
         "n_validation_frames": len(data.validation),
         "metrics": {"validation": learner.best["metrics"]},
         "domain": Domain.of(data.training_frames).to_dict(),
+        "training_fingerprints": to_text(fingerprints(data.training_frames)),
         "media": list(data.training.media),
         "training": learner.config.to_dict(),
     }

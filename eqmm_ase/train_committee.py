@@ -33,7 +33,7 @@ from eqmm_ase.metrics import ErrorSums
 from eqmm_ase.model_file import save_model
 from eqmm_ase.reliability import DeviationCollector
 from eqmm_ase.terminal import messages, say
-from eqmm_ase.train import card, fit, is_first_process
+from eqmm_ase.train import card, fit, is_first_process, say_notes
 from eqmm_ase.training_data import TrainingData
 from eqmm_ase.training_folder import TrainingFolder
 
@@ -86,6 +86,7 @@ def train_committee(
     output = Path(output)
     refuse_unwritable(output)
     data = TrainingData.load([Path(path) for path in files], config)
+    say_notes(console, data, origins[0])
     config = replace(config, model=replace(config.model, elements=data.elements))
     if is_first_process():
         sources = data.content_hash + (origins[0].sha256 if origins[0] else "")

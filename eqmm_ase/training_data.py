@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from eqmm_ase.config import ConfigError, DataConfig, TrainConfig
+from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.dataset import FrameDataset, choose_charge_scheme, split
-from eqmm_ase.dataset_format import DatasetError
-from eqmm_ase.delta import difference, spoken
+from eqmm_ase.dataset_format import DatasetError, field_of
+from eqmm_ase.delta import difference
+from eqmm_ase.fingerprints import among, fingerprints
 from eqmm_ase.frame import Frame
+from eqmm_ase.frame_fields import known_values
+from eqmm_ase.level_of_theory import different_level, different_settings, level_of, named
+from eqmm_ase.read_guard import shortened
 from eqmm_ase.reference_data import ReferenceData
-from eqmm_ase.validation import distances_to_charges, qm_positions
-
-LEVEL_OF_THEORY = ("functional", "xc", "basis", "dispersion")
-"""Entries of `method` that must agree between files that train one model."""
+from eqmm_ase.validation import composition, distances_to_charges, qm_positions
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class TrainingData:
     """The method whose difference from `method` is learned; None: the labels themselves are."""
     content_hash: str
     how_split: str
+    notes: tuple[str, ...] = ()
+    """Sentences about the data that the user should see."""
 
     @classmethod
     def load(cls, files: Sequence[Path], config: TrainConfig) -> TrainingData:
@@ -51,13 +54,16 @@ class TrainingData:
         ConfigError
             When the settings do not fit the data.
         """
-        frames, method, content_hash = read_files(files)
-        held, method, content_hash = _read_validation(config.data, method, content_hash)
+        notes: list[str] = []
+        held_files = [Path(name) for name in config.data.validation]
+        frames, held, method, content_hash = _read_parts(files, held_files, notes.append)
         if held:
             training, validation, how = frames, held, "files of their own"
         else:
             chosen, rest, how = split(frames, config.data.validation_fraction, config.training.seed)
             training, validation = [frames[i] for i in chosen], [frames[i] for i in rest]
+        if doubles := _said_doubles(training, validation):
+            notes.append(doubles)
         baseline = method.pop("baseline", None)
         if config.data.baseline:
             training, validation = (
@@ -78,65 +84,111 @@ class TrainingData:
             baseline=baseline if config.data.baseline else None,
             content_hash=content_hash,
             how_split=how,
+            notes=tuple(notes),
         )
 
 
-def read_files(files: Sequence[Path]) -> tuple[list[Frame], dict[str, Any], str]:
+def read_files(
+    files: Sequence[Path], say: Callable[[str], None] = lambda sentence: None
+) -> tuple[list[Frame], dict[str, Any], str]:
     """Read frames, method and common hash of dataset files that belong together.
+
+    Parameters
+    ----------
+    files
+        Of one level of theory.
+    say
+        Told what differs between them and is no level of theory.
 
     Raises
     ------
     DatasetError
         When the levels of theory differ or a geometry is impossible.
     """
-    frames: list[Frame] = []
-    method: dict[str, Any] = {}
-    digest = hashlib.sha256()
-    for path in files:
-        with ReferenceData(path) as data:
-            own = data.load()
-            digest.update(data.content_hash.encode())
-            method = method or data.method
-            _refuse_other_method(path, data.method, files[0], method)
-        for number, frame in enumerate(own):
-            _check_geometry(frame, number, path)
-        frames += own
-    return frames, method, digest.hexdigest()
+    frames, _, method, content_hash = _read_parts(files, (), say)
+    return frames, method, content_hash
 
 
-def _read_validation(
-    config: DataConfig, method: dict[str, Any], content_hash: str
-) -> tuple[list[Frame], dict[str, Any], str]:
-    if not config.validation:
-        return [], method, content_hash
-    paths = [Path(name) for name in config.validation]
-    frames, other, other_hash = read_files(paths)
-    _refuse_other_method(paths[0], other, Path("the training data"), method)
-    return frames, method, hashlib.sha256((content_hash + other_hash).encode()).hexdigest()
+def _read_parts(
+    files: Sequence[Path], held_files: Sequence[Path], say: Callable[[str], None]
+) -> tuple[list[Frame], list[Frame], dict[str, Any], str]:
+    """Frames of training and of validation files, their method and their common hash."""
+    parts: tuple[list[Frame], list[Frame]] = [], []
+    digests = hashlib.sha256(), hashlib.sha256()
+    methods: dict[Path, dict[str, Any]] = {}
+    for part, digest, paths in zip(parts, digests, (files, held_files), strict=True):
+        for path in paths:
+            with ReferenceData(path) as data:
+                own = data.load()
+                digest.update(data.content_hash.encode())
+            if len(files) + len(held_files) > 1 and own and not any(map(_has_label, own)):
+                raise DatasetError(f"{path} has no labels; label its frames first")
+            refuse_other_level(path, data.method, methods)
+            methods[path] = data.method
+            for number, frame in enumerate(own):
+                _check_geometry(frame, number, path)
+            part += own
+    for sentence in _said_settings(methods):
+        say(sentence)
+    content_hash = digests[0].hexdigest()
+    if held_files:
+        both = content_hash + digests[1].hexdigest()
+        content_hash = hashlib.sha256(both.encode()).hexdigest()
+    return *parts, dict(next(iter(methods.values()), {})), content_hash
 
 
-def different_level(method: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """Say how two levels of theory differ; an empty text when they agree."""
-    for key in LEVEL_OF_THEORY:
-        if method.get(key) != expected.get(key):
-            return f"{key} {method.get(key)!r} and not {expected.get(key)!r}"
-    if (own := method.get("baseline")) and (other := expected.get("baseline")):
-        return (
-            f"the baseline {spoken(own)}, of {found}"
-            if (found := different_level(own, other))
-            else ""
-        )
-    return ""
-
-
-def _refuse_other_method(
-    path: Path, method: Mapping[str, Any], first: Path, expected: Mapping[str, Any]
+def refuse_other_level(
+    path: Path, method: Mapping[str, Any], others: Mapping[Path, Mapping[str, Any]]
 ) -> None:
-    if difference := different_level(method, expected):
-        raise DatasetError(
-            f"{path} was labelled with {difference} as {first}; "
-            "one model learns one level of theory"
+    """Refuse a file whose labels are of another level of theory than those of any other.
+
+    Raises
+    ------
+    DatasetError
+        Names both files and the difference.
+    """
+    for other, expected in others.items():
+        if difference := different_level(method, expected):
+            raise DatasetError(
+                f"{path} was labelled with {difference} as {other}; "
+                "one model learns one level of theory"
+            )
+
+
+def _said_settings(methods: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """What differs from the first file, in one sentence for each other one."""
+    (first, expected), *others = methods.items() or [(Path(), {})]
+    said = [
+        f"note: the labels of {path} and {first} are of one level of theory, but were made with "
+        f"{different}"
+        for path, method in others
+        if (different := different_settings(method, expected))
+    ]
+    if others and not named(level_of(expected)):
+        said.append(
+            f"note: neither {first} nor the other files say their level of theory; it must be one"
         )
+    return said
+
+
+def _said_doubles(training: Sequence[Frame], validation: Sequence[Frame]) -> str:
+    """A sentence when frames are validated on that were trained on; else empty."""
+    if not validation:
+        return ""
+    same = among(fingerprints(validation), fingerprints(training))
+    named_so = {(f.frame_id, composition(f.atomic_numbers)) for f in training if f.frame_id}
+    for number, frame in enumerate(validation):
+        same[number] |= (frame.frame_id, composition(frame.atomic_numbers)) in named_so
+    if not same.any():
+        return ""
+    return (
+        f"warning: {int(same.sum())} of the {len(validation)} validation frames are training "
+        "frames as well, so that errors on them say nothing about other frames"
+    )
+
+
+def _has_label(frame: Frame) -> bool:
+    return any(field_of(name).label for name in known_values(frame))
 
 
 def _check_geometry(frame: Frame, number: int, path: Path) -> None:
@@ -150,7 +202,8 @@ def _check_geometry(frame: Frame, number: int, path: Path) -> None:
             np.asarray(frame.mm_charges, np.float64),
         )
     except ValueError as error:
-        raise DatasetError(f"{path}: frame {number} ({frame.frame_id}): {error}") from error
+        name = shortened(frame.frame_id)
+        raise DatasetError(f"{path}: frame {number} ({name}): {error}") from error
 
 
 def _refuse_unlabelled(frames: Sequence[Frame], files: Sequence[Path]) -> None:

@@ -101,7 +101,7 @@ def test_single_precision_stays_single_on_disk_and_energies_stay_double(tmp_path
 
 def test_a_file_says_what_it_is(written):
     with h5py.File(written) as file:
-        assert file.attrs["format"] == "eqmm-dataset"
+        assert file.attrs["format"] == b"eqmm-dataset"
         assert file.attrs["format_version"] == 1
         assert json.loads(file.attrs["units"])["energy"] == "eV"
     with ReferenceData.open(written) as data:
@@ -261,6 +261,14 @@ def test_a_half_known_label_is_refused(written):
         ({"energy": np.nan}, "frame 1 has NaN or infinite values in 'energy'"),
         ({"qm_positions": np.full((3, 3), np.inf)}, "infinite values in 'qm_positions'"),
         ({"charges": {"mbis": np.zeros(9)}}, r"'charges/mbis' of shape \(9,\)"),
+        ({"charges": {"a/b": np.zeros(3)}}, "no array 'charges/a/b'"),
+        ({"baseline": {"dipole": np.zeros(3)}}, "no array 'baseline/dipole'"),
+        ({"source": "a\0b"}, "frame 1 has a character in 'source' that no file can hold"),
+        ({"medium": "\udc80"}, "frame 1 has a character in 'medium' that no file can hold"),
+        ({"frame_id": 7}, "frame 1 has 'frame_id' = 7; expected a text"),
+        ({"total_charge": 0.5}, "frame 1 has fractions in 'total_charge'"),
+        ({"atomic_numbers": np.array([8, 1, 0])}, "frame 1 has 0 in 'atomic_numbers'"),
+        ({"mm_charges": np.array(["a"] * 5)}, "'mm_charges' of type <U1; expected plain numbers"),
     ],
 )
 def test_contradictory_frames_are_not_written(tmp_path, change, sentence):
@@ -268,6 +276,15 @@ def test_contradictory_frames_are_not_written(tmp_path, change, sentence):
     with pytest.raises(DatasetError, match=sentence):
         write_frames(path, [labelled(), replace(labelled(), **change)], METHOD)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_method_that_is_no_json_is_not_written(tmp_path):
+    with pytest.raises(DatasetError, match=r"method of .*data\.h5 must hold plain JSON values"):
+        write_frames(tmp_path / "data.h5", [labelled()], {"basis": {1, 2}})
+    long = {"sampling": ["x" * 1000] * 300}  # HDF5 keeps it apart from other attributes
+    write_frames(tmp_path / "data.h5", [labelled()], long)
+    with ReferenceData(tmp_path / "data.h5") as data:
+        assert data.method == long
 
 
 FULL_DISK = """
@@ -336,6 +353,10 @@ def test_files_without_cut_bonds_are_as_they_always_were(written):
         ("cut here", "it is no description of link atoms (Expecting value"),
         ('{"charge_scheme": "rcd", "links": [{"cap": 1}], "sites": []}', "m1_position"),
         (BOUNDARY.to_json().replace("fixed", "guessed"), "rule 'guessed'"),
+        (BOUNDARY.to_json().replace("1.09", "NaN"), "nan is no finite number"),
+        (BOUNDARY.to_json().replace("0.0337", '"a"'), "'a' is no finite number"),
+        (BOUNDARY.to_json().replace("0.5", "1e999"), "inf is no finite number"),
+        (9999 * "[", "it is no description of link atoms"),
         (BOUNDARY.to_json().replace('"cap": 2', '"cap": 3'), "it names QM atom 3 of 3"),
         (BOUNDARY.to_json().replace('"site": 4', '"site": 5'), "it names MM charge 5 of 5"),
         (BOUNDARY.to_json().replace('"link": 0', '"link": 1'), "it names link atom 1 of 1"),
@@ -346,14 +367,14 @@ def test_a_wrong_description_of_cut_bonds_is_refused_by_name(text, complaint, tm
     path = tmp_path / "data.h5"
     write_frames(path, [with_boundary()], METHOD)
     with h5py.File(path, "r+") as file:
-        file["boundary"][0] = text
+        put("boundary", [text])(file)
     with pytest.raises(
-        DatasetError, match="dataset 'boundary' of frame 0 cannot be used"
+        DatasetError, match="frame 0 has a 'boundary' that cannot be used"
     ) as caught:
         read_frames(path)
     assert complaint in str(caught.value)
 
 
 def test_cut_bonds_of_another_frame_are_not_written(tmp_path):
-    with pytest.raises(DatasetError, match="'boundary' of frame 0 is wrong: it names MM charge 4"):
+    with pytest.raises(DatasetError, match="cannot be used: it names MM charge 4"):
         write_frames(tmp_path / "data.h5", [replace(labelled(3), boundary=BOUNDARY)], METHOD)

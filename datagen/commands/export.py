@@ -21,7 +21,7 @@ from datagen.commands.options import output_option, refuse_existing
 def export(dataset: Path, output: Path, overwrite: bool, charges: str | None) -> None:
     """Write DATASET in another format, with everything it holds.
 
-    Units stay eV, Å, e and V. Of the three, extended XYZ can be read back by `eqmm-datagen import`.
+    Units stay eV, Å, e and V. `eqmm-datagen import` reads each of them back.
     """
     refuse_existing(output, overwrite)
     count = exchange.export(dataset, output, charges)

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from datagen import exchange
 from datagen.commands.options import output_option, refuse_existing
 from datagen.errors import ExchangeError
-from datagen.exchange.extended_xyz import read_extended_xyz
+from datagen.exchange.imported import Imported
 from datagen.exchange.orca import read_orca
-from eqmm_ase.frame import Frame
+from eqmm_ase.level_of_theory import different_level, spoken
 from eqmm_ase.reference_data import write_frames
 
 _ORCA = ".engrad"
@@ -21,6 +22,7 @@ _ORCA = ".engrad"
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @output_option("Dataset file to write.")
 @click.option("--level", help="Level of theory, as 'B3LYP/6-31G*', where the files do not say it.")
+@click.option("--frames-only", is_flag=True, help="Geometries and charges, without any labels.")
 @click.option(
     "--charge",
     type=int,
@@ -37,44 +39,61 @@ def import_(
     output: Path,
     overwrite: bool,
     level: str | None,
+    frames_only: bool,
     charge: int | None,
     multiplicity: int | None,
     medium: str,
 ) -> None:
-    """Make a dataset of FILES: one extended XYZ file, or any number of ORCA's .engrad files.
+    """Make a dataset of FILES: extended XYZ, an ASE database, a NumPy archive, or ORCA's files.
 
-    Extended XYZ has the keys of `eqmm-datagen export`, MACE and FieldMACE (eV, Å, e). Beside each
-    .engrad file, .pc and .pcgrad files of the same name hold the charges and their gradient
-    (EnGrad calculation with %pointcharges); their folder becomes the source of the frame. Total
-    charge and spin are read under the names that other programs give them, and from ORCA's input.
+    Extended XYZ and ASE databases (.db) may have the keys of `eqmm-datagen export`, MACE and
+    FieldMACE, or energies and forces as ASE keeps them (eV, Å, e). What was found is counted, and
+    a file without labels is refused unless --frames-only is given. Of ORCA's .engrad files there
+    may be any number; beside each, .pc and .pcgrad files of the same name hold the charges and
+    their gradient (EnGrad calculation with %pointcharges); their folder becomes the source of the
+    frame. Total charge and spin are read under the names that other programs give them, and from
+    ORCA's input.
     """
     refuse_existing(output, overwrite)
     state = {"total_charge": charge, "spin_multiplicity": multiplicity}
     if all(path.suffix == _ORCA for path in files):
-        frames, method = _from_orca(files, level, {**state, "medium": medium})
+        found = _from_orca(files, {**state, "medium": medium})
     elif len(files) == 1:
-        frames, method = _from_extended_xyz(files[0], level, state)
+        found = exchange.read(files[0], **state)
     else:
         raise ExchangeError(
-            f"expected one extended XYZ file or {_ORCA} files; got {len(files)} files"
+            f"expected {_ORCA} files or one file of another kind; got {len(files)} files"
         )
-    write_frames(output, frames, method)
-    click.echo(f"{output}: {len(frames)} frames")
+    if frames_only:
+        found = found.without_labels()
+    method = _method(found, level, files[0], frames_only)
+    write_frames(output, found.frames, method)
+    click.echo(f"{output}: {found.account()}")
 
 
-def _from_orca(
-    files: tuple[Path, ...], level: str | None, state: dict[str, Any]
-) -> tuple[list[Frame], dict[str, Any]]:
-    if level is None:
-        raise ExchangeError("ORCA's files do not say the level of theory: give it with --level")
+def _from_orca(files: tuple[Path, ...], state: dict[str, Any]) -> Imported:
     frames = [read_orca(path, source=path.resolve().parent.name, **state) for path in files]
-    return frames, {"program": "orca", "level": level}
+    return Imported(frames, None)
 
 
-def _from_extended_xyz(
-    path: Path, level: str | None, state: dict[str, int | None]
-) -> tuple[list[Frame], dict[str, Any]]:
-    frames, method = read_extended_xyz(path, **state)
-    if method is None and level is None:
+def _method(found: Imported, level: str | None, path: Path, frames_only: bool) -> dict[str, Any]:
+    """The method of the labels: what the file says, or the level that was given.
+
+    Raises
+    ------
+    ExchangeError
+        When there are no labels, or no level, or two of them.
+    """
+    ours = found.method is not None  # `export` wrote it, and wrote what there was
+    if not found.has_labels and not frames_only and not ours:
+        raise ExchangeError(f"{path} {found.nothing_found()}")
+    if found.method is None and level is None and not frames_only:
         raise ExchangeError(f"{path} does not say the level of theory: give it with --level")
-    return frames, method if method is not None else {"level": level}
+    if found.method is None:
+        program = {"program": "orca"} if path.suffix == _ORCA else {}
+        return {} if frames_only else {**program, "level": level}
+    if level is not None and different_level({"level": level}, found.method):
+        raise ExchangeError(
+            f"{path} says that its labels are of {spoken(found.method)}; leave out --level {level}"
+        )
+    return found.method

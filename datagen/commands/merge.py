@@ -22,8 +22,9 @@ def merge(datasets: tuple[Path, ...], output: Path, overwrite: bool, baseline: P
     """Put the frames of DATASETS into one file, each of them once.
 
     Labels must have been made in the same way: the same functional, basis set, thresholds and
-    program. Which charges there are and where the frames come from may differ.
+    program. Which charges there are and where the frames come from may differ. Of a frame that
+    occurs again everything that any of the files knows is kept, unless they contradict each other.
     """
     refuse_existing(output, overwrite)
-    written, again = merging.merge(datasets, output, baseline)
+    written, again = merging.merge(datasets, output, baseline, click.echo)
     click.echo(f"{output}: {written} frames; {again} that occur again left out")

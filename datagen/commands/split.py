@@ -42,5 +42,7 @@ def split(
     if hold_out:
         refuse_idle(context, ["seed"], "--hold-out, which leaves nothing to chance")
     held = list(hold_out) or splitting.choose_sources(labels, fraction or 0.0, seed)
-    n_train, n_test = splitting.split(labels, held, train, test)
+    n_train, n_test = splitting.split(
+        labels, held, train, test, lambda sentence: click.echo(sentence, err=True)
+    )
     click.echo(f"{train}: {n_train} frames; {test}: {n_test} frames of {', '.join(held)}")

@@ -7,12 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from datagen.errors import ExchangeError
-from datagen.exchange.ase_database import write_ase_database
-from datagen.exchange.extended_xyz import write_extended_xyz
-from datagen.exchange.numpy_archive import write_numpy_archive
+from datagen.exchange.ase_database import read_ase_database, write_ase_database
+from datagen.exchange.extended_xyz import read_extended_xyz, write_extended_xyz
+from datagen.exchange.imported import Imported
+from datagen.exchange.numpy_archive import read_numpy_archive, write_numpy_archive
 from eqmm_ase.reference_data import ReferenceData
 
 Writer = Callable[[ReferenceData, Path, "str | None"], None]
+Reader = Callable[..., Imported]
 
 WRITERS: Mapping[str, Writer] = MappingProxyType(
     {
@@ -22,6 +24,10 @@ WRITERS: Mapping[str, Writer] = MappingProxyType(
         ".npz": write_numpy_archive,
     }
 )
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {".db": read_ase_database, ".npz": read_numpy_archive}
+)
+"""Suffixes of what is no extended XYZ."""
 
 
 def export(source: Path, target: Path, charge_scheme: str | None = None) -> int:
@@ -50,3 +56,28 @@ def export(source: Path, target: Path, charge_scheme: str | None = None) -> int:
     with ReferenceData.open(source) as data:
         WRITERS[target.suffix](data, target, charge_scheme)
         return len(data)
+
+
+def read(
+    source: Path, *, total_charge: int | None = None, spin_multiplicity: int | None = None
+) -> Imported:
+    """Read a file that `export` wrote, or one of another program.
+
+    Parameters
+    ----------
+    source
+        An ASE database (.db), a NumPy archive (.npz), or else extended XYZ.
+    total_charge, spin_multiplicity
+        Of all frames. None: what the file says, or else 0 and 1.
+
+    Raises
+    ------
+    ExchangeError, DatasetError
+        When it cannot be read.
+    StateError
+        When what it says of charge and spin contradicts itself or what was given.
+    FileNotFoundError
+        When there is no such file.
+    """
+    reader = READERS.get(source.suffix, read_extended_xyz)
+    return reader(source, total_charge=total_charge, spin_multiplicity=spin_multiplicity)

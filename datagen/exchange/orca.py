@@ -151,6 +151,9 @@ def _numbers(path: Path, comment: str) -> NDArray[np.float64]:
         for word in line.partition(comment)[0].split()
     ]
     try:
-        return np.array([float(word) for word in words])
+        numbers = np.array([float(word) for word in words])
     except ValueError as error:
         raise ExchangeError(f"{path} is no file of numbers ({error})") from error
+    if not np.isfinite(numbers).all():
+        raise ExchangeError(f"{path} holds NaN or infinite numbers; did the calculation end well?")
+    return numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -16,13 +17,14 @@ import pytest
 pytest.importorskip("pyscf")
 
 from campaign_kit import QUICK, fake_label, ledger, results, waters
+from damage_kinds import DAMAGES
 from label_kit import water_in_charges
 
 from datagen import campaign as campaign_module
 from datagen.campaign import Campaign, label_frames
 from datagen.errors import CampaignError
 from datagen.executors import InThisProcess
-from datagen.frame_storage import frame_id
+from datagen.frame_storage import frame_id, from_bytes
 from datagen.ledger import Ledger, LedgerReader
 from eqmm_ase.reference_data import ReferenceData
 
@@ -175,6 +177,26 @@ def test_damaged_ledger_is_a_sentence_that_says_what_to_do(tmp_path, monkeypatch
         Campaign(tmp_path, QUICK) as campaign,
     ):
         campaign.run(InThisProcess())
+
+
+def test_a_ledger_with_wrong_bytes_is_read_or_refused_and_nothing_else(version1):
+    path = version1 / "ledger.sqlite"
+    whole = path.read_bytes()
+    refusals = []
+    for number in range(90):
+        rng = random.Random(number)
+        damage = list(DAMAGES.values())[number % len(DAMAGES)]
+        path.write_bytes(damage(whole, rng))
+        for open_ledger in (LedgerReader, Ledger):
+            try:
+                with open_ledger(path) as known:
+                    for row in known.rows():
+                        from_bytes(known.inputs(row.frame_id))
+                    known.known_fact("method")
+            except CampaignError as error:
+                refusals.append(str(error))
+    assert len(refusals) > 60
+    assert not any("\n" in sentence for sentence in refusals)
 
 
 def _sql(folder: Path, statement: str) -> list[tuple]:

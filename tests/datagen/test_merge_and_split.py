@@ -10,9 +10,10 @@ import pytest
 from label_kit import water_in_charges
 
 from datagen.cli import cli
-from datagen.errors import DifferentMethodsError
+from datagen.errors import ContradictingLabelsError, DifferentMethodsError
 from datagen.merge import merge
 from datagen.split import choose_sources, split
+from eqmm_ase.boundary import Boundary
 from eqmm_ase.command_line import run
 from eqmm_ase.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
@@ -148,3 +149,110 @@ def test_a_cheaper_method_is_put_beside_the_labels(tmp_path, capsys):
     few = write(tmp_path / "few.h5", range(2), cheap)
     assert run(cli, "eqmm-datagen", [*arguments[:-1], str(few), "--overwrite"]) == 2
     assert "few.h5 lacks 1 of 3 frames" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_the_frame_with_more_labels_stays_whatever_else_the_other_has(tmp_path, capsys):
+    labels = {"qm_forces": np.ones((3, 3)), "charges": {"mbis": np.zeros(3)}}
+    poorer = replace(
+        water_in_charges(0),
+        energy=0.0,
+        cell=20.0 * np.eye(3),
+        mm_charges_original=np.ones(20),
+        frame_id="poorer",
+    )
+    richer = replace(water_in_charges(0), energy=1e-6, **labels, frame_id="richer", medium="")
+    write_frames(tmp_path / "a.h5", [poorer], METHOD)
+    write_frames(tmp_path / "b.h5", [richer], METHOD)
+    for number, order in enumerate((("a", "b"), ("b", "a"))):
+        paths = [str(tmp_path / f"{name}.h5") for name in order]
+        target = tmp_path / f"c{number}.h5"
+        assert run(cli, "eqmm-datagen", ["merge", *paths, "-o", str(target)]) == 0
+        said = capsys.readouterr().out
+        assert "put together from what each of them knows" in said
+        assert "1 frames; 1 that occur again left out" in said
+        (frame,) = read_frames(target)
+        assert (frame.energy, frame.frame_id, frame.medium) == (1e-6, "richer", "water")
+        assert frame.charges.keys() == {"mbis"}
+        np.testing.assert_array_equal(frame.mm_charges_original, np.ones(20))
+        np.testing.assert_array_equal(frame.cell, 20.0 * np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"energy": 0.01}, "differ by 0.01 in energy"),
+        ({"qm_forces": np.full((3, 3), 1.5)}, "differ by 0.5 in qm_forces"),
+        ({"charges": {"mbis": np.full(3, 0.1)}}, "differ by 0.1 in charges/mbis"),
+        ({"cell": 21.0 * np.eye(3)}, "differ by 1 in cell"),
+        ({"boundary": Boundary("zero", ())}, "different bonds"),
+    ],
+)
+def test_doubles_that_contradict_each_other_are_not_merged(change, sentence, tmp_path):
+    frame = replace(
+        water_in_charges(0),
+        energy=0.0,
+        qm_forces=np.ones((3, 3)),
+        charges={"mbis": np.zeros(3)},
+        cell=20.0 * np.eye(3),
+        boundary=Boundary("rcd", ()),
+    )
+    write_frames(tmp_path / "a.h5", [water_in_charges(1), frame], METHOD)
+    write_frames(tmp_path / "b.h5", [replace(frame, **change)], METHOD)
+    with pytest.raises(
+        ContradictingLabelsError, match=rf"frame 1 of .*a\.h5 and frame 0 of .*b\.h5 .*{sentence}"
+    ):
+        merge([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "c.h5")
+
+
+def test_a_frame_that_was_rounded_on_its_way_is_the_same_frame(tmp_path):
+    frames = [replace(water_in_charges(s), energy=float(s)) for s in range(3)]
+    rounded = [
+        replace(
+            f,
+            qm_positions=np.round(f.qm_positions, 8),
+            mm_positions=f.mm_positions.astype(np.float32),
+            mm_charges=np.round(f.mm_charges, 7),
+        )
+        for f in frames
+    ]
+    nudged = replace(frames[0], qm_positions=frames[0].qm_positions + 1e-4 * np.eye(3))
+    write_frames(tmp_path / "a.h5", frames, METHOD)
+    write_frames(tmp_path / "b.h5", [*rounded, nudged], METHOD)
+    assert merge([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "c.h5") == (4, 3)
+    cheap = {**METHOD, "functional": "hf"}
+    write_frames(tmp_path / "cheap.h5", rounded[::-1], cheap)
+    merge([tmp_path / "a.h5"], tmp_path / "d.h5", tmp_path / "cheap.h5")
+    assert [f.baseline["energy"] for f in read_frames(tmp_path / "d.h5")] == [0.0, 1.0, 2.0]
+
+
+def test_one_level_in_two_spellings_is_merged_and_a_level_alone_is_not_taken_for_another(tmp_path):
+    first = write(tmp_path / "a.h5", range(2), {"level": "B3LYP/6-31G*"})
+    second = write(tmp_path / "b.h5", range(2, 4), {"level": "b3lyp/6-31g(d)"})
+    other = write(tmp_path / "c.h5", range(2, 4), {"level": "HF/STO-3G"})
+    assert merge([first, second], tmp_path / "d.h5") == (4, 0)
+    with pytest.raises(DifferentMethodsError, match="with level = 'HF/STO-3G' and"):
+        merge([first, other], tmp_path / "e.h5")
+    with pytest.raises(DifferentMethodsError, match="with basis = '6-31g"):
+        merge([other, write(tmp_path / "f.h5", range(2))], tmp_path / "e.h5")
+
+
+def test_a_baseline_of_the_same_level_is_warned_of(tmp_path):
+    labels = write(tmp_path / "a.h5", range(2), {"level": "B3LYP/6-31G*"})
+    same = write(tmp_path / "b.h5", range(2), {"functional": "b3lyp", "basis": "6-31G(d)"})
+    cheaper = write(tmp_path / "c.h5", range(2), {"level": "HF/STO-3G"})
+    said: list[str] = []
+    merge([labels], tmp_path / "d.h5", cheaper, said.append)
+    assert not said
+    merge([labels], tmp_path / "d.h5", same, said.append)
+    assert "of the level of theory of the labels themselves" in said[0]
+
+
+def test_a_split_says_that_both_parts_hold_the_same_frame(tmp_path, capsys):
+    frames = [replace(water_in_charges(i % 3), source=f"run-{i}", energy=0.0) for i in range(5)]
+    write_frames(tmp_path / "labels.h5", frames, METHOD)
+    paths = [str(tmp_path / name) for name in ("labels.h5", "train.h5", "test.h5")]
+    arguments = ["split", paths[0], "--train", paths[1], "--test", paths[2], "--hold-out"]
+    assert run(cli, "eqmm-datagen", [*arguments, "run-0"]) == 0
+    assert "1 of the 1 test frames are training frames as well" in capsys.readouterr().err
+    assert run(cli, "eqmm-datagen", [*arguments, "run-2"]) == 0
+    assert not capsys.readouterr().err
