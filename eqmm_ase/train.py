@@ -179,7 +179,7 @@ def say_notes(console: Console, data: TrainingData, origin: Start | None) -> Non
     """Print what the user should know of the data, and of the model that a training starts from."""
     other = origin.other_level(data.method, data.baseline) if origin else ""
     for sentence in (*data.notes, *filter(None, [other])):
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        say(console, sentence)
 
 
 def is_first_process() -> bool:
