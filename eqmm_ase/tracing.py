@@ -162,7 +162,11 @@ def _compiled(function: Program, inputs: Sequence[torch.Tensor]) -> Program:
     """The operations of a function, as a program of torch's interpreter."""
     with torch.no_grad():
         graph = torch._C._create_graph_by_tracing(
-            function, tuple(inputs), lambda tensor: "", strict=True, force_outplace=False
+            function,
+            tuple(inputs),
+            lambda tensor: "",  # names of variables
+            True,  # strict
+            False,  # in place stays in place
         )[0]
         program: Program = torch._C.CompilationUnit().create_function("program", graph)
         with _unoptimised():

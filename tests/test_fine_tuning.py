@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from calculator_kit import ROUNDING
 from rich.console import Console
 from training_kit import NETWORK, few_charges
 
@@ -73,7 +74,10 @@ def test_before_the_first_step_it_is_the_old_model_but_for_the_energies_per_elem
     batch = FrameDataset(shifted[:1])[0].frames
     was, now = predict(start.model, batch), predict(model, batch)
     for name in ("qm_forces", "mm_forces", "charges", "dipole"):
-        assert torch.equal(getattr(was, name), getattr(now, name)), name
+        # float32; the energy scale and everything else that was trained has effects of order one.
+        torch.testing.assert_close(
+            getattr(now, name), getattr(was, name), rtol=0.0, atol=ROUNDING["float32"]
+        )
     assert model.energy_scale == 3.25
     assert torch.equal(model.environment.potential_scale, torch.tensor([0.7, 0.4]))
     # What is left of the energies, network included, has no mean: one composition has one offset.
