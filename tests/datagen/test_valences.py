@@ -132,6 +132,12 @@ def test_vibrations_open_no_valences():
             assert lacking_hydrogens(atoms.numbers, moved)[1] == 0, name
 
 
+def test_a_stretched_double_bond_is_no_missing_hydrogen():
+    ethylene = molecule("C2H4")
+    ethylene.positions[:, 2] *= 1.15  # 1.53 Å, planar as before
+    assert not open_valences(ethylene.numbers, ethylene.positions).any()
+
+
 def test_known_bonds_are_taken_instead_of_distances():
     ethane = molecule("C2H6")[:2]
     assert open_valences(ethane.numbers, ethane.positions).tolist() == [3, 3]
