@@ -47,7 +47,9 @@ def permuted(frame):
 
 
 @pytest.mark.parametrize(
-    "change", [lambda f: rounded(f, 8), lambda f: rounded(f, 4), permuted], ids=str
+    "change",
+    [lambda f: rounded(f, 8), lambda f: rounded(f, 4), permuted],
+    ids=["8 digits", "4 digits", "permuted"],
 )
 def test_rounding_and_another_order_of_charges_are_the_same_frame(change, frames):
     known = fingerprints(frames[:4])
