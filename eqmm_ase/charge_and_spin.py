@@ -22,7 +22,8 @@ sources that contradict each other, are refused: a wrong charge shows in no othe
 Sources: FAIRChemCalculator (docstring of ``fairchem.core.calculate.ase_calculator``: ``spin``
 corresponds to the spin multiplicity); MACE (``mace.tools.default_keys``: ``total_charge``,
 ``total_spin``; docs/guide/polar_mace.rst: ``charge``, ``spin``, with 1 for closed shells); tblite
-(``tblite.ase``, ``_charge`` and ``_uhf``); xtb's documentation of .CHRG and .UHF; SO3LR, issue 6.
+(``tblite.ase``, ``_charge`` and ``_uhf``); xtb's documentation of .CHRG and .UHF;
+SO3LR's authors, in its tracker.
 """
 
 from __future__ import annotations
