@@ -64,6 +64,8 @@ def value_of(name: str, n_qm: int, n_mm: int, rng: np.random.Generator, dtype: A
     shape = {"frame": (), "qm": (n_qm,), "mm": (n_mm,)}[field.rows] + field.item
     if name == "atomic_numbers":
         return np.array([8, 1, 1])
+    if name in ("total_charge", "spin_multiplicity"):  # what 11 electrons allow
+        return {"total_charge": -1, "spin_multiplicity": 2}[name]
     if name.endswith("_positions"):  # nothing on top of anything else
         place = np.arange(3.0 * (n_qm if field.rows == "qm" else n_mm)).reshape(-1, 3)
         away = 0.0 if field.rows == "qm" else 20.0
@@ -72,12 +74,14 @@ def value_of(name: str, n_qm: int, n_mm: int, rng: np.random.Generator, dtype: A
         numbers = rng.integers(1, 100, shape)
         return int(numbers) if shape == () else numbers
     numbers = rng.normal(size=shape) * 10.0 ** rng.integers(-9, 3, shape)
+    if name.startswith("charges/"):
+        numbers[0] = -1.0 - numbers[1:].sum()
     return float(numbers) if shape == () else numbers.astype(dtype)
 
 
 def frames_of_every_kind() -> list[Frame]:
     """Full frames of 5, 0, 1, 3 and 9 charges, one in float32, and one that knows nothing."""
-    bare = Frame(np.array([17]), np.zeros((1, 3)))
+    bare = Frame(np.array([17]), np.zeros((1, 3)), total_charge=-1)
     full = [full_frame(n, seed=n) for n in (5, 0, 1, 3, 9)]
     return [*full[:2], bare, *full[2:]]
 

@@ -39,7 +39,7 @@ KINDS = {
     "every kind": frames_of_every_kind(),
     "float32": [full_frame(n, seed=n, dtype=np.float32) for n in (5, 0, 9)],
     **{f"{n} charges alone": [full_frame(n, seed=n)] for n in (0, 1, 3, 9)},
-    "nothing known": [Frame(np.array([17]), np.zeros((1, 3)))],
+    "nothing known": [Frame(np.array([17]), np.zeros((1, 3)), total_charge=-1)],
 }
 
 
@@ -132,6 +132,7 @@ def test_extended_xyz_of_the_first_version_is_read(tmp_path):
         "mm_positions": frame.mm_positions,
         "REF_forces": frame.qm_forces,
         "total_charge": -1,
+        "spin_multiplicity": 2,
         "eqmm": {"method": {"smiles": "F/C=C%5CF %22%25"}, "medium": "water", "source": "%22a%22"},
     }
     atoms.set_array("REF_forces", frame.qm_forces)
@@ -177,6 +178,7 @@ def test_a_database_of_the_first_version_is_read(tmp_path):
 def test_nine_numbers_that_ase_gives_as_a_matrix_keep_their_order(tmp_path):
     from datagen.exchange.extended_xyz import frame_of_atoms
     from datagen.exchange.foreign_labels import Found
+    from eqmm_ase.charge_and_spin import State
 
     charges = np.arange(9.0)
     atoms = ase.Atoms("He", positions=[[0.0, 0.0, 0.0]])
@@ -184,7 +186,8 @@ def test_nine_numbers_that_ase_gives_as_a_matrix_keep_their_order(tmp_path):
         "mm_charges": charges.reshape((3, 3), order="F"),
         "mm_positions": np.ones((9, 3)),
     }
-    np.testing.assert_array_equal(frame_of_atoms(atoms, Found(), "here").mm_charges, charges)
+    frame = frame_of_atoms(atoms, State(0, 1), Found(), "here")
+    np.testing.assert_array_equal(frame.mm_charges, charges)
 
 
 def test_what_was_changed_in_an_exported_file_is_read_and_not_what_was_there(tmp_path):

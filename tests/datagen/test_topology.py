@@ -224,7 +224,7 @@ def test_what_cannot_be_read_is_a_sentence(files, amber, tmp_path):
     with pytest.raises(TopologyError, match=r"has 0 particles; expected the same"):
         read_topology(files / "opc.pdb", tmp_path / "empty.xml")
     junk = {"junk.foo": "no trajectory format is known", "junk.xtc": "MDAnalysis cannot read"}
-    junk |= {"junk.dcd": "MDAnalysis cannot read", "junk.pdb": "none of the frames"}
+    junk |= {"junk.dcd": "MDAnalysis cannot read", "junk.pdb": "it holds no atoms"}
     for name, sentence in junk.items():
         (tmp_path / name).write_bytes(b"junk" * 20)
         with pytest.raises(TrajectoryError, match=sentence) as refused:
