@@ -15,6 +15,9 @@ from eqmm_ase.boundary import Boundary
 from eqmm_ase.dataset_format import FIELDS, GROUPS, DatasetError, Field, field_of
 from eqmm_ase.frame import Frame
 
+_LARGEST = 1e12
+"""The electrons of a uranium atom are bound by 10⁶ eV."""
+
 
 def known_values(frame: Frame) -> dict[str, Any]:
     """What a frame knows: numbers, arrays and texts by name, as ``energy`` or ``charges/mbis``.
@@ -100,6 +103,11 @@ def _check_numbers(name: str, value: np.ndarray, field: Field, where: str) -> No
         raise DatasetError(
             f"{where} has NaN or infinite values in {name!r}; expected finite numbers, or None "
             "for what is not known"
+        )
+    if value.dtype.kind == "f" and value.size and np.abs(value).max() > _LARGEST:
+        raise DatasetError(
+            f"{where} has {np.abs(value).max():.3g} in {name!r}, which is no size for anything in "
+            "eV, Å, e or V"
         )
     if field.kind == "integer" and value.dtype.kind == "f" and (value != np.round(value)).any():
         raise DatasetError(f"{where} has fractions in {name!r}; expected whole numbers")

@@ -141,7 +141,9 @@ def _outcome(name: str, door: Callable[[Path], Any], path: Path) -> tuple[str, s
     try:
         result = door(path)
     except Exception as error:
-        ours = type(error).__module__.partition(".")[0] in ("eqmm_ase", "datagen")
+        from eqmm_ase.command_line import _is_for_the_user as is_for_the_user
+
+        ours = is_for_the_user(error) and not isinstance(error, OSError)
         one_sentence = "\n" not in str(error) and len(str(error)) < 600
         kind = REFUSED if ours and one_sentence else FOREIGN
         return name, kind, f"{type(error).__name__}: {error}"

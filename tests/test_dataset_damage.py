@@ -29,6 +29,7 @@ def written(tmp_path):
 @pytest.mark.parametrize("name", list(flatten([full_frame(5)], "")))
 def test_a_flipped_bit_in_any_array_is_noticed_for_all_frames_and_for_a_single_one(name, written):
     with h5py.File(written) as file:
+        assert file[name].fletcher32
         chunk = file[name].id.get_chunk_info(0)
     damaged = bytearray(written.read_bytes())
     damaged[chunk.byte_offset + chunk.size // 2] ^= 1
@@ -124,11 +125,15 @@ def test_texts_and_arrays_larger_than_their_file_are_refused_before_memory_is_ta
 def test_numbers_that_are_no_element_and_no_state_are_refused(tmp_path):
     path = tmp_path / "before.h5"
     write_as_before(path, [full_frame(2)], METHOD)
-    for name, value in (("atomic_numbers", 119), ("spin_multiplicity", 0)):
+    for name, value, sentence in (
+        ("atomic_numbers", 119, "frame 0 has 119 in 'atomic_numbers'; expected 1 to 118"),
+        ("spin_multiplicity", 0, "frame 0 has 0 in 'spin_multiplicity'; expected 1 to"),
+        ("mm_potential", 1e300, r"frame 0 has 1e\+300 in 'mm_potential', which is no size"),
+    ):
         write_as_before(path, [full_frame(2)], METHOD)
         with h5py.File(path, "r+") as file:
             file[name][0] = value
-        with pytest.raises(DatasetError, match=f"frame 0 has {value} in '{name}'; expected 1 to"):
+        with pytest.raises(DatasetError, match=sentence):
             read_frames(path)
 
 
