@@ -42,7 +42,7 @@ def network(config=SMALL) -> MultiscaleModel:
 
 
 def by_ewald(model: MultiscaleModel, images: bool = True) -> SurroundedModels:
-    ewald = Ewald(model.config.l_expansion, tolerance=1e-10, cutoff=6.5, dtype=torch.float64)
+    ewald = Ewald(model.config.l_expansion, tolerance=1e-8, cutoff=6.8, dtype=torch.float64)
     return SurroundedModels([model], ewald, images=images)
 
 
@@ -88,22 +88,22 @@ def test_all_derivatives_are_those_of_one_energy(models: SurroundedModels) -> No
     found = ask(models, ATOMS, sites, charges, CELL, strain=True)
     qm_forces, mm_forces = found.total.qm_forces.numpy(), found.total.mm_forces.numpy()
     moved = along(lambda t: energy(ATOMS + t * by_atom, sites, charges, CELL))
-    assert -(qm_forces * by_atom).sum() == pytest.approx(moved, rel=1e-7)
+    assert -(qm_forces * by_atom).sum() == pytest.approx(moved, rel=1e-6)
     moved = along(lambda t: energy(ATOMS, sites + t * by_site, charges, CELL))
     assert -(mm_forces * by_site).sum() == pytest.approx(moved, rel=1e-6)
     moved = along(lambda t: energy(ATOMS, sites, charges + t * by_charge, CELL))
     potential = found.total.mm_potential.numpy()
-    assert (potential * by_charge).sum() == pytest.approx(moved, rel=1e-7)
+    assert (potential * by_charge).sum() == pytest.approx(moved, rel=1e-6)
 
     def strained(t: float) -> float:
         scale = np.eye(3) + t * shear
         return energy(ATOMS @ scale, sites @ scale, charges, CELL @ scale)
 
     strain = found.strain.numpy()
-    assert (strain * shear).sum() == pytest.approx(along(strained), rel=1e-7)
+    assert (strain * shear).sum() == pytest.approx(along(strained), rel=1e-6)
     # The energy does not know how it is turned, nor where it is.
-    np.testing.assert_allclose(strain, strain.T, atol=1e-8)
-    np.testing.assert_allclose(qm_forces.sum(0) + mm_forces.sum(0), 0.0, atol=1e-8)
+    np.testing.assert_allclose(strain, strain.T, atol=1e-6)
+    np.testing.assert_allclose(qm_forces.sum(0) + mm_forces.sum(0), 0.0, atol=1e-6)
 
 
 def test_without_images_the_network_sees_what_the_cluster_shows_it() -> None:

@@ -146,3 +146,6 @@ def test_what_cannot_be_is_refused() -> None:
         SwitchedCutoff(residues, inner=5.0, outer=5.0)
     with pytest.raises(ValueError, match="give the residue of every charge"):
         expansion(switch(residues[1:]), ATOMS, sites, charges)
+    sites[3] = ATOMS[1]
+    with pytest.raises(ValueError, match=r"MM site 3,.* from QM atom 1"):
+        expansion(switch(residues), ATOMS, sites, charges)

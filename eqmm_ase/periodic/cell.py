@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from eqmm_ase.validation import MIN_NUCLEUS_CHARGE
+
 
 class BoxTooSmallError(ValueError):
     """A box less than twice as wide as the cutoff."""
@@ -153,6 +155,29 @@ def sites_within(sites: torch.Tensor, atoms: torch.Tensor, distance: float) -> I
     index = ((sites - centre.to(sites)).square().sum(1) <= radius**2).nonzero()[:, 0]
     found = sites[index]
     return Images(index, torch.zeros_like(found), found)
+
+
+def distances_between(atoms: torch.Tensor, images: Images) -> torch.Tensor:
+    """Distances (N, M) in Å; from differences, as scalar products are rough."""
+    places = images.positions
+    return torch.cdist(atoms.to(places), places, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def check_no_site_on_atom(atoms: torch.Tensor, images: Images) -> None:
+    """That no image is on an atom, where its potential has no value.
+
+    Raises
+    ------
+    ValueError: names both.
+    """
+    distances = distances_between(atoms, images)
+    if distances.numel() and float(distances.min()) < MIN_NUCLEUS_CHARGE:
+        atom, image = divmod(int(distances.argmin()), distances.shape[1])
+        raise ValueError(
+            f"MM site {int(images.index[image])}, or an image of it, is "
+            f"{float(distances[atom, image]):.2f} Å from QM atom {atom}; QM atoms must not be "
+            "among the MM sites"
+        )
 
 
 def _sphere(atoms: torch.Tensor, distance: float) -> tuple[torch.Tensor, float]:

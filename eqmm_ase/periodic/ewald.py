@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from numpy.typing import ArrayLike
 
-from eqmm_ase.periodic.cell import Box, Images, images_within
+from eqmm_ase.periodic.cell import Box, Images, check_no_site_on_atom, images_within
 from eqmm_ase.periodic.far import FarPart
 from eqmm_ase.periodic.near import NearPart
 from eqmm_ase.periodic.nufft import NonUniformFFT
@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 _NEAR, _NEAR_CUTOFF, _NUFFT = 0.05, 12.0, 0.3  # Å; tolerances in units of the whole
 _SHORTEST, _LONGEST = 9.0, 20.0  # Å, of cutoffs chosen by cost
 _SLACK = 0.05  # a box may shrink or grow by so much before cutoff and waves are chosen anew
-_WAVE_PER_PAIR = 2.0  # measured cost of a wave over that of a pair within the cutoff
+_WAVE_PER_PAIR = 0.5  # measured cost of a wave over that of a pair within the cutoff
 _DENSITY = 0.1  # charges per Å³ of water and of biomolecules alike
 
 
@@ -146,28 +146,26 @@ class Ewald:
 
         Raises
         ------
-        ValueError: a cell that is none, or positions and charges that are not finite.
+        ValueError: a cell that is none, numbers that are not finite, or a charge on an atom.
         BoxTooSmallError: the box is less than twice as wide as the cutoff.
         """
         if cell is None:
             raise ValueError("Ewald's sum needs a cell; without one, take a switched cutoff")
-        box = Box.of(cell)
-        splitting, grid, transform = self._prepare(box, len(qm_positions))
+        splitting, grid, transform = self.prepared(Box.of(cell), len(qm_positions))
         return EwaldExpansion(
-            box, splitting, grid, transform, qm_positions, mm_positions, mm_charges.to(self.dtype)
+            splitting, grid, transform, qm_positions, mm_positions, mm_charges.to(self.dtype)
         )
 
-    def _prepare(self, box: Box, n_atoms: int) -> tuple[Splitting, WaveGrid, NonUniformFFT]:
+    def prepared(self, box: Box, n_atoms: int) -> tuple[Splitting, WaveGrid, NonUniformFFT]:
         """What stays from step to step, made anew where the box asks for it."""
-        splitting, transform = self.splitting, self._transform
-        if splitting is None or not splitting.suits(box, self.tolerance):
-            cutoff = self.cutoff or best_cutoff(box, n_atoms, self.tolerance)
-            splitting = Splitting.of(box, cutoff, self.tolerance)
+        splitting, grid, transform = self.splitting, self._grid, self._transform
+        if splitting is None or grid is None or not torch.equal(grid.box.cell, box.cell):
+            if splitting is None or not splitting.suits(box, self.tolerance):
+                cutoff = self.cutoff or best_cutoff(box, n_atoms, self.tolerance)
+                splitting = Splitting.of(box, cutoff, self.tolerance)
+            grid = WaveGrid(box, splitting.modes, splitting.alpha, self.l_max, self.dtype)
         if transform is None or transform.modes != splitting.modes:
             transform = NonUniformFFT(splitting.modes, _NUFFT * self.tolerance, self.dtype)
-        grid = self._grid
-        if grid is None or self.splitting != splitting or not torch.equal(grid.box.cell, box.cell):
-            grid = WaveGrid(box, splitting.modes, splitting.alpha, self.l_max, self.dtype)
         self.splitting, self._grid, self._transform = splitting, grid, transform
         return splitting, grid, transform
 
@@ -181,7 +179,6 @@ class EwaldExpansion:
 
     def __init__(
         self,
-        box: Box,
         splitting: Splitting,
         grid: WaveGrid,
         transform: NonUniformFFT,
@@ -189,13 +186,15 @@ class EwaldExpansion:
         mm_positions: torch.Tensor,
         mm_charges: torch.Tensor,
     ) -> None:
-        self.box, self.charges = box, mm_charges.detach()
+        self.box, self.charges = grid.box, mm_charges.detach()
+        box = grid.box
         with torch.no_grad():
             self._atoms, self._sites = qm_positions.detach(), box.fractional(mm_positions.detach())
             charges = self.charges
             if not bool((self._sites.sum() + self._atoms.sum() + charges.sum()).isfinite()):
                 raise ValueError("positions or charges are not finite numbers; check the input")
             near = self.near_sites(splitting.cutoff)
+            check_no_site_on_atom(self._atoms, near)
             centre = self._atoms.mean(0)
             images = Images(near.index, near.shifts, (near.positions - centre).to(charges))
             atoms = (self._atoms - centre).to(charges)

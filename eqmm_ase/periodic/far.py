@@ -49,7 +49,9 @@ class FarPart:
         """dE/dC (N, a) → dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
         grid, device = self.grid, grad.device
         grad = grad.cpu()
-        atoms = torch.einsum("np,xap,na->nx", self._moments, grid.gradients, grad)
+        # Matrix products: at this size, einsum takes as long to choose one as to compute it.
+        by_component = (self._moments @ grid.gradients.flatten(0, 1).T).unflatten(1, (3, -1))
+        atoms = (by_component * grad.unsqueeze(1)).sum(2)
         # Potential φ and its slopes by n·x are real: a complex transform yields two of them.
         fields = self._transform.to_points(self._points, self._theta(grad) * grid.field_weights)
         slopes = torch.stack([fields[0].imag, fields[1].real, fields[1].imag], dim=1)

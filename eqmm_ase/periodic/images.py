@@ -40,7 +40,7 @@ from eqmm_ase.periodic.multipole_pairs import pair_energies
 from eqmm_ase.units import COULOMB_CONSTANT
 
 _TOLERANCE = 1e-9
-_CUTOFF = 0.6
+_CUTOFF = 0.75
 """Of the smallest width of the box: few images are that near, and few waves are needed then."""
 
 

@@ -23,7 +23,7 @@ from eqmm_ase.angular import (
     regular_gradient_matrix,
     regular_harmonics,
 )
-from eqmm_ase.periodic.cell import Images
+from eqmm_ase.periodic.cell import Images, distances_between
 from eqmm_ase.periodic.damping import damping, double_factorial
 from eqmm_ase.units import COULOMB_CONSTANT
 
@@ -91,20 +91,21 @@ def _pair_table(
     Rows are filled up to the longest with pairs of no charge.
     """
     near = images.positions
-    distances = torch.cdist(atoms, near, compute_mode="donot_use_mm_for_euclid_dist")
-    atom, image = (distances < cutoff).nonzero().unbind(1)
+    atom, image = (distances_between(atoms, images) < cutoff).nonzero().unbind(1)
     counts = torch.bincount(atom, minlength=len(atoms))
     begin = counts.cumsum(0) - counts
-    column = torch.arange(len(atom), device=atom.device) - begin[atom]
+    column = torch.arange(len(atom), device=atom.device) - begin.index_select(0, atom)
     size = len(atoms), int(counts.max()) if len(counts) else 0
-    table = torch.full(size, len(near), device=atom.device)
-    table[atom, column] = image
+    table = torch.full((size[0] * size[1],), len(near), device=atoms.device)
+    table.index_copy_(0, atom * size[1] + column, image)
 
+    # index_select of flat tables: several times faster than indexing with a table.
     places = torch.cat([near, near.new_zeros(1, 3)]).T.contiguous()
-    vectors = places[:, table] - atoms.T.unsqueeze(2)
-    vectors.masked_fill_(table == len(near), cutoff)
-    sites = torch.cat([images.index, images.index.new_full((1,), len(charges))])[table]
-    strengths = torch.cat([charges[images.index], charges.new_zeros(1)])[table]
+    vectors = places.index_select(1, table).reshape(3, *size) - atoms.T.unsqueeze(2)
+    vectors.masked_fill_((table == len(near)).reshape(size), cutoff)
+    sites = torch.cat([images.index, images.index.new_full((1,), len(charges))])
+    strengths = torch.cat([charges[images.index], charges.new_zeros(1)])
+    sites, strengths = (x.index_select(0, table).reshape(size) for x in (sites, strengths))
     return sites, vectors, strengths
 
 

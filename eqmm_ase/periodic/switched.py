@@ -14,18 +14,24 @@ every image of a residue is a residue of its own, in one piece.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from numpy.typing import ArrayLike
 
 from eqmm_ase.electrostatics import Expansion
-from eqmm_ase.periodic.cell import Box, Images, images_within, sites_within
+from eqmm_ase.periodic.cell import (
+    Box,
+    Images,
+    check_no_site_on_atom,
+    distances_between,
+    images_within,
+    sites_within,
+)
 from eqmm_ase.system import Frames
 
 INNER, OUTER = 10.0, 12.0
 """Å, unless told otherwise."""
-_EXACT = "donot_use_mm_for_euclid_dist"  # scalar products are rough
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +116,7 @@ class SwitchedCutoff:
 
         Raises
         ------
-        ValueError: a cell that is none, or as many residues' numbers as there are not charges.
+        ValueError: a cell that is none, residues of another number of charges, a charge on an atom.
         BoxTooSmallError: the box is less than twice as wide as the outer radius.
         """
         if len(mm_charges) != len(self.residues.owner):
@@ -209,9 +215,8 @@ class SwitchedExpansion:
         some = Residues.of(owner)
         sites = _in_one_piece(self._sites[members], self.box, some)
         near = self._images(sites, outer)
-        atoms = self._positions.to(near.positions)
-        distances = torch.cdist(atoms, near.positions, compute_mode=_EXACT)
-        near = near.select((distances < outer).any(0))
+        near = near.select((distances_between(self._positions, near) < outer).any(0))
+        check_no_site_on_atom(self._positions, replace(near, index=members[near.index]))
         keys = torch.cat([some.owner[near.index].unsqueeze(1), near.shifts.long()], dim=1)
         keys = torch.unique(keys, dim=0)
         index, copy = some.all_members(keys[:, 0])
