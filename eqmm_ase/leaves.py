@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -41,6 +41,16 @@ class Geometry(NamedTuple):
         return cls(edges.qm(frames), near)
 
 
+class TensorLeaf(Protocol):
+    """Tensors C (N, (L+1)²) as a leaf, and what follows from dE/dC, as of an `Expansion`."""
+
+    tensors: torch.Tensor
+
+    def pull_back(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """dE/dC → dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
+        ...
+
+
 class Leaves:
     """Expansion, edges and near field of a batch as leaves of the graph, with their chain rule.
 
@@ -52,6 +62,8 @@ class Leaves:
         Highest order L of the expansion.
     edges, environment
         Of a model; the environment is None where nothing polarises.
+    expansion
+        Where it is not that of the frames' charges alone.
     """
 
     def __init__(
@@ -60,8 +72,9 @@ class Leaves:
         l_max: int,
         edges: EdgeGeometry,
         environment: EnvironmentFeatures | None,
+        expansion: TensorLeaf | None = None,
     ) -> None:
-        self._expansion = Expansion(frames, l_max)
+        self._expansion = Expansion(frames, l_max) if expansion is None else expansion
         self.tensors = self._expansion.tensors
         with torch.no_grad():
             self._edges = _EdgeLeaves(frames, edges)

@@ -1,0 +1,232 @@
+"""Energy and all derivatives of a QM region in periodic or switched surroundings, images included.
+
+    E = E_network(R; C, near field) + E_images(μ, R, cell),   μ = ∂E_network/∂C
+
+C comes from `periodic.ewald` or `periodic.switched` and takes the place of the bare sum; the near
+field is made of the images within its range. μ depends on all that the network takes, and so
+
+    dE = dE_network + dE_images at fixed μ + v · dμ,   v = ∂E_images/∂μ,
+
+where v · dμ is one more derivative of the network, of Σ μ·v with v held: exact, and no matrix of
+second derivatives is ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+import torch
+from numpy.typing import ArrayLike
+
+from eqmm_ase.leaves import Leaves
+from eqmm_ase.model import MultiscaleModel, Prediction, prediction
+from eqmm_ase.periodic.cell import Box, Images
+from eqmm_ase.periodic.ewald import Ewald
+from eqmm_ase.periodic.images import ImageInteraction
+from eqmm_ase.periodic.switched import SwitchedCutoff
+from eqmm_ase.system import Frames
+
+
+class Surroundings(Protocol):
+    """What `EwaldExpansion` and `SwitchedExpansion` have in common."""
+
+    tensors: torch.Tensor  # (N, (L+1)²) V/Å^l, a leaf
+    charges: torch.Tensor  # (K,) e
+
+    def near_sites(self, distance: float) -> Images:
+        """Images of all sites within a distance of any atom (Å), and some beyond it."""
+        ...
+
+    def pull_back(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """dE/dC → dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
+        ...
+
+    def strain(self, grad: torch.Tensor) -> torch.Tensor:
+        """dE/dC → dE/dε, (3, 3) eV."""
+        ...
+
+
+class PeriodicPrediction(NamedTuple):
+    """What a model says of a QM region in its surroundings."""
+
+    total: Prediction  # of E, mm_forces and mm_potential of all K sites
+    image_energy: torch.Tensor  # () eV, float64: part of the energy
+    strain: torch.Tensor | None  # (3, 3) eV: dE/dε where everything x becomes x (1 + ε)
+
+
+class SurroundedLeaves(Leaves):
+    """What a network takes of a QM region in surroundings, with its chain rule.
+
+    Parameters
+    ----------
+    region: one frame, in any precision; only its QM region counts.
+    surroundings: of the same atoms, in the network's precision.
+    model: any of those that will take the leaves.
+    """
+
+    def __init__(self, region: Frames, surroundings: Surroundings, model: MultiscaleModel) -> None:
+        config = model.config
+        environment = model.environment if config.polarisable else None
+        self._surroundings = surroundings
+        self._sites = surroundings.near_sites(config.near_cutoff if config.polarisable else 0.0)
+        self.centre = region.qm_positions.detach().mean(0)
+        atoms, sites = (
+            (x.detach() - self.centre.to(x)).to(surroundings.tensors.dtype)
+            for x in (region.qm_positions, self._sites.positions)
+        )
+        self.region = replace(
+            region,
+            qm_positions=atoms.requires_grad_(),
+            mm_positions=sites,
+            mm_charges=surroundings.charges[self._sites.index],
+            mm_ptr=torch.tensor([0, len(sites)]),
+            total_charge=region.total_charge.to(atoms),
+            spin_multiplicity=region.spin_multiplicity.to(atoms),
+        )
+        elsewhere = _Elsewhere(surroundings, len(sites))
+        super().__init__(self.region, config.l_expansion, model.geometry, environment, elsewhere)
+
+    def pull_back(
+        self, grads: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """dE/d(leaf) of every leaf → dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
+        near_atoms, near_sites, near_charges = super().pull_back(grads)
+        atoms, sites, charges = self._surroundings.pull_back(grads[0])
+        index = self._sites.index
+        sites, charges = (
+            far.index_add(0, index, near.to(far))
+            for far, near in ((sites, near_sites), (charges, near_charges))
+        )
+        return atoms + near_atoms, sites, charges
+
+    def strain(self, grads: Sequence[torch.Tensor]) -> torch.Tensor:
+        """dE/d(leaf) of every leaf → dE/dε, (3, 3) eV."""
+        atoms, sites, _ = super().pull_back(grads)
+        local = self.region.qm_positions.T @ atoms + self.region.mm_positions.T @ sites
+        return (local + self._surroundings.strain(grads[0])).detach()
+
+
+class _Elsewhere:
+    """An expansion whose chain rule is not that of the near sites."""
+
+    def __init__(self, surroundings: Surroundings, n_near: int) -> None:
+        self.tensors = surroundings.tensors
+        self._n_near = n_near
+
+    def pull_back(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Nothing: it is done where all sites are."""
+        n_near = self._n_near
+        return grad.new_zeros(len(grad), 3), grad.new_zeros(n_near, 3), grad.new_zeros(n_near)
+
+
+def predict_surrounded(
+    models: Sequence[MultiscaleModel],
+    region: Frames,
+    surroundings: Surroundings,
+    images: ImageInteraction | None = None,
+    *,
+    strain: bool = False,
+) -> list[PeriodicPrediction]:
+    """Energy and derivatives by several models of one configuration.
+
+    Parameters
+    ----------
+    models: of the precision of the surroundings' tensors.
+    region: one frame; its charges, if any, are not looked at.
+    surroundings: of the region's atoms.
+    images: of the region in the same box; None leaves them out.
+    strain: also the derivative with respect to the strain of everything.
+
+    Raises
+    ------
+    UnknownElementError: names the element.
+    ImagesTooNearError: an image of the region nearly touches it.
+    """
+    leaves = SurroundedLeaves(region, surroundings, models[0])
+    return [_predict(model, leaves, images, strain) for model in models]
+
+
+def _predict(
+    model: MultiscaleModel, leaves: SurroundedLeaves, images: ImageInteraction | None, strain: bool
+) -> PeriodicPrediction:
+    region = leaves.region
+    inputs = [*leaves.all, region.qm_positions]
+    out = model.in_potential(region, leaves.tensors, leaves.geometry)
+    energy, virial = out.energy.sum(), torch.zeros(3, 3, dtype=torch.float64)
+    image_energy, image_gradient = energy.new_zeros(()), torch.zeros_like(region.qm_positions)
+    if images is not None:
+        (multipoles,) = torch.autograd.grad(energy, leaves.tensors, create_graph=True)
+        found = images(multipoles, region.qm_positions, strain=strain)
+        image_energy, image_gradient = found.energy, found.gradient.to(image_gradient)
+        virial = virial if found.strain is None else found.strain
+        energy = energy + (multipoles * found.tensors.to(multipoles)).sum()
+    grads = torch.autograd.grad(energy, inputs, allow_unused=True, materialize_grads=True)
+    carried, direct = grads[:-1], grads[-1]
+    out = out._replace(energy=out.energy.detach() + image_energy, charges=out.charges.detach())
+    total = prediction(region, leaves, out, carried, (direct + image_gradient, None, None))
+    dipole = total.dipole + carried[0][:, 0].sum() * leaves.centre.to(total.dipole)
+    if strain:
+        virial = virial + leaves.strain(carried) + region.qm_positions.detach().T @ direct
+    total = total._replace(dipole=dipole)
+    return PeriodicPrediction(total, image_energy, virial if strain else None)
+
+
+class SurroundedModels:
+    """Models of one configuration, to be asked again as a whole system moves.
+
+    Parameters
+    ----------
+    models
+        Of the precision of `surroundings`.
+    surroundings
+        How the charges act: all of a periodic box, or those within a switched cutoff.
+    images
+        Whether the periodic images of the QM region act on it.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[MultiscaleModel],
+        surroundings: Ewald | SwitchedCutoff,
+        *,
+        images: bool = True,
+    ) -> None:
+        self.models, self.surroundings, self._images = list(models), surroundings, images
+        self._interaction: ImageInteraction | None = None
+
+    def __call__(
+        self,
+        frames: Frames,
+        cell: ArrayLike | torch.Tensor | None,
+        *,
+        strain: bool = False,
+    ) -> list[PeriodicPrediction]:
+        """Predictions of all models.
+
+        Parameters
+        ----------
+        frames: one frame, the QM region in one piece, in float64 or the models' precision.
+        cell: lattice vectors as rows, (3, 3) Å; None for open boundaries, with a cutoff.
+        strain: also the derivative with respect to the strain of everything.
+
+        Raises
+        ------
+        UnknownElementError: names the element.
+        BoxTooSmallError: the box is less than twice as wide as the cutoff.
+        ImagesTooNearError: an image of the QM region nearly touches it.
+        """
+        positions = frames.qm_positions, frames.mm_positions
+        expansion = self.surroundings.expansion(*positions, frames.mm_charges, cell)
+        images = None if cell is None or not self._images else self._images_in(Box.of(cell))
+        return predict_surrounded(self.models, frames, expansion, images, strain=strain)
+
+    def _images_in(self, box: Box) -> ImageInteraction:
+        last, config = self._interaction, self.models[0].config
+        if last is None:
+            last = ImageInteraction(box, config.l_expansion, config.cutoff)
+        elif not torch.equal(last.box.cell, box.cell):
+            last = last.at(box)
+        self._interaction = last
+        return last
