@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-
 from datagen.switching import residue_scales
+
 from eqmm_ase.electrostatics import expand
 from eqmm_ase.frame import Frame
 from eqmm_ase.periodic.cell import BoxTooSmallError

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from eqmm_ase.validation import MIN_NUCLEUS_CHARGE
+from eqmm_ase.validation import MIN_DISTANCE
 
 
 class BoxTooSmallError(ValueError):
@@ -171,7 +171,7 @@ def check_no_site_on_atom(atoms: torch.Tensor, images: Images) -> None:
     ValueError: names both.
     """
     distances = distances_between(atoms, images)
-    if distances.numel() and float(distances.min()) < MIN_NUCLEUS_CHARGE:
+    if distances.numel() and float(distances.min()) < MIN_DISTANCE:
         atom, image = divmod(int(distances.argmin()), distances.shape[1])
         raise ValueError(
             f"MM site {int(images.index[image])}, or an image of it, is "
