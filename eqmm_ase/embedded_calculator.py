@@ -92,6 +92,19 @@ class EmbeddedCalculator(Calculator):
         """The MM charges in use; of length zero in vacuum."""
         return self._charges
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """Total charge and spin multiplicity that the last results are for.
+
+        Raises
+        ------
+        ValueError
+            When nothing was computed yet.
+        """
+        if self._computed_for is None:
+            raise ValueError("the calculator has no results: ask for an energy first")
+        return self._computed_for.total_charge, self._computed_for.spin_multiplicity
+
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
     ) -> Any:

@@ -38,6 +38,7 @@ from eqmm_ase.model import MultiscaleModel
 from eqmm_ase.model_file import save_model
 from eqmm_ase.outliers import OutlierReport
 from eqmm_ase.progress import History, ProgressReport
+from eqmm_ase.region_description import describe_regions
 from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.training_data import TrainingData
@@ -331,6 +332,7 @@ def _announce(
 ) -> None:
     n_parameters = sum(p.numel() for p in learner.model.parameters())
     missing = ", ".join(unlabelled(learner.config.loss, learner.loss.weights))
+    say(console, f"QM region: {describe_regions(data.training_frames)}")
     say(
         console,
         f"{len(data.training)} training and {len(data.validation)} validation frames "

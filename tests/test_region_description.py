@@ -6,10 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from training_kit import NETWORK, few_charges
 
+from datagen import cli as eqmm_datagen
+from datagen.exchange import export
+from eqmm_ase import cli as eqmm
 from eqmm_ase.boundary import Boundary, LinkAtom
+from eqmm_ase.committee import Committee
+from eqmm_ase.domain import Domain
 from eqmm_ase.frame import Frame
+from eqmm_ase.model import MultiscaleModel
+from eqmm_ase.model_file import save_model
+from eqmm_ase.reference_data import write_frames
 from eqmm_ase.region_description import describe_region, describe_regions
+from eqmm_ase.statistics import fit_statistics
 
 METHANOL = Frame(np.array([6, 8, 1, 1, 1, 1]), np.zeros((6, 3)))
 
@@ -48,3 +59,42 @@ def test_different_regions_are_counted():
     ions = [Frame(np.array([z]), np.zeros((1, 3))) for z in range(1, 9)]
     assert describe_regions(ions).endswith("; 3 others")
     assert describe_regions([]) == ""
+
+
+@pytest.fixture(scope="module")
+def folder(methanol_file, tmp_path_factory):
+    """Labels of methanol, the same as extended XYZ, and a committee that has learned nothing."""
+    place = tmp_path_factory.mktemp("regions")
+    frames = few_charges(methanol_file, 3)
+    write_frames(place / "data.h5", frames, {"functional": "b3lyp", "basis": "6-31g*"})
+    export(place / "data.h5", place / "data.xyz")
+    members = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        members.append(MultiscaleModel(NETWORK))
+        members[-1].set_statistics(*fit_statistics(frames, NETWORK.l_expansion))
+    save_model(
+        place / "committee.eqmm", Committee(members), {"domain": Domain.of(frames).to_dict()}
+    )
+    return place
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "eqmm train data.h5 -o new.eqmm training.max_steps=1 model.channels=2",
+        "eqmm evaluate committee.eqmm data.h5",
+        "eqmm explore committee.eqmm data.h5 -o a.h5 --time 0.001 --trajectories 1 --force-limit 9",
+        "eqmm md committee.eqmm data.h5:0 --steps 1",
+        "eqmm optimize committee.eqmm data.h5:0 --steps 1",
+        "eqmm-datagen import data.xyz -o imported.h5",
+    ],
+)
+def test_commands_that_read_a_region_say_what_it_is(words, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    program, *arguments = words.split()
+    with pytest.raises(SystemExit) as stopped:
+        {"eqmm": eqmm, "eqmm-datagen": eqmm_datagen}[program].main(arguments)
+    assert stopped.value.code in (0, 1)
+    told = capsys.readouterr()
+    assert "CH4O, total charge 0, singlet" in told.out + told.err

@@ -319,7 +319,7 @@ def test_optimize_command(model_path, methanol_file, tmp_path, capsys):
     log = capsys.readouterr().out
     assert log == (tmp_path / "relaxed.log").read_text()
     lines = log.splitlines()
-    assert lines[0].startswith(f"CH4O from {methanol_file}:1, ")
+    assert lines[0].startswith(f"CH4O, total charge 0, singlet, from {methanol_file}:1, ")
     assert lines[1].split() == ["step", "energy/eV", "change/eV", "fmax/(eV/Å)", "time/s"]
     assert lines[2].split()[0] == "0"
     assert len({len(line) for line in lines[1:-2]}) == 1

@@ -14,6 +14,7 @@ from datagen.exchange.imported import Imported
 from datagen.exchange.orca import read_orca
 from eqmm_ase.level_of_theory import different_level, spoken
 from eqmm_ase.reference_data import write_frames
+from eqmm_ase.region_description import describe_regions
 
 _ORCA = ".engrad"
 
@@ -68,6 +69,7 @@ def import_(
         found = found.without_labels()
     method = _method(found, level, files[0], frames_only)
     write_frames(output, found.frames, method)
+    click.echo(f"QM region: {describe_regions(found.frames)}", err=True)
     click.echo(f"{output}: {found.account()}")
 
 

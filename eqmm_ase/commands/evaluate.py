@@ -32,6 +32,7 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
     from eqmm_ase.evaluate import write_metrics
     from eqmm_ase.model_file import load_model
     from eqmm_ase.progress_bar import ProgressBar
+    from eqmm_ase.region_description import describe_regions
     from eqmm_ase.reliability import reliability
     from eqmm_ase.terminal import messages, say
     from eqmm_ase.training_data import read_files
@@ -42,6 +43,7 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
     if "baseline" in card:
         frames = [from_baseline(frame) for frame in frames]
     console = messages()
+    say(console, f"QM region: {describe_regions(frames)}")
     warnings = caveats(frames, method, card, data)
     for warning in warnings:
         say(console, f"warning: {warning}")

@@ -38,6 +38,7 @@ def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **opti
     from eqmm_ase.exploration import explore as run
     from eqmm_ase.exploration import trajectories_bar
     from eqmm_ase.reference_data import read_frames, write_frames
+    from eqmm_ase.region_description import describe_regions
     from eqmm_ase.runs import refuse_existing
 
     settings = exploration_settings(options)
@@ -45,8 +46,10 @@ def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **opti
     if not overwrite:
         refuse_existing(output, "--overwrite replaces it")
     counts, frames = Counter[str](), []
+    known = read_frames(starts)
+    click.echo(f"QM region: {describe_regions(known)}", err=True)
     with trajectories_bar(settings) as bar:
-        for visit in run(EqMM(committee), read_frames(starts), settings):
+        for visit in run(EqMM(committee), known, settings):
             counts[visit.outcome] += 1
             if visit.frame is not None:
                 frames.append(visit.frame)

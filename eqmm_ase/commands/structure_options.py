@@ -70,9 +70,10 @@ def prepare(
         Whatever is wrong with the files or the system, found before any run starts.
     """
     from eqmm_ase.calculator import EqMM
+    from eqmm_ase.region_description import describe_molecule
     from eqmm_ase.restraints import ContactRestraints
     from eqmm_ase.structure_io import read_structure
-    from eqmm_ase.validation import ElectronCountError, composition
+    from eqmm_ase.validation import ElectronCountError
 
     calculator = EqMM(
         model,
@@ -104,8 +105,8 @@ def prepare(
             medium += " behind walls"
         else:
             medium += " without walls"
-    formula = composition(atoms.numbers)
-    return atoms, f"{formula} from {read.name}, {medium}; energy {energy:.6f} eV"
+    region = describe_molecule(atoms.numbers, *calculator.state)
+    return atoms, f"{region}, from {read.name}, {medium}; energy {energy:.6f} eV"
 
 
 def _tell_replaced(atoms: Any, total_charge: int | None) -> None:
