@@ -31,7 +31,7 @@ from datagen.method import Method
 from datagen.progress import Progress, Summary
 from datagen.result_files import read_result, result_path, whole_result, write_result
 from datagen.worker import Outcome, label_task
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 _MAX_DEATHS = 3  # a frame that ends its process this often is given up
 _NO_LIMITS = Limits()

@@ -19,11 +19,11 @@ from datagen.sampling import RECOMMENDED_RADIUS
 from datagen.topology import Topology
 from datagen.trajectory_files import Snapshot
 from datagen.unwrapping import Unwrapper
-from eqmm_ase.boundary import CapRule
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.boundary import CapRule
+from eqmm_ase.data.checks import electron_count
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.switching import residue_scales
 from eqmm_ase.settings_help import with_help
-from eqmm_ase.switching import residue_scales
-from eqmm_ase.validation import electron_count
 
 SMALLEST_RADIUS = 3.0  # Å
 _TYPICAL_BOND = 1.2  # Å
@@ -86,7 +86,7 @@ class SnapshotCutter:
     settings
         How to cut.
     topology_name
-        What frames call the topology, from `eqmm_ase.atom_map.topology_name`.
+        What frames call the topology, from `eqmm_ase.data.atom_map.topology_name`.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from datagen.dynamics import Box, Snapshots, charges_and_residues
 from datagen.partition import cut_cluster
 from datagen.unwrapping import Unwrapper
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 _RESOLUTION = 2.0**-13
 """Å. MM positions are multiples of it, 1.2e-4 Å: an engine in single precision knows no more, and

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 
 @dataclass(frozen=True)

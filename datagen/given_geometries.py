@@ -8,8 +8,8 @@ import numpy as np
 from ase import Atoms
 
 from datagen.valences import refuse_missing_hydrogens
-from eqmm_ase.charge_and_spin import State, StateError, spin_multiplicity_of, states_of
-from eqmm_ase.validation import qm_positions
+from eqmm_ase.data.charge_and_spin import State, StateError, spin_multiplicity_of, states_of
+from eqmm_ase.data.checks import qm_positions
 
 OPTIONS = ("total_charge (--charge)", "spin_multiplicity (--multiplicity)")
 """How charge and spin are said, for errors."""
@@ -43,7 +43,7 @@ def common_state(
     Raises
     ------
     StateError
-        When charge and spin contradict each other (`eqmm_ase.charge_and_spin`).
+        When charge and spin contradict each other (`eqmm_ase.data.charge_and_spin`).
     MissingHydrogensError
         When hydrogens are missing.
     GeometriesError

@@ -9,7 +9,7 @@ from ase import Atoms
 from datagen.sampling import SamplingError, SamplingProgress, SamplingSettings
 from datagen.solute import Solute
 from datagen.solvation import SolvationSettings, solvate_geometries
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 
 def sample_held(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from datagen.boundary_charges import ChargeScheme
 from datagen.qm_region import CutBond, SelectedRegion
 from datagen.topology import Topology
-from eqmm_ase.boundary import NO_ATOM, Boundary, CapRule, ChargeSite, LinkAtom, cap_position
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.boundary import NO_ATOM, Boundary, CapRule, ChargeSite, LinkAtom, cap_position
+from eqmm_ase.data.frame import Frame
 
 _TO_HYDROGEN = {6: 1.09, 7: 1.01, 8: 0.96, 14: 1.48, 15: 1.42, 16: 1.34}
 """Å, lengths of single bonds X–H in small molecules (CH4, NH3, H2O, SiH4, PH3, H2S)."""

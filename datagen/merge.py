@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from datagen.errors import ContradictingLabelsError, DifferentMethodsError, MissingBaselineError
-from eqmm_ase.dataset_format import BASELINE, field_of
-from eqmm_ase.fingerprints import groups_of_same
-from eqmm_ase.frame import Frame
-from eqmm_ase.frame_fields import frame_of_values, known_values
-from eqmm_ase.level_of_theory import LEVEL_ENTRIES, different_level, spoken
+from eqmm_ase.data.dataset_format import BASELINE, field_of
+from eqmm_ase.data.fingerprints import groups_of_same
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.frame_fields import frame_of_values, known_values
+from eqmm_ase.data.level_of_theory import LEVEL_ENTRIES, different_level, spoken
 from eqmm_ase.reference_data import ReferenceData, write_frames
 
 AGREE = 1e-3
@@ -49,7 +49,7 @@ def merge(
         Dataset files.
     baseline
         The same frames labelled by a cheaper method, whose energies and forces are put beside those
-        of the sources (see `eqmm_ase.delta`).
+        of the sources (see `eqmm_ase.data.baseline`).
     say
         Told what was put together from several frames, and of a baseline that makes no sense.
 

@@ -12,9 +12,9 @@ from ase.data import chemical_symbols
 from datagen.errors import InvalidFrameError
 from datagen.method import Method
 from datagen.valences import lacking_hydrogens, named_atoms
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.checks import MIN_DISTANCE
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR
-from eqmm_ase.validation import MIN_DISTANCE
 
 _CLEARLY_MISSING = 3
 """Open valences that neither charge nor spin explain; two are those of a bond that breaks."""

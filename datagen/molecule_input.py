@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from datagen.given_geometries import OPTIONS, atom_names, common_state
 from datagen.lewis import charges_that_fit, with_orders, without_orders
 from datagen.valences import HOW_TO_ADD, MissingHydrogensError, named_atoms
-from eqmm_ase.charge_and_spin import State, spin_multiplicity_of, total_charge_of
+from eqmm_ase.data.charge_and_spin import State, spin_multiplicity_of, total_charge_of
+from eqmm_ase.data.checks import electron_count
 from eqmm_ase.geometry_files import StructureError, read_geometries
 from eqmm_ase.mol_file import is_drawing
-from eqmm_ase.validation import electron_count
 
 FORCE_FIELD_ELEMENTS = frozenset(["H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I"])
 """Those of GAFF2."""

@@ -35,7 +35,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from scipy.spatial.distance import cdist
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 EXCESS = 1.0
 """kcal/mol, of polarisation beyond linear response at the limit."""

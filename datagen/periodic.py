@@ -18,7 +18,7 @@ from datagen.errors import InvalidFrameError
 from datagen.method import Method
 from datagen.molecule import build_molecule, check_frame
 from datagen.scf import converge, mean_field
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 _ROUND = 1e-6  # Å by which a rectangular box may be off

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from datagen.method import Method
 from datagen.single_point import label_frame
 from datagen.warm_start import WarmDensity
-from eqmm_ase.charge_and_spin import State, spin_multiplicity_of, total_charge_of
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.charge_and_spin import State, spin_multiplicity_of, total_charge_of
+from eqmm_ase.data.frame import Frame
 
 
 class ReferenceCalculator(Calculator):
@@ -33,7 +33,7 @@ class ReferenceCalculator(Calculator):
     mm_charges, mm_positions
         (n_mm,) in e and (n_mm, 3) in Å; none at all means gas phase.
     total_charge, spin_multiplicity
-        Of the QM region. None: as the atoms say (`eqmm_ase.charge_and_spin`), or else 0 and 1.
+        Of the QM region. None: as the atoms say (`eqmm_ase.data.charge_and_spin`), or else 0 and 1.
     charge_scheme
         Which of the method's charges ASE gets.
 

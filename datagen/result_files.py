@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from datagen.frame_storage import from_bytes, to_bytes
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 _MARK = b'{"eqmm-label": '
 _NO_COMMENT = b"\0\0"  # a zip archive ends with the length of its comment and the comment

@@ -38,7 +38,7 @@ from datagen.solute import Solute
 from datagen.solvents import Medium, find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.settings_help import with_help
 
 RECOMMENDED_RADIUS = 12.0

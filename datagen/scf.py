@@ -18,7 +18,7 @@ from datagen.errors import SCFNotConvergedError
 from datagen.method import Method
 from datagen.point_charges import potential_matrix
 from datagen.two_grids import TwoGridIntegrator, converge_on_two_grids
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR
 
 _GUESSES = ("minao", "atom")

@@ -22,7 +22,7 @@ from datagen.point_charges import sharp_gaussian_sites, site_gradients
 from datagen.scf import converge, mean_field
 from datagen.vacuum import vacuum_energy
 from datagen.warm_start import WarmDensity
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 _ENERGY_TOLERANCE = 1e-8 * HARTREE

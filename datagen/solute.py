@@ -26,7 +26,7 @@ from datagen.molecule_input import (
     draft_of_smiles,
 )
 from datagen.valences import MissingHydrogensError, named_atoms
-from eqmm_ase.charge_and_spin import StateError
+from eqmm_ase.data.charge_and_spin import StateError
 
 __all__ = ["Solute", "SoluteError", "read_solute"]
 

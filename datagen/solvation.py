@@ -45,9 +45,9 @@ from datagen.solvents import find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
 from datagen.valences import MissingHydrogensError
-from eqmm_ase.charge_and_spin import StateError
+from eqmm_ase.data.charge_and_spin import StateError
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.foreign_errors import short_reason
-from eqmm_ase.frame import Frame
 from eqmm_ase.settings_help import with_help
 
 GAS = "gas"
@@ -133,7 +133,7 @@ def solvate_geometries(
     geometries
         Of one molecule. Initial charges are what the solvent feels; where all are zero, the
         charge model of the settings gives them. Charge and spin are read as
-        `eqmm_ase.charge_and_spin` does; ``info["source"]`` names the chain.
+        `eqmm_ase.data.charge_and_spin` does; ``info["source"]`` names the chain.
     settings
         The solvent, and for how long it relaxes.
     folder

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from eqmm_ase.fingerprints import among, fingerprints
+from eqmm_ase.data.fingerprints import among, fingerprints
 from eqmm_ase.reference_data import ReferenceData, write_frames
 
 

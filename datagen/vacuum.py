@@ -7,7 +7,7 @@ from typing import Any
 from datagen.errors import SCFNotConvergedError
 from datagen.method import Method
 from datagen.scf import converge, mean_field
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import HARTREE
 
 _SHARED = ("with_df", "grids", "_eri")  # what depends on the atoms only

@@ -11,7 +11,7 @@ from typing import Any
 from datagen.method import Method, program_versions
 from datagen.single_point import label_frame
 from datagen.warm_start import WarmDensity
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 _MAX_DENSITIES = 16
 _densities: OrderedDict[Hashable, WarmDensity] = OrderedDict()

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from eqmm_ase.concurrency import survive_forks
 
 if TYPE_CHECKING:
-    from eqmm_ase.atom_map import forces_on_topology
-    from eqmm_ase.boundary_forces import project_forces
     from eqmm_ase.calculator import EqMM
     from eqmm_ase.contacts import ContactError
-    from eqmm_ase.frame import Frame
+    from eqmm_ase.data.atom_map import forces_on_topology
+    from eqmm_ase.data.boundary_forces import project_forces
+    from eqmm_ase.data.frame import Frame
     from eqmm_ase.model_file import load_model, save_model
     from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
     from eqmm_ase.restraints import ContactRestraints
@@ -27,10 +27,10 @@ _HOME = {
     "ContactError": "eqmm_ase.contacts",
     "ContactRestraints": "eqmm_ase.restraints",
     "EqMM": "eqmm_ase.calculator",
-    "Frame": "eqmm_ase.frame",
+    "Frame": "eqmm_ase.data.frame",
     "Frames": "eqmm_ase.system",
-    "forces_on_topology": "eqmm_ase.atom_map",
-    "project_forces": "eqmm_ase.boundary_forces",
+    "forces_on_topology": "eqmm_ase.data.atom_map",
+    "project_forces": "eqmm_ase.data.boundary_forces",
     "ReferenceData": "eqmm_ase.reference_data",
     "read_frames": "eqmm_ase.reference_data",
     "write_frames": "eqmm_ase.reference_data",

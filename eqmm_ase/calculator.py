@@ -23,7 +23,6 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
-from eqmm_ase import validation
 from eqmm_ase.calculator_settings import (
     DEFAULTS,
     DTYPES,
@@ -33,9 +32,10 @@ from eqmm_ase.calculator_settings import (
 )
 from eqmm_ase.calibration import Calibration, FloatArray, Uncertainty
 from eqmm_ase.committee import Committee, mean_and_spread, members_of
+from eqmm_ase.data import checks
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.domain import Domain
 from eqmm_ase.embedded_calculator import EmbeddedCalculator
-from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction
 from eqmm_ase.model_file import cast, load_model
 from eqmm_ase.recorded import RecordedModels
@@ -64,7 +64,7 @@ class EqMM(EmbeddedCalculator):
         ``"float32"`` for speed; ``"float64"`` for vibrations, tight relaxations, long NVE runs.
     total_charge, spin_multiplicity
         Of the QM region. None: what the atoms say, in ``atoms.info["total_charge"]``,
-        ``atoms.info["charge"]`` or another way of `eqmm_ase.charge_and_spin`; otherwise the only
+        ``atoms.info["charge"]`` or another way of `eqmm_ase.data.charge_and_spin`; otherwise the only
         ones that the model knows for such a molecule, or 0 and 1.
     contacts
         What atoms do that come much closer to charges than any in training, or to each other than
@@ -99,7 +99,7 @@ class EqMM(EmbeddedCalculator):
         else:
             self._source, self.card = load_model(model)
         if ("baseline" in self.card) != self._adds_baseline:
-            from eqmm_ase.delta import other_calculator  # takes h5py along
+            from eqmm_ase.data.baseline import other_calculator  # takes h5py along
 
             raise ValueError(f"{model} {other_calculator(self.card)}")
         self._source.requires_grad_(False)
@@ -229,7 +229,7 @@ class EqMM(EmbeddedCalculator):
         # Not through super(): that makes sure of a folder to write files in, which EqMM never does.
         self.atoms = atoms = atoms.copy()
         setting = self._setting(atoms)
-        positions = validation.qm_positions(atoms.positions)
+        positions = checks.qm_positions(atoms.positions)
         self._check_region(atoms, positions, setting)
 
         # float32 resolves 4e-6 Å at 50 Å from the origin: hand over positions about the molecule.
@@ -265,7 +265,7 @@ class EqMM(EmbeddedCalculator):
     def _check_region(self, atoms: Atoms, positions: FloatArray, setting: Setting) -> None:
         try:
             setting.check_electrons(atoms.numbers)
-        except validation.ElectronCountError as error:
+        except checks.ElectronCountError as error:
             given = given_charge(self.parameters, atoms) is not None
             if given or not setting.total_charge:
                 raise
@@ -274,7 +274,7 @@ class EqMM(EmbeddedCalculator):
             ) from error
         self._watch.region(atoms.numbers, positions, *setting[2:])
         if atoms.pbc.any():
-            validation.refuse_periodic(atoms, self._source.config.cutoff)
+            checks.refuse_periodic(atoms, self._source.config.cutoff)
         refuse = self.parameters["contacts"] == "error"
         self._watch.contacts(atoms.numbers, positions, setting, refuse)
 

@@ -11,8 +11,8 @@ import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
-from eqmm_ase import validation
-from eqmm_ase.charge_and_spin import StateError, spin_multiplicity_of, total_charge_of
+from eqmm_ase.data import checks
+from eqmm_ase.data.charge_and_spin import StateError, spin_multiplicity_of, total_charge_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -51,8 +51,8 @@ class Setting(NamedTuple):
         )
 
     def check_electrons(self, numbers: NDArray[np.integer]) -> None:
-        """Refuse what `validation.electron_count` does, saying what to set it by here."""
-        validation.electron_count(numbers, self.total_charge, self.spin_multiplicity, _SET_BY)
+        """Refuse what `checks.electron_count` does, saying what to set it by here."""
+        checks.electron_count(numbers, self.total_charge, self.spin_multiplicity, _SET_BY)
 
 
 def given_charge(parameters: Mapping[str, Any], atoms: Atoms) -> int | None:
@@ -62,10 +62,10 @@ def given_charge(parameters: Mapping[str, Any], atoms: Atoms) -> int | None:
     ------
     ValueError
         When it is not a whole number, or the atoms contradict themselves
-        (`eqmm_ase.charge_and_spin`).
+        (`eqmm_ase.data.charge_and_spin`).
     """
     if (value := parameters["total_charge"]) is not None:
-        return validation.whole_number(value, "total_charge")
+        return checks.whole_number(value, "total_charge")
     try:
         return total_charge_of(atoms)
     except StateError as error:
@@ -77,7 +77,7 @@ def given_multiplicity(
 ) -> int | None:
     """Spin multiplicity as set, else as the atoms of this charge say, else None; raises alike."""
     if (value := parameters["spin_multiplicity"]) is not None:
-        return validation.whole_number(value, "spin_multiplicity")
+        return checks.whole_number(value, "spin_multiplicity")
     try:
         return spin_multiplicity_of(atoms, total_charge)
     except StateError as error:
@@ -125,7 +125,7 @@ def check_parameter(name: str, value: Any) -> None:
     if name == "device":
         _check_device(value)
     if name in _OF_REGION and value is not None:
-        validation.whole_number(value, name)
+        checks.whole_number(value, name)
 
 
 def _check_device(name: str) -> None:

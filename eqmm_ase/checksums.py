@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from eqmm_ase.dataset_format import DatasetError
+from eqmm_ase.data.dataset_format import DatasetError
 
 ATTRIBUTE = "checksums"
 _BYTES = 16

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.system import Frames
 
 CHARGE_PREFERENCE = ("mbis", "resp", "chelpg", "hirshfeld", "lowdin", "mulliken")

@@ -18,8 +18,8 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 
 from eqmm_ase.calculator import EqMM
-from eqmm_ase.dataset_format import BASELINE
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.dataset_format import BASELINE
+from eqmm_ase.data.frame import Frame
 
 
 class DeltaEqMM(EqMM):

@@ -18,8 +18,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from eqmm_ase.frame import Frame
-from eqmm_ase.validation import composition, squared_distances
+from eqmm_ase.data.checks import composition, squared_distances
+from eqmm_ase.data.frame import Frame
 
 
 class DomainWarning(UserWarning):

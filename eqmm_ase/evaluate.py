@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.calibration import Deviations
 from eqmm_ase.committee import Committee, predict_with_spread
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.dataset import Batch, FrameDataset, collate
-from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, REPORTED, ErrorSums, Metrics, has_relative
 from eqmm_ase.model import MultiscaleModel, Prediction, predict
 from eqmm_ase.reliability import DeviationCollector

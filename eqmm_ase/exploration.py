@@ -23,9 +23,9 @@ from eqmm_ase.calculator import EqMM
 from eqmm_ase.calibration import Uncertainty
 from eqmm_ase.contacts import ContactError
 from eqmm_ase.coordinate import Coordinate
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.domain import DomainWarning
 from eqmm_ase.dynamics import MDSettings, MDState, run_md
-from eqmm_ase.frame import Frame
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.restraints import ContactRestraints
 from eqmm_ase.runs import RunError, RunFailedError, require_positive

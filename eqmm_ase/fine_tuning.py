@@ -18,8 +18,8 @@ import torch
 
 from eqmm_ase.committee import members_of
 from eqmm_ase.config import ConfigError, DataConfig, OptimizerConfig, TrainConfig
-from eqmm_ase.frame import Frame
-from eqmm_ase.level_of_theory import different_level, method_of
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.level_of_theory import different_level, method_of
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 from eqmm_ase.model_file import load_model
 from eqmm_ase.statistics import fit_atomic_energies, fit_ion_charges

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from eqmm_ase.dataset_format import (
+from eqmm_ase.data.dataset_format import (
     BASELINE,
     FIELDS,
     FORMAT,
@@ -23,8 +23,8 @@ from eqmm_ase.dataset_format import (
     Field,
     field_of,
 )
-from eqmm_ase.frame import Frame
-from eqmm_ase.frame_fields import check_values, frame_of_values, known_values
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.frame_fields import check_values, frame_of_values, known_values
 from eqmm_ase.read_guard import read_guard
 
 Arrays = dict[str, Any]

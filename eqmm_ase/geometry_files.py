@@ -2,7 +2,7 @@
 
 XYZ, PDB and mol files are read here, because ASE refuses or misreads many that other programs
 write; all others are read by ASE. Charge and spin end in ``atoms.info``, where
-`eqmm_ase.charge_and_spin` finds them.
+`eqmm_ase.data.charge_and_spin` finds them.
 """
 
 from __future__ import annotations

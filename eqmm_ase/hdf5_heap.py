@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from eqmm_ase.dataset_format import DatasetError
+from eqmm_ase.data.dataset_format import DatasetError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _LAST_WITHOUT_CHECKSUM = 1

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from eqmm_ase.checksums import ATTRIBUTE, Checksums
-from eqmm_ase.dataset_format import FORMAT, UNITS, VERSION, DatasetError
+from eqmm_ase.data.dataset_format import FORMAT, UNITS, VERSION, DatasetError
 from eqmm_ase.read_guard import shortened
 
 _CHUNK_ROWS = 8192

@@ -21,7 +21,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import ArrayLike
 
-from eqmm_ase.validation import MIN_DISTANCE
+from eqmm_ase.data.checks import MIN_DISTANCE
 
 
 class HeldLennardJones(Calculator):

@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eqmm_ase import unit_checks, validation
+from eqmm_ase.data import checks, unit_checks
 
 if TYPE_CHECKING:
     from eqmm_ase.calculator import EqMM
@@ -38,7 +38,7 @@ class PointCharges:
     """
 
     def __init__(self, charges: ArrayLike, positions: ArrayLike | None = None) -> None:
-        self._charges = validation.point_charges(charges)
+        self._charges = checks.point_charges(charges)
         unit_checks.charges(self._charges)
         self._positions: FloatArray | None = None
         self._label: str | None = None
@@ -69,7 +69,7 @@ class PointCharges:
     def set_charges(self, charges: ArrayLike) -> None:
         """Change the charges, (n_mm,), e; their number stays."""
         self._refuse_detached()
-        new = validation.point_charges(charges)
+        new = checks.point_charges(charges)
         if len(new) != len(self):
             raise ValueError(f"mm_charges must have shape ({len(self)},), got {new.shape}")
         self._charges = new
@@ -86,9 +86,9 @@ class PointCharges:
             Molecular centres that EIQMMM passes to calculators with a cutoff. EqMM has none.
         """
         self._refuse_detached()
-        new = validation.mm_positions(positions, len(self))
+        new = checks.mm_positions(positions, len(self))
         if self._positions is None:  # units do not change during a run
-            validation.not_too_dense(new)
+            checks.not_too_dense(new)
             unit_checks.surroundings(self._charges, new)
         self._positions = new
         self._label = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from eqmm_ase.dataset_format import DatasetError
+from eqmm_ase.data.dataset_format import DatasetError
 
 _LONGEST = 120  # characters of another library's message
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from eqmm_ase.contacts import MUCH_CLOSER, closest_in_training, collapsed
+from eqmm_ase.data.checks import squared_distances
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.domain import Domain
-from eqmm_ase.frame import Frame
 from eqmm_ase.units import COULOMB_CONSTANT
-from eqmm_ase.validation import squared_distances
 
 FloatArray = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from eqmm_ase.charge_and_spin import STATE_KEYS
+from eqmm_ase.data.charge_and_spin import STATE_KEYS
 
 _NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 _PAIRS = (

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.electrostatics import expand
-from eqmm_ase.frame import Frame
 from eqmm_ase.robust import fit_linear, limited_rms
 from eqmm_ase.system import Frames
 

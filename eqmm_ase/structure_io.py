@@ -15,13 +15,13 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from eqmm_ase.data.checks import mm_positions, not_too_dense, point_charges
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.unit_checks import charges as refuse_coulomb
+from eqmm_ase.data.unit_checks import surroundings
 from eqmm_ase.embedded_files import charges_in_file, label_in_file
-from eqmm_ase.frame import Frame
 from eqmm_ase.geometry_files import StructureError, read_geometry
 from eqmm_ase.point_charges import label_of
-from eqmm_ase.unit_checks import charges as refuse_coulomb
-from eqmm_ase.unit_checks import surroundings
-from eqmm_ase.validation import mm_positions, not_too_dense, point_charges
 
 FloatArray = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class Structure:
     """QM atoms and the MM charges around them."""
 
     atoms: Atoms
-    """What is known of charge and spin is where `eqmm_ase.charge_and_spin` finds it."""
+    """What is known of charge and spin is where `eqmm_ase.data.charge_and_spin` finds it."""
     mm_positions: FloatArray  # (n_mm, 3) Å
     mm_charges: FloatArray  # (n_mm,) e
     name: str

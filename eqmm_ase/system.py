@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from eqmm_ase.frame import FloatArray, Frame
+from eqmm_ase.data.frame import FloatArray, Frame
 
 
 @dataclass(frozen=True, eq=False)

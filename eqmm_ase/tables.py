@@ -11,14 +11,14 @@ import numpy as np
 from ase.data import chemical_symbols
 from rich.table import Table
 
-from eqmm_ase.dataset_format import FIELDS, GROUPS
-from eqmm_ase.frame import Frame
-from eqmm_ase.level_of_theory import spoken
+from eqmm_ase.data.checks import composition
+from eqmm_ase.data.dataset_format import FIELDS, GROUPS
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.level_of_theory import spoken
 from eqmm_ase.metrics import ALL, REPORTED, Metrics, spoken_relative
 from eqmm_ase.reference_data import ReferenceData
 from eqmm_ase.reliability import GAUSSIAN
 from eqmm_ase.terminal import cell, title
-from eqmm_ase.validation import composition
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

@@ -27,10 +27,11 @@ from torch.utils.data import DataLoader, Subset
 
 from eqmm_ase.atomic_write import refuse_unwritable
 from eqmm_ase.config import ConfigError, TrainConfig
+from eqmm_ase.data.fingerprints import fingerprints, to_text
+from eqmm_ase.data.region_description import describe_regions
 from eqmm_ase.dataset import Batch, RoundSampler, collate
 from eqmm_ase.domain import Domain
 from eqmm_ase.fine_tuning import Start
-from eqmm_ase.fingerprints import fingerprints, to_text
 from eqmm_ase.idle_settings import notes, unlabelled
 from eqmm_ase.learner import Learner, TrainingError
 from eqmm_ase.loss import Loss
@@ -38,7 +39,6 @@ from eqmm_ase.model import MultiscaleModel
 from eqmm_ase.model_file import save_model
 from eqmm_ase.outliers import OutlierReport
 from eqmm_ase.progress import History, ProgressReport
-from eqmm_ase.region_description import describe_regions
 from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.training_data import TrainingData

@@ -13,16 +13,16 @@ import torch
 from ase.data import chemical_symbols
 
 from eqmm_ase.config import ConfigError, TrainConfig
+from eqmm_ase.data.baseline import difference
+from eqmm_ase.data.checks import composition, distances_to_charges, qm_positions
+from eqmm_ase.data.dataset_format import DatasetError, field_of
+from eqmm_ase.data.fingerprints import among, fingerprints
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.frame_fields import known_values
+from eqmm_ase.data.level_of_theory import different_level, different_settings, level_of, named
 from eqmm_ase.dataset import FrameDataset, choose_charge_scheme, split
-from eqmm_ase.dataset_format import DatasetError, field_of
-from eqmm_ase.delta import difference
-from eqmm_ase.fingerprints import among, fingerprints
-from eqmm_ase.frame import Frame
-from eqmm_ase.frame_fields import known_values
-from eqmm_ase.level_of_theory import different_level, different_settings, level_of, named
 from eqmm_ase.read_guard import shortened
 from eqmm_ase.reference_data import ReferenceData
-from eqmm_ase.validation import composition, distances_to_charges, qm_positions
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from eqmm_ase import unit_checks, validation
 from eqmm_ase.calculator_settings import Setting
 from eqmm_ase.calibration import Calibration, Uncertainty
 from eqmm_ase.contacts import ContactError, collapsed, deepest_contact
+from eqmm_ase.data import checks, unit_checks
 from eqmm_ase.domain import Domain, DomainWarning
 
 FloatArray = NDArray[np.float64]
@@ -91,13 +91,13 @@ class Watch:
         ContactError
             Below `Contact.limit`; two atoms within each other.
         """
-        apart = np.sqrt(np.maximum(validation.squared_distances(positions, positions), 0.0))
+        apart = np.sqrt(np.maximum(checks.squared_distances(positions, positions), 0.0))
         if sentence := collapsed(numbers, apart):
             self._contact(f"QM {sentence}", "such atoms have no bond any more", refuse, "collapsed")
         charges = setting.mm_charges
         if not len(charges):
             return
-        squared = validation.distances_to_charges(positions, numbers, setting.mm_positions, charges)
+        squared = checks.distances_to_charges(positions, numbers, setting.mm_positions, charges)
         if not self.domain.knows_charges and charges.any():
             self._tell_of_domain("no charges", "there were no MM charges in training")
         contact = deepest_contact(squared, numbers, charges, self.domain)

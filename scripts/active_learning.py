@@ -25,9 +25,9 @@ from provenance import provenance
 
 from datagen.learning import LearningSettings, learn
 from eqmm_ase.coordinate import Coordinate
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluate import evaluate
 from eqmm_ase.exploration import ExplorationSettings
-from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import load_model
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 from eqmm_ase.terminal import messages

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from datagen.solute import read_solute
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 SMILES = {
     "water": "O",

@@ -23,7 +23,7 @@ from ase.build import molecule
 from provenance import provenance
 
 from eqmm_ase.calculator import EqMM
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
 from eqmm_ase.recorded import PATIENCE, RecordedModels
 from eqmm_ase.system import Frames

@@ -29,7 +29,7 @@ from provenance import provenance
 from datagen.executors import LocalProcesses
 from datagen.method import Method
 from datagen.single_point import label_frame
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 RESULT = Path(__file__).parent / "results" / "benchmark_labels.json"
 METHOD = Method()

@@ -14,7 +14,7 @@ import torch
 from ase import Atoms
 from benchmark_inference import large, small, surroundings
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
 from eqmm_ase.system import Frames
 

@@ -25,8 +25,8 @@ from ase import Atoms
 from benchmark_inference import large, small
 from provenance import provenance
 
+from eqmm_ase.data.frame import FloatArray, Frame
 from eqmm_ase.electrostatics import Expansion
-from eqmm_ase.frame import FloatArray, Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 from eqmm_ase.periodic.cell import Box, images_within
 from eqmm_ase.periodic.ewald import TOLERANCE, Ewald

@@ -15,8 +15,8 @@ from provenance import provenance
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.committee import Committee
 from eqmm_ase.config import load_config
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluate import evaluate
-from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL
 from eqmm_ase.model import MultiscaleModel
 from eqmm_ase.model_file import load_model

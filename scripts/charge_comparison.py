@@ -37,7 +37,7 @@ from datagen.gradients import mm_potential
 from datagen.method import Method
 from datagen.molecule import build_molecule
 from datagen.scf import converge, mean_field
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import KCAL_PER_MOL
 
 RESULT = Path(__file__).parent / "results" / "charge_comparison.json"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eqmm_ase.coordinate import Coordinate
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, write_frames
 
 HELD_OUT = (

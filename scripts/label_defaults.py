@@ -22,7 +22,7 @@ from provenance import provenance
 
 from datagen.method import Method
 from datagen.single_point import label_frame
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import read_frames
 
 HERE = Path(__file__).parent

@@ -26,7 +26,7 @@ from cells import Cell, Cells, errors, trained
 from flagship_data import load_flagship
 
 from eqmm_ase.committee import Committee
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.leaves import Geometry
 from eqmm_ase.model import Energies, MultiscaleModel
 from eqmm_ase.model_file import load_model

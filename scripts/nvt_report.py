@@ -18,8 +18,8 @@ from nvt_records import Record, read_records
 from nvt_start import TOTAL_CHARGE, WALL_START, FloatArray, Start
 
 from eqmm_ase.atomic_write import atomic_path, write_text
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluate import evaluate
-from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import load_model
 from eqmm_ase.units import KCAL_PER_MOL
 

@@ -19,7 +19,7 @@ from ase.build import molecule
 from datagen.method import Method
 from datagen.molecule import build_molecule
 from datagen.scf import converge, mean_field
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.terminal import say, screen
 from eqmm_ase.units import HARTREE, KCAL_PER_MOL
 

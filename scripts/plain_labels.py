@@ -20,7 +20,7 @@ from provenance import provenance
 from pyscf import dft, gto, lib, lo, qmmm, scf
 from pyscf.data.elements import ELEMENTS
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import ReferenceData
 
 # CODATA 2018

@@ -20,8 +20,8 @@ from provenance import provenance
 
 from eqmm_ase.calibration import Calibration
 from eqmm_ase.committee import members_of
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluate import Evaluation, evaluate
-from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL
 from eqmm_ase.model_file import load_model, save_model
 from eqmm_ase.pretrained import FOLDER

@@ -31,9 +31,9 @@ from datagen.errors import InvalidFrameError, LabelCheckError, SCFNotConvergedEr
 from datagen.frame_statistics import frame_statistics
 from datagen.method import Method
 from datagen.worker import label_task
-from eqmm_ase.boundary_forces import project_forces
 from eqmm_ase.command_line import run
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.boundary_forces import project_forces
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import read_frames, write_frames
 
 _LABEL_ERRORS = (InvalidFrameError, LabelCheckError, SCFNotConvergedError)

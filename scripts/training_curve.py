@@ -24,7 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model_file import load_model
 from eqmm_ase.reference_data import ReferenceData
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from cells import Cell, Cells, errors, trained
 from flagship_data import Flagship, load_flagship
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model_file import load_model
 
 N_FRAMES, IN_GAS, STEPS = 1000, 165, 6000

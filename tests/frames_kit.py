@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from eqmm_ase.boundary import Boundary, ChargeSite, LinkAtom
-from eqmm_ase.dataset_format import (
+from eqmm_ase.data.boundary import Boundary, ChargeSite, LinkAtom
+from eqmm_ase.data.dataset_format import (
     BASELINE,
     FIELDS,
     FORMAT,
@@ -22,8 +22,8 @@ from eqmm_ase.dataset_format import (
     Field,
     field_of,
 )
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.flat_arrays import flatten
-from eqmm_ase.frame import Frame
 
 AWKWARD = "Å \"a\" \\b {c} [d] %22 é\n\tß,=_JSON 1e5 'e' 水"
 BOUNDARY = Boundary(

@@ -124,7 +124,7 @@ def same_frames(found: Sequence[Any], expected: Sequence[Any]) -> bool:
     """Whether frames agree in every bit of every field."""
     import numpy as np
 
-    from eqmm_ase.frame_fields import known_values
+    from eqmm_ase.data.frame_fields import known_values
 
     def plain(value: Any) -> Any:
         array = np.asarray(value)

@@ -18,7 +18,7 @@ from cells import Cells
 from flagship_data import FILES, HELD_OUT, LOOSE, Flagship, load_flagship
 
 from eqmm_ase.config import load_config
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, Prediction, predict
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 from eqmm_ase.system import Frames

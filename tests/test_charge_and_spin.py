@@ -9,7 +9,7 @@ from ase.build import molecule
 from calculator_kit import methanol, random_model
 
 from eqmm_ase import EqMM
-from eqmm_ase.charge_and_spin import StateError, set_state, spin_multiplicity_of, states_of
+from eqmm_ase.data.charge_and_spin import StateError, set_state, spin_multiplicity_of, states_of
 
 WATER, METHYL, OXYGEN = molecule("H2O"), molecule("CH3"), molecule("O2")
 

@@ -28,8 +28,8 @@ from eqmm_ase import EqMM, model_file
 from eqmm_ase import model as model_module
 from eqmm_ase.calibration import Calibration
 from eqmm_ase.committee import Committee, predict_with_spread
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.domain import DomainWarning
-from eqmm_ase.frame import Frame
 from eqmm_ase.leaves import Leaves
 from eqmm_ase.model import Prediction, predict
 from eqmm_ase.model_file import ModelFileError, load_model, save_model

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.dataset import (
     FrameDataset,
     Labels,
@@ -17,7 +18,6 @@ from eqmm_ase.dataset import (
     split,
 )
 from eqmm_ase.electrostatics import expand
-from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import ALL, REPORTED, ErrorSums
 from eqmm_ase.model import Prediction
 from eqmm_ase.reference_data import read_frames

@@ -15,10 +15,10 @@ from training_kit import NETWORK, few_charges
 
 from eqmm_ase import EqMM
 from eqmm_ase.config import load_config
-from eqmm_ase.dataset_format import BASELINE, DatasetError
-from eqmm_ase.delta import difference
+from eqmm_ase.data.baseline import difference
+from eqmm_ase.data.dataset_format import BASELINE, DatasetError
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.delta_calculator import DeltaEqMM
-from eqmm_ase.frame import Frame
 from eqmm_ase.model import MultiscaleModel, predict
 from eqmm_ase.model_file import load_model, save_model
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames

@@ -10,8 +10,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluate import evaluate, write_metrics
-from eqmm_ase.frame import Frame
 from eqmm_ase.metrics import spoken_relative
 from eqmm_ase.model import ModelConfig, MultiscaleModel, UnknownElementError, predict
 from eqmm_ase.plots import plot_learning_curve, plot_parity

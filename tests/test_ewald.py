@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.electrostatics import expand
-from eqmm_ase.frame import Frame
 from eqmm_ase.periodic.cell import Box, BoxTooSmallError, images_within
 from eqmm_ase.periodic.ewald import Ewald, EwaldExpansion, best_cutoff
 from eqmm_ase.system import Frames

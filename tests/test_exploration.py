@@ -13,8 +13,8 @@ from eqmm_ase import EqMM, cli
 from eqmm_ase.calibration import Calibration, Uncertainty
 from eqmm_ase.committee import Committee
 from eqmm_ase.coordinate import Coordinate, CoordinateError
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.exploration import ExplorationSettings, explore
-from eqmm_ase.frame import Frame
 from eqmm_ase.model_file import save_model
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 from eqmm_ase.runs import RunError

@@ -10,7 +10,7 @@ import pytest
 from ase.build import molecule
 from ase.io import write
 
-from eqmm_ase.charge_and_spin import states_of
+from eqmm_ase.data.charge_and_spin import states_of
 from eqmm_ase.geometry_files import StructureError, read_geometries, read_geometry
 
 ROWS = ("O 0.0 0.0 0.117", "H 0.0 0.757 -0.469", "H 0.0 -0.757 -0.469")

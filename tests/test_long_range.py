@@ -17,8 +17,8 @@ from e3nn import o3
 from rich.console import Console
 
 from eqmm_ase.config import load_config
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.electrostatics import expand
-from eqmm_ase.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
 from eqmm_ase.model_file import load_model
 from eqmm_ase.reference_data import read_frames, write_frames

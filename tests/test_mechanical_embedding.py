@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
 from eqmm_ase.reference_data import read_frames
 from eqmm_ase.system import Frames

@@ -24,7 +24,7 @@ from calculator_kit import (
 
 from eqmm_ase import EqMM, recorded, tracing
 from eqmm_ase.committee import Committee, predict_with_spread
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model import MultiscaleModel, Prediction, UnknownElementError, predict_each
 from eqmm_ase.recorded import RecordedModels
 from eqmm_ase.system import Frames

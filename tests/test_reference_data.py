@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from eqmm_ase.boundary import Boundary, ChargeSite, LinkAtom
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.boundary import Boundary, ChargeSite, LinkAtom
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import DatasetError, ReferenceData, read_frames, write_frames
 
 METHANOL = Path(__file__).parent / "data" / "methanol.h5"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from calculator_kit import methanol, some_charges
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.sanity import CHARGE_CONTACT, KnownFrames, insane
 
 

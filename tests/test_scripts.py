@@ -23,7 +23,7 @@ from datagen.method import Method
 from datagen.reference_calculator import ReferenceCalculator
 from datagen.single_point import label_frame
 from eqmm_ase.config import load_config
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 from eqmm_ase.model_file import save_model
 from eqmm_ase.recorded import PATIENCE

@@ -7,7 +7,7 @@ import pytest
 from ase.build import molecule
 from ase.io import write
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import read_frames, write_frames
 from eqmm_ase.structure_io import StructureError, read_charges, read_structure
 

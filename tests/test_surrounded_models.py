@@ -11,7 +11,7 @@ import torch
 from ase.build import molecule
 from calculator_kit import SMALL, random_model
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model import MultiscaleModel, predict
 from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.images import ImagesTooNearError

@@ -9,8 +9,8 @@ import pytest
 import torch
 from datagen.switching import residue_scales
 
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.electrostatics import expand
-from eqmm_ase.frame import Frame
 from eqmm_ase.periodic.cell import BoxTooSmallError
 from eqmm_ase.periodic.switched import SwitchedCutoff, SwitchedExpansion
 from eqmm_ase.system import Frames

@@ -23,7 +23,7 @@ from calculator_kit import (
 from eqmm_ase import EqMM, recorded
 from eqmm_ase.committee import Committee
 from eqmm_ase.concurrency import Lock
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model import predict
 from eqmm_ase.system import Frames
 

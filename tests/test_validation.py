@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from eqmm_ase import Frame, validation
+from eqmm_ase import Frame
+from eqmm_ase.data import checks
 from eqmm_ase.domain import Domain
 
 RNG = np.random.default_rng(0)
@@ -36,7 +37,7 @@ def box_of_water(n_sites: int, sites_per_molecule: int = 3) -> np.ndarray:
 )
 def test_bad_charges(charges, sentence):
     with pytest.raises(ValueError, match=sentence):
-        validation.point_charges(charges)
+        checks.point_charges(charges)
 
 
 @pytest.mark.parametrize(
@@ -49,16 +50,16 @@ def test_bad_charges(charges, sentence):
 )
 def test_bad_mm_positions(positions, sentence):
     with pytest.raises(ValueError, match=sentence):
-        validation.mm_positions(positions, 4)
+        checks.mm_positions(positions, 4)
 
 
 @pytest.mark.parametrize("n_sites", [30, 720, 30000])
 @pytest.mark.parametrize("sites_per_molecule", [3, 5])
 def test_nm_taken_for_angstrom_is_noticed_and_angstrom_is_not(n_sites, sites_per_molecule):
     positions = box_of_water(n_sites, sites_per_molecule)
-    validation.not_too_dense(positions)
+    checks.not_too_dense(positions)
     with pytest.raises(ValueError, match="in nm instead of Å"):
-        validation.not_too_dense(positions / 10)
+        checks.not_too_dense(positions / 10)
 
 
 def test_charges_in_a_plane_on_a_line_and_on_a_cavity_are_not_too_dense():
@@ -67,17 +68,17 @@ def test_charges_in_a_plane_on_a_line_and_on_a_cavity_are_not_too_dense():
     sphere = RNG.normal(size=(600, 3))
     sphere *= 4.0 / np.linalg.norm(sphere, axis=1)[:, None]
     for positions in (line, plane, sphere, np.zeros((0, 3))):
-        validation.not_too_dense(positions)
+        checks.not_too_dense(positions)
 
 
 def test_bad_qm_positions():
     with pytest.raises(ValueError, match="no QM atoms"):
-        validation.qm_positions(np.zeros((0, 3)))
+        checks.qm_positions(np.zeros((0, 3)))
     with pytest.raises(ValueError, match="QM atoms: 1 values are NaN"):
-        validation.qm_positions([[0, 0, 0], [0, 0, np.inf]])
+        checks.qm_positions([[0, 0, 0], [0, 0, np.inf]])
     with pytest.raises(ValueError, match=r"QM atoms 0 and 1 are 0\.09\d* Å apart"):
-        validation.qm_positions(WATER.positions / 10)
-    assert validation.qm_positions([[0, 0, 0]]).shape == (1, 3)
+        checks.qm_positions(WATER.positions / 10)
+    assert checks.qm_positions([[0, 0, 0]]).shape == (1, 3)
 
 
 @pytest.mark.parametrize("far", [0.0, 1000.0])
@@ -86,20 +87,20 @@ def test_a_charge_on_a_nucleus(far, charge):
     qm = WATER.positions + far
     on_it = qm[[2]] + [0.05, 0, 0]
     with pytest.raises(ValueError, match=r"MM charge 0 .* lies on QM atom 2 \(H, 0\.05 Å apart\)"):
-        validation.distances_to_charges(qm, WATER.numbers, on_it, np.array([charge]))
+        checks.distances_to_charges(qm, WATER.numbers, on_it, np.array([charge]))
     beside_link_atom = qm[[2]] + [0.4, 0, 0]
-    validation.distances_to_charges(qm, WATER.numbers, beside_link_atom, np.array([charge]))
+    checks.distances_to_charges(qm, WATER.numbers, beside_link_atom, np.array([charge]))
 
 
 def test_distances_are_exact_enough_far_from_the_origin():
     a, b = RNG.normal(size=(5, 3)) + 5000, RNG.normal(size=(40, 3)) * 20 + 5000
     expected = ((a[:, None] - b) ** 2).sum(-1)
-    np.testing.assert_allclose(validation.squared_distances(a, b), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(checks.squared_distances(a, b), expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("charge", "spin"), [(0, 1), (0, 3), (1, 2), (-1, 2), (2, 1), (10, 1)])
 def test_electron_counts_that_exist(charge, spin):
-    validation.electron_count(WATER.numbers, charge, spin)
+    checks.electron_count(WATER.numbers, charge, spin)
 
 
 @pytest.mark.parametrize(
@@ -114,27 +115,27 @@ def test_electron_counts_that_exist(charge, spin):
 )
 def test_electron_counts_that_do_not_exist(charge, spin, sentence):
     with pytest.raises(ValueError, match=sentence):
-        validation.electron_count(WATER.numbers, charge, spin)
+        checks.electron_count(WATER.numbers, charge, spin)
 
 
 def test_a_proton_has_no_electrons_and_is_allowed():
-    validation.electron_count(np.array([1]), 1, 1)
+    checks.electron_count(np.array([1]), 1, 1)
 
 
 @pytest.mark.parametrize("value", [1, 1.0, np.int64(1), np.float64(1.0), True])
 def test_whole_numbers(value):
-    assert validation.whole_number(value, "total_charge") == 1
+    assert checks.whole_number(value, "total_charge") == 1
 
 
 @pytest.mark.parametrize("value", [0.5, "1", None, np.nan, np.inf, [1, 2]])
 def test_numbers_that_are_not_whole(value):
     with pytest.raises(ValueError, match="total_charge must be a whole number"):
-        validation.whole_number(value, "total_charge")
+        checks.whole_number(value, "total_charge")
 
 
 def test_composition_is_in_hill_order():
-    assert validation.composition(np.array([8, 6, 1, 1, 1, 1])) == "CH4O"
-    assert validation.composition(np.array([17, 6, 1, 1, 1, 17])) == "CH3Cl2"
+    assert checks.composition(np.array([8, 6, 1, 1, 1, 1])) == "CH4O"
+    assert checks.composition(np.array([17, 6, 1, 1, 1, 17])) == "CH3Cl2"
 
 
 # --- the domain ---

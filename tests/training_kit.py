@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.model import ModelConfig
 from eqmm_ase.reference_data import read_frames
 

@@ -28,12 +28,12 @@ from datagen.trajectory_files import (
     read_snapshots,
     select_atoms,
 )
-from eqmm_ase.atom_map import topology_name
-from eqmm_ase.boundary import CapRule
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.atom_map import topology_name
+from eqmm_ase.data.boundary import CapRule
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.region_description import describe_region
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.reference_data import write_frames
-from eqmm_ase.region_description import describe_region
 
 _DEFAULT = CutSettings(medium="")
 

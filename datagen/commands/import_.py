@@ -12,9 +12,9 @@ from datagen.commands.options import output_option, refuse_existing
 from datagen.errors import ExchangeError
 from datagen.exchange.imported import Imported
 from datagen.exchange.orca import read_orca
-from eqmm_ase.level_of_theory import different_level, spoken
+from eqmm_ase.data.level_of_theory import different_level, spoken
+from eqmm_ase.data.region_description import describe_regions
 from eqmm_ase.reference_data import write_frames
-from eqmm_ase.region_description import describe_regions
 
 _ORCA = ".engrad"
 

@@ -11,8 +11,8 @@ from datagen.commands.options import open_valences_option, output_option, refuse
 from datagen.given_geometries import common_state
 from datagen.reaction_path import PathSettings, sweep_path
 from eqmm_ase.coordinate import Coordinate
+from eqmm_ase.data.region_description import describe_molecule
 from eqmm_ase.progress_bar import ProgressBar
-from eqmm_ase.region_description import describe_molecule
 from eqmm_ase.structure_io import read_structure
 
 

@@ -19,11 +19,11 @@ from datagen.frame_statistics import frame_statistics
 from datagen.given_geometries import common_state
 from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from datagen.solvents import solvent_names
-from eqmm_ase.charge_and_spin import set_state
 from eqmm_ase.command_line import refuse_idle
+from eqmm_ase.data.charge_and_spin import set_state
+from eqmm_ase.data.region_description import describe_region
 from eqmm_ase.geometry_files import read_geometries
 from eqmm_ase.reference_data import write_frames
-from eqmm_ase.region_description import describe_region
 
 _DEFAULT = SolvationSettings()
 _OF_SOLVENT = (

@@ -24,10 +24,10 @@ from datagen.exchange.extended_xyz import STATE_OPTIONS, check_states, frame_of_
 from datagen.exchange.foreign_labels import Found
 from datagen.exchange.imported import Imported
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.charge_and_spin import states_of
-from eqmm_ase.dataset_format import GROUPS
-from eqmm_ase.frame import Frame
-from eqmm_ase.frame_fields import frame_of_values, known_values
+from eqmm_ase.data.charge_and_spin import states_of
+from eqmm_ase.data.dataset_format import GROUPS
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.frame_fields import frame_of_values, known_values
 from eqmm_ase.read_guard import read_guard
 from eqmm_ase.reference_data import ReferenceData
 

@@ -29,10 +29,10 @@ from datagen.errors import ExchangeError
 from datagen.exchange.foreign_labels import Found, labels_of
 from datagen.exchange.imported import Imported
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.charge_and_spin import STATE_KEYS, State, states_of
-from eqmm_ase.dataset_format import FIELDS, GROUPS, DatasetError, Field, field_of
-from eqmm_ase.frame import Frame
-from eqmm_ase.frame_fields import frame_of_values, known_values
+from eqmm_ase.data.charge_and_spin import STATE_KEYS, State, states_of
+from eqmm_ase.data.dataset_format import FIELDS, GROUPS, DatasetError, Field, field_of
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.frame_fields import frame_of_values, known_values
 from eqmm_ase.point_charges import EMBEDDING
 from eqmm_ase.read_guard import read_guard
 from eqmm_ase.reference_data import ReferenceData
@@ -71,7 +71,7 @@ def read_extended_xyz(
 ) -> Imported:
     """Frames of a file with these keys, or those of other programs.
 
-    Charge and spin are read under the names of other programs, too (`eqmm_ase.charge_and_spin`);
+    Charge and spin are read under the names of other programs, too (`eqmm_ase.data.charge_and_spin`);
     given ones are those of all frames.
 
     Raises

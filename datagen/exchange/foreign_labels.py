@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from datagen.errors import ExchangeError
-from eqmm_ase.dataset_format import field_of
+from eqmm_ase.data.dataset_format import field_of
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "energy": ("energy", "total_energy", "potential_energy", "free_energy"),

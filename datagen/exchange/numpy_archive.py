@@ -17,7 +17,7 @@ from datagen.errors import ExchangeError
 from datagen.exchange.extended_xyz import check_states
 from datagen.exchange.imported import Imported
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.dataset_format import FORMAT, POINTERS, UNITS, VERSION
+from eqmm_ase.data.dataset_format import FORMAT, POINTERS, UNITS, VERSION
 from eqmm_ase.flat_arrays import check_arrays, flatten, frame_at
 from eqmm_ase.read_guard import read_guard
 from eqmm_ase.reference_data import ReferenceData

@@ -20,8 +20,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from datagen.errors import ExchangeError
-from eqmm_ase.charge_and_spin import State, states_of
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.charge_and_spin import State, states_of
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.state_in_text import state_in_program_text
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 

@@ -70,10 +70,10 @@ def prepare(
         Whatever is wrong with the files or the system, found before any run starts.
     """
     from eqmm_ase.calculator import EqMM
-    from eqmm_ase.region_description import describe_molecule
+    from eqmm_ase.data.checks import ElectronCountError
+    from eqmm_ase.data.region_description import describe_molecule
     from eqmm_ase.restraints import ContactRestraints
     from eqmm_ase.structure_io import read_structure
-    from eqmm_ase.validation import ElectronCountError
 
     calculator = EqMM(
         model,
@@ -111,7 +111,7 @@ def prepare(
 
 def _tell_replaced(atoms: Any, total_charge: int | None) -> None:
     """The option replaces what the structure says, but not without a word."""
-    from eqmm_ase.charge_and_spin import StateError, total_charge_of
+    from eqmm_ase.data.charge_and_spin import StateError, total_charge_of
 
     if total_charge is None:
         return

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from eqmm_ase.validation import MIN_DISTANCE
+from eqmm_ase.data.checks import MIN_DISTANCE
 
 
 class BoxTooSmallError(ValueError):

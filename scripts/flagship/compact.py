@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from eqmm_ase.coordinate import Coordinate
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, write_frames
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ from label_kit import water_in_charges
 
 from datagen.method import Method
 from datagen.worker import Outcome
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 QUICK = Method(functional="hf", basis="sto-3g")
 OPTIONS = ["--functional", "hf", "--basis", "sto-3g", "--workers", "1"]

@@ -9,7 +9,7 @@ from datagen.cutting import CutSettings, SnapshotCutter
 from datagen.qm_region import find_region
 from datagen.topology import Topology
 from datagen.trajectory_files import Snapshot
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 _ATOMS = """
 ACE H1 1 0.1123 9.744 8.799 11.222

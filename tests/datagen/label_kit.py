@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 WATER = np.array([[0.0, 0.0, 0.117], [0.0, 0.757, -0.469], [0.0, -0.757, -0.469]])
 CLOSEST = 2.0  # Å

@@ -18,8 +18,8 @@ from datagen.frame_storage import from_bytes, to_bytes
 from datagen.qm_region import find_region
 from datagen.trajectory_files import Snapshot
 from eqmm_ase import Frame, forces_on_topology, project_forces, read_frames, write_frames
-from eqmm_ase.atom_map import topology_name
-from eqmm_ase.boundary import Boundary
+from eqmm_ase.data.atom_map import topology_name
+from eqmm_ase.data.boundary import Boundary
 from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
 from eqmm_ase.system import Frames
 

@@ -19,7 +19,7 @@ from datagen.errors import InvalidFrameError, LabelCheckError, MethodError
 from datagen.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.method import Method
 from datagen.single_point import label_frame, total_density
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, write_frames
 from eqmm_ase.units import BOHR
 

@@ -14,8 +14,8 @@ from datagen.partition import PartitionError
 from datagen.qm_region import RegionError, find_region
 from datagen.topology import Topology
 from datagen.trajectory_files import Snapshot
-from eqmm_ase.frame import Frame
-from eqmm_ase.switching import residue_scales, switch
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.switching import residue_scales, switch
 
 EDGE, RADIUS = 32.0, 8.0
 CELL = np.diag([EDGE, EDGE + 1.0, EDGE + 2.0])

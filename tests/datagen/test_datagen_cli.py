@@ -19,7 +19,7 @@ pytest.importorskip("rdkit")
 
 from datagen.commands import sample as sample_command
 from eqmm_ase.command_line import run
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, read_frames
 
 QUICK = ["--frames", "2", "--trajectories", "1", "--interval", "0.05", "--radius", "5"]

@@ -17,9 +17,9 @@ from datagen.errors import ExchangeError
 from datagen.exchange import export
 from datagen.exchange.extended_xyz import read_extended_xyz
 from datagen.exchange.orca import read_orca
-from eqmm_ase.charge_and_spin import StateError
 from eqmm_ase.command_line import run
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.charge_and_spin import StateError
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 

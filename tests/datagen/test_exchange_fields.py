@@ -22,12 +22,12 @@ from mutations import same_frames
 from datagen import exchange
 from datagen.cli import cli
 from datagen.exchange import WRITERS
-from eqmm_ase import dataset_format, frame_fields
-from eqmm_ase.boundary_forces import project_forces
 from eqmm_ase.command_line import run
-from eqmm_ase.dataset_format import FIELDS, GROUPS, Field
-from eqmm_ase.frame import Frame
-from eqmm_ase.frame_fields import known_values
+from eqmm_ase.data import dataset_format, frame_fields
+from eqmm_ase.data.boundary_forces import project_forces
+from eqmm_ase.data.dataset_format import FIELDS, GROUPS, Field
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.frame_fields import known_values
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 
 METHOD = {
@@ -178,7 +178,7 @@ def test_a_database_of_the_first_version_is_read(tmp_path):
 def test_nine_numbers_that_ase_gives_as_a_matrix_keep_their_order(tmp_path):
     from datagen.exchange.extended_xyz import frame_of_atoms
     from datagen.exchange.foreign_labels import Found
-    from eqmm_ase.charge_and_spin import State
+    from eqmm_ase.data.charge_and_spin import State
 
     charges = np.arange(9.0)
     atoms = ase.Atoms("He", positions=[[0.0, 0.0, 0.0]])

@@ -23,7 +23,7 @@ from datagen.gradients import qm_forces
 from datagen.method import Method
 from datagen.molecule import build_molecule
 from datagen.single_point import label_frame
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR, COULOMB_CONSTANT, HARTREE, HARTREE_PER_BOHR
 
 TIGHT = {"conv_tol": 1e-12, "conv_tol_grad": 1e-8}

@@ -24,8 +24,8 @@ from datagen.frame_storage import from_bytes, to_bytes
 from datagen.link_atoms import BoundaryError
 from datagen.method import Method
 from datagen.single_point import label_frame
-from eqmm_ase.boundary_forces import project_forces
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.boundary_forces import project_forces
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import read_frames, write_frames
 
 CHEAP = Method(functional="hf", basis="sto-3g", density_fit=False, conv_tol=1e-12)

@@ -13,9 +13,9 @@ from datagen.cli import cli
 from datagen.errors import ContradictingLabelsError, DifferentMethodsError
 from datagen.merge import merge
 from datagen.split import choose_sources, split
-from eqmm_ase.boundary import Boundary
 from eqmm_ase.command_line import run
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.boundary import Boundary
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 
 METHOD = {

@@ -17,7 +17,7 @@ from datagen.frame_warnings import warned_in_dataset
 from datagen.method import Method
 from datagen.overpolarisation import EXCESS, contact_limit, contact_warnings
 from eqmm_ase.command_line import run
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.reference_data import write_frames
 
 WATER_MODEL = 0.417  # e, hydrogen of TIP3P

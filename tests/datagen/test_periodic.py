@@ -15,7 +15,7 @@ from datagen.errors import InvalidFrameError
 from datagen.method import Method
 from datagen.periodic import label_in_periodic_box
 from datagen.single_point import label_frame
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 CHEAP = Method(functional="hf", basis="sto-3g", density_fit=False, conv_tol=1e-12)
 CELL = np.diag([14.0, 15.0, 16.0])

@@ -10,7 +10,7 @@ from ase.build import molecule
 from datagen.method import Method
 from datagen.reference_calculator import ReferenceCalculator
 from datagen.single_point import label_frame
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 CHARGES = np.array([-0.8, 0.4, 0.4])
 SITES = np.array([[0.0, 0.0, 3.0], [0.8, 0.0, 3.6], [-0.8, 0.0, 3.6]])

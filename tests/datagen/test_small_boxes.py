@@ -15,7 +15,7 @@ from datagen.partition import PartitionError
 from datagen.qm_region import find_region
 from datagen.topology import Topology
 from datagen.trajectory_files import Snapshot
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 PEPTIDE = tuple(range(22))
 WATER_OXYGEN = 22

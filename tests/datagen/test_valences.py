@@ -20,7 +20,7 @@ from datagen.valences import (
     open_valences,
     refuse_missing_hydrogens,
 )
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 CARBENES = ("CH2_s1A1d", "SiH2_s1A1d")
 WITHOUT_HYDROGENS = ("CO", "CN", "N2")

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from eqmm_ase.dataset_format import BASELINE, DatasetError
-from eqmm_ase.frame import Frame
-from eqmm_ase.level_of_theory import spoken
+from eqmm_ase.data.dataset_format import BASELINE, DatasetError
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.level_of_theory import spoken
 
 
 def difference(frame: Frame) -> Frame:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from eqmm_ase.boundary import Boundary
-from eqmm_ase.dataset_format import FIELDS, GROUPS, DatasetError, Field, field_of
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.boundary import Boundary
+from eqmm_ase.data.dataset_format import FIELDS, GROUPS, DatasetError, Field, field_of
+from eqmm_ase.data.frame import Frame
 
 _LARGEST = 1e12
 """The electrons of a uranium atom are bound by 10⁶ eV."""

@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 from ase.formula import Formula
 from numpy.typing import NDArray
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 _MULTIPLICITIES = ("singlet", "doublet", "triplet", "quartet", "quintet", "sextet", "septet")
 _MOST_REGIONS = 5

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from eqmm_ase.boundary import Boundary
+from eqmm_ase.data.boundary import Boundary
 
 FloatArray = NDArray[np.floating]
 
@@ -49,10 +49,12 @@ class Frame:
 
     mm_charges_original: FloatArray | None = None  # (n_mm,) before alterations
     boundary: Boundary | None = None  # where covalent bonds were cut
-    switch_radii: FloatArray | None = None  # (2,) between which charges fade, eqmm_ase.switching
+    switch_radii: FloatArray | None = (
+        None  # (2,) between which charges fade, eqmm_ase.data.switching
+    )
 
     topology: str = ""
-    """Name and hash of the topology file that the frame was cut from, `eqmm_ase.atom_map`."""
+    """Name and hash of the topology file that the frame was cut from, `eqmm_ase.data.atom_map`."""
     qm_atom_indices: NDArray[np.integer] | None = None  # (n_qm,) rows in it, from 0; −1 for caps
     mm_atom_indices: NDArray[np.integer] | None = None  # (n_mm,) −1 for charges that are no site
     mm_residue_indices: NDArray[np.integer] | None = None  # (n_mm,) of their residues, likewise

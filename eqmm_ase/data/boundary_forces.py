@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eqmm_ase.boundary import LinkAtom
-from eqmm_ase.frame import FloatArray, Frame
-from eqmm_ase.switching import scale_gradients
+from eqmm_ase.data.boundary import LinkAtom
+from eqmm_ase.data.frame import FloatArray, Frame
+from eqmm_ase.data.switching import scale_gradients
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eqmm_ase.boundary_forces import project_forces
-from eqmm_ase.frame import FloatArray, Frame
+from eqmm_ase.data.boundary_forces import project_forces
+from eqmm_ase.data.frame import FloatArray, Frame
 
 
 def topology_name(path: str | os.PathLike[str]) -> str:

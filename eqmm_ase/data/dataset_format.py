@@ -73,11 +73,11 @@ FIELDS: Mapping[str, Field] = {
     "medium": Field("frame", kind="text"),
     "source": Field("frame", kind="text"),
     "frame_id": Field("frame", kind="text"),
-    # Only where charges were altered at the cut or covalent bonds were cut; see eqmm_ase.boundary.
+    # Only where charges were altered at the cut or covalent bonds were cut; see eqmm_ase.data.boundary.
     "mm_charges_original": Field("mm", optional=True),
     "boundary": Field("frame", kind="text", optional=True),
     "switch_radii": Field("frame", (2,), optional=True),
-    # Rows of the topology file that frames were cut from; see eqmm_ase.atom_map.
+    # Rows of the topology file that frames were cut from; see eqmm_ase.data.atom_map.
     "topology": Field("frame", kind="text", optional=True),
     "qm_atom_indices": Field("qm", kind="integer", optional=True),
     "mm_atom_indices": Field("mm", kind="integer", optional=True),

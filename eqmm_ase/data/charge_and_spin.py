@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from eqmm_ase.validation import electron_count
+from eqmm_ase.data.checks import electron_count
 
 _CHARGE = ("total_charge", "charge", "tot_charge", "net_charge", "chrg")
 _MULTIPLICITY = ("spin_multiplicity", "multiplicity", "mult")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from eqmm_ase.frame import Frame
+from eqmm_ase.data.frame import Frame
 
 TOLERANCE = 0.01
 """Positions with three decimals change a number of 50 atoms in 3000 charges by 0.005. A thousand

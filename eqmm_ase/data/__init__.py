@@ -1,0 +1,1 @@
+"""Frames: QM regions in their charges, with labels; what must hold of them, and how they compare."""
