@@ -10,7 +10,7 @@ from datagen.campaign_config import FILE_NAME, ExecutorConfig, load_campaign_con
 from datagen.errors import CampaignError
 from datagen.executors import FrameExecutor, LocalProcesses, cores
 from datagen.progress import Progress, Summary
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.files.dataset_file import read_frames
 
 
 def run_campaign(

@@ -18,7 +18,7 @@ from datagen.method import Method
 from eqmm_ase.data.boundary import Boundary
 from eqmm_ase.data.dataset_format import GROUPS
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.read_guard import read_guard
+from eqmm_ase.files.read_guard import read_guard
 
 _ID_LENGTH = 32  # hexadecimal digits: 128 bits, no collisions in any conceivable campaign
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from datagen.frame_storage import from_bytes
 from datagen.ledger import LedgerReader
 from datagen.overpolarisation import contact_warnings
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.files.dataset_file import read_frames
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from datagen import ledger_schema
 from datagen.errors import CampaignError, DiskFullError
-from eqmm_ase.read_guard import read_guard, shortened
+from eqmm_ase.files.read_guard import read_guard, shortened
 
 _PATIENCE = 60.0  # s; nobody holds the file for more than a moment
 _IN_THE_WAY = ("locked", "readonly", "unable to open")

@@ -16,7 +16,7 @@ from eqmm_ase.data.fingerprints import groups_of_same
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import frame_of_values, known_values
 from eqmm_ase.data.level_of_theory import LEVEL_ENTRIES, different_level, spoken
-from eqmm_ase.reference_data import ReferenceData, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 
 AGREE = 1e-3
 """eV, eV/Å, V, e, e·Å, Å: labels of one method differ by thresholds, 10⁻⁵ at most."""

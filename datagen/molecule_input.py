@@ -20,8 +20,8 @@ from datagen.lewis import charges_that_fit, with_orders, without_orders
 from datagen.valences import HOW_TO_ADD, MissingHydrogensError, named_atoms
 from eqmm_ase.data.charge_and_spin import State, spin_multiplicity_of, total_charge_of
 from eqmm_ase.data.checks import electron_count
-from eqmm_ase.geometry_files import StructureError, read_geometries
-from eqmm_ase.mol_file import is_drawing
+from eqmm_ase.files.geometry_files import StructureError, read_geometries
+from eqmm_ase.files.mol_file import is_drawing
 
 FORCE_FIELD_ELEMENTS = frozenset(["H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I"])
 """Those of GAFF2."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from eqmm_ase.data.fingerprints import among, fingerprints
-from eqmm_ase.reference_data import ReferenceData, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 
 
 def split(

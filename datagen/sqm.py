@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from datagen.solute import Solute
 from datagen.valences import bonded_pairs
-from eqmm_ase.mol_file import bonds_of_mol_block
-from eqmm_ase.pdb_file import read_pdb
+from eqmm_ase.files.mol_file import bonds_of_mol_block
+from eqmm_ase.files.pdb_file import read_pdb
 
 FIXED = "qm_theory='AM1', grms_tol=0.0005, scfconv=1.d-10, ndiis_attempts=700, maxcyc=0,"
 """antechamber's own settings of sqm, without a step of optimisation."""

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from eqmm_ase.data.atom_map import forces_on_topology
     from eqmm_ase.data.boundary_forces import project_forces
     from eqmm_ase.data.frame import Frame
+    from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
+    from eqmm_ase.files.structures import read_structure
     from eqmm_ase.model_file import load_model, save_model
-    from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
     from eqmm_ase.restraints import ContactRestraints
-    from eqmm_ase.structure_io import read_structure
     from eqmm_ase.system import Frames
 
 _HOME = {
@@ -31,10 +31,10 @@ _HOME = {
     "Frames": "eqmm_ase.system",
     "forces_on_topology": "eqmm_ase.data.atom_map",
     "project_forces": "eqmm_ase.data.boundary_forces",
-    "ReferenceData": "eqmm_ase.reference_data",
-    "read_frames": "eqmm_ase.reference_data",
-    "write_frames": "eqmm_ase.reference_data",
-    "read_structure": "eqmm_ase.structure_io",
+    "ReferenceData": "eqmm_ase.files.dataset_file",
+    "read_frames": "eqmm_ase.files.dataset_file",
+    "write_frames": "eqmm_ase.files.dataset_file",
+    "read_structure": "eqmm_ase.files.structures",
     "load_model": "eqmm_ase.model_file",
     "save_model": "eqmm_ase.model_file",
 }

@@ -26,12 +26,12 @@ from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.domain import DomainWarning
 from eqmm_ase.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.restraints import ContactRestraints
 from eqmm_ase.runs import RunError, RunFailedError, require_positive
 from eqmm_ase.sanity import KnownFrames, insane
 from eqmm_ase.settings_help import with_help
-from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.sweep import SweptBias
 
 

@@ -15,8 +15,8 @@ from eqmm_ase.data.checks import composition
 from eqmm_ase.data.dataset_format import FIELDS, GROUPS
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.level_of_theory import spoken
+from eqmm_ase.files.dataset_file import ReferenceData
 from eqmm_ase.metrics import ALL, REPORTED, Metrics, spoken_relative
-from eqmm_ase.reference_data import ReferenceData
 from eqmm_ase.reliability import GAUSSIAN
 from eqmm_ase.terminal import cell, title
 

@@ -17,10 +17,10 @@ from eqmm_ase.committee import Committee
 from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluate import evaluate
+from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.metrics import ALL
 from eqmm_ase.model import MultiscaleModel
 from eqmm_ase.model_file import load_model
-from eqmm_ase.reference_data import write_frames
 from eqmm_ase.train import train
 
 Cell = dict[str, Any]

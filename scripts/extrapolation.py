@@ -32,8 +32,8 @@ from eqmm_ase.calibration import Calibration
 from eqmm_ase.command_line import run
 from eqmm_ase.committee import Committee, predict_with_spread
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.model_file import load_model
-from eqmm_ase.reference_data import read_frames, write_frames
 from eqmm_ase.system import Frames
 from eqmm_ase.units import KCAL_PER_MOL
 

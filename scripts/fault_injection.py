@@ -32,7 +32,7 @@ from datagen.collecting import collect_campaign
 from datagen.ledger import LedgerReader, Row
 from datagen.method import Method
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.units import HARTREE, HARTREE_PER_BOHR
 
 WORKERS = 2

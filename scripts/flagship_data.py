@@ -16,7 +16,7 @@ import numpy as np
 
 from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import ReferenceData, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 
 HELD_OUT = (
     *("water-sweep-3", "water-sweep-10", "water-sweep-17"),

@@ -23,7 +23,7 @@ from provenance import provenance
 from datagen.method import Method
 from datagen.single_point import label_frame
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.files.dataset_file import read_frames
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "label_defaults.json"

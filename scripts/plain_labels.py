@@ -21,7 +21,7 @@ from pyscf import dft, gto, lib, lo, qmmm, scf
 from pyscf.data.elements import ELEMENTS
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.files.dataset_file import ReferenceData
 
 # CODATA 2018
 BOHR = 0.529177210903  # Å

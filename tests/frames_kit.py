@@ -23,7 +23,7 @@ from eqmm_ase.data.dataset_format import (
     field_of,
 )
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.flat_arrays import flatten
+from eqmm_ase.files.flat_arrays import flatten
 
 AWKWARD = "Å \"a\" \\b {c} [d] %22 é\n\tß,=_JSON 1e5 'e' 水"
 BOUNDARY = Boundary(

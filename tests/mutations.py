@@ -35,7 +35,7 @@ class DatasetReader:
     """Opens every door that reads a dataset; made in the process that may die."""
 
     def __init__(self, original: Path) -> None:
-        from eqmm_ase.reference_data import ReferenceData
+        from eqmm_ase.files.dataset_file import ReferenceData
 
         with ReferenceData(original) as data:
             self.frames, self.method = data.load(), data.method
@@ -50,14 +50,14 @@ class DatasetReader:
         return found
 
     def _read(self, path: Path) -> bool:
-        from eqmm_ase.reference_data import ReferenceData
+        from eqmm_ase.files.dataset_file import ReferenceData
 
         with ReferenceData(path) as data:
             return data.method == self.method and same_frames(data.load(), self.frames)
 
     def _each(self, path: Path) -> bool:
         """A frame that is refused must not keep others from being right."""
-        from eqmm_ase.reference_data import DatasetError, ReferenceData
+        from eqmm_ase.files.dataset_file import DatasetError, ReferenceData
 
         refusal = None
         with ReferenceData(path) as data:
@@ -74,7 +74,7 @@ class DatasetReader:
         return True
 
     def _facts(self, path: Path) -> bool:
-        from eqmm_ase.reference_data import ReferenceData
+        from eqmm_ase.files.dataset_file import ReferenceData
 
         with ReferenceData(path) as data:
             return data.media == self.media and data.content_hash == self.hash
@@ -85,7 +85,7 @@ def _other_doors() -> dict[str, Callable[[Path], Any]]:
     from datagen.exchange import export
     from datagen.merge import merge
     from datagen.split import choose_sources
-    from eqmm_ase.structure_io import read_structure
+    from eqmm_ase.files.structures import read_structure
     from eqmm_ase.tables import dataset_table
     from eqmm_ase.training_data import read_files
 
@@ -242,9 +242,9 @@ def sources(folder: Path) -> dict[str, tuple[str, Path]]:
     from frames_kit import frames_of_every_kind, write_as_before
 
     from eqmm_ase.committee import Committee
+    from eqmm_ase.files.dataset_file import ReferenceData, write_frames
     from eqmm_ase.model import ModelConfig, MultiscaleModel
     from eqmm_ase.model_file import save_model
-    from eqmm_ase.reference_data import ReferenceData, write_frames
 
     with ReferenceData(DATA / "methanol.h5") as data:
         methanol, method = data[:2], data.method

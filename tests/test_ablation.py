@@ -19,8 +19,8 @@ from flagship_data import FILES, HELD_OUT, LOOSE, Flagship, load_flagship
 
 from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.model import ModelConfig, MultiscaleModel, Prediction, predict
-from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 from eqmm_ase.system import Frames
 from eqmm_ase.units import COULOMB_CONSTANT
 

@@ -23,9 +23,9 @@ from eqmm_ase.contacts import FLOOR, TOO_CLOSE, deepest_contact
 from eqmm_ase.data.checks import MIN_DISTANCE, squared_distances
 from eqmm_ase.domain import Domain, DomainWarning
 from eqmm_ase.exploration import ExplorationSettings, explore
+from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.lennard_jones import HeldLennardJones
 from eqmm_ase.sanity import insane
-from eqmm_ase.structure_io import atoms_of_frame
 
 TRAINED = Path(__file__).parent / "data" / "methanol.eqmm"
 CLOSEST = {"C+": 2.0, "C-": 2.6, "H+": 1.6, "H-": 1.7, "O+": 1.5, "O-": 2.5}
@@ -102,7 +102,7 @@ def test_labels_training_data_and_calculators_have_one_limit(tmp_path):
     from datagen.errors import InvalidFrameError
     from datagen.molecule import check_frame
     from eqmm_ase.data.dataset_format import DatasetError
-    from eqmm_ase.reference_data import write_frames
+    from eqmm_ase.files.dataset_file import write_frames
     from eqmm_ase.training_data import read_files
 
     def refused(distance: float) -> list[bool]:

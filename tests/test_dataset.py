@@ -18,9 +18,9 @@ from eqmm_ase.dataset import (
     split,
 )
 from eqmm_ase.electrostatics import expand
+from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.metrics import ALL, REPORTED, ErrorSums
 from eqmm_ase.model import Prediction
-from eqmm_ase.reference_data import read_frames
 from eqmm_ase.statistics import fit_atomic_energies, fit_potential_scale, fit_statistics
 from eqmm_ase.system import Frames
 from eqmm_ase.units import KCAL_PER_MOL

@@ -13,8 +13,8 @@ from frames_kit import frames_of_every_kind, full_frame, write_as_before
 from mutations import CRASH, DIFFERENT, EARLIER, HANG, SAME, Guarded, mutate, same_frames, sources
 
 from eqmm_ase.command_line import run
-from eqmm_ase.flat_arrays import flatten
-from eqmm_ase.reference_data import DatasetError, ReferenceData, read_frames, write_frames
+from eqmm_ase.files.dataset_file import DatasetError, ReferenceData, read_frames, write_frames
+from eqmm_ase.files.flat_arrays import flatten
 
 METHOD = {"functional": "b3lyp", "basis": "6-31g*", "program": "pyscf"}
 METHANOL = Path(__file__).parent / "data" / "methanol.h5"

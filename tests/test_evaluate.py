@@ -12,10 +12,10 @@ from matplotlib.image import imread
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluate import evaluate, write_metrics
+from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.metrics import spoken_relative
 from eqmm_ase.model import ModelConfig, MultiscaleModel, UnknownElementError, predict
 from eqmm_ase.plots import plot_learning_curve, plot_parity
-from eqmm_ase.reference_data import read_frames
 from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.system import Frames
 from eqmm_ase.tables import metrics_table

@@ -15,11 +15,11 @@ from eqmm_ase.committee import Committee
 from eqmm_ase.coordinate import Coordinate, CoordinateError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.exploration import ExplorationSettings, explore
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
+from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.model_file import save_model
-from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
 from eqmm_ase.runs import RunError
 from eqmm_ase.sanity import KnownFrames
-from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.sweep import SweptBias
 
 CARD = {"calibration": {"factors": {"energy": 1.0, "qm_forces": 1.0}}}

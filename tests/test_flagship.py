@@ -18,7 +18,7 @@ from flagship_data import FOLDER, HELD_OUT
 from datagen.method import Method
 from datagen.single_point import label_frame
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import ReferenceData, read_frames
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames
 
 SUBSET = Path(__file__).parent / "data" / "flagship.h5"
 ZETA = np.linspace(-3.0, 3.0, 13)

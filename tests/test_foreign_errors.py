@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from eqmm_ase.files.structures import StructureError, read_structure
 from eqmm_ase.foreign_errors import short_reason
-from eqmm_ase.structure_io import StructureError, read_structure
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ase.build import molecule
 from ase.io import write
 
 from eqmm_ase.data.charge_and_spin import states_of
-from eqmm_ase.geometry_files import StructureError, read_geometries, read_geometry
+from eqmm_ase.files.geometry_files import StructureError, read_geometries, read_geometry
 
 ROWS = ("O 0.0 0.0 0.117", "H 0.0 0.757 -0.469", "H 0.0 -0.757 -0.469")
 WATER = np.array([row.split()[1:] for row in ROWS], float)

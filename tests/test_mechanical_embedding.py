@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
-from eqmm_ase.reference_data import read_frames
 from eqmm_ase.system import Frames
 from eqmm_ase.units import COULOMB_CONSTANT, KCAL_PER_MOL
 

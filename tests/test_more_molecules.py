@@ -12,7 +12,7 @@ from demo_pipeline import INTERRUPTED, Stage
 
 import datagen.cli
 import eqmm_ase.cli
-from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.files.dataset_file import read_frames, write_frames
 
 METRICS = {
     "energy": {"mae": 0.123},

@@ -14,7 +14,7 @@ import pytest
 
 from eqmm_ase.data.boundary import Boundary, ChargeSite, LinkAtom
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import DatasetError, ReferenceData, read_frames, write_frames
+from eqmm_ase.files.dataset_file import DatasetError, ReferenceData, read_frames, write_frames
 
 METHANOL = Path(__file__).parent / "data" / "methanol.h5"
 METHOD = {"functional": "b3lyp", "basis": "6-31g*", "program": "pyscf"}
@@ -289,7 +289,7 @@ def test_a_method_that_is_no_json_is_not_written(tmp_path):
 
 FULL_DISK = """
 import resource, sys
-from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.files.dataset_file import read_frames, write_frames
 
 frames = read_frames(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -56,7 +56,7 @@ def test_forces_on_restrained_atoms_are_the_numerical_gradient():
 
 def test_the_domain_of_training_frames_needs_no_restraints(methanol_file):
     from eqmm_ase import read_frames
-    from eqmm_ase.structure_io import atoms_of_frame
+    from eqmm_ase.files.structures import atoms_of_frame
 
     frames = read_frames(methanol_file)
     domain = Domain.of(frames)

@@ -24,11 +24,11 @@ from datagen.reference_calculator import ReferenceCalculator
 from datagen.single_point import label_frame
 from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.files.dataset_file import read_frames, write_frames
+from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.model import ModelConfig, MultiscaleModel
 from eqmm_ase.model_file import save_model
 from eqmm_ase.recorded import PATIENCE
-from eqmm_ase.reference_data import read_frames, write_frames
-from eqmm_ase.structure_io import atoms_of_frame
 from eqmm_ase.units import KCAL_PER_MOL
 
 METHOD = Method(functional="hf", basis="sto-3g")

@@ -13,7 +13,7 @@ import numpy as np
 import showcase_peptides
 
 from datagen.method import Method
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.files.dataset_file import read_frames
 
 METHANOL = Path(__file__).parent / "data" / "methanol.h5"
 

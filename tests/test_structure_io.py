@@ -8,8 +8,8 @@ from ase.build import molecule
 from ase.io import write
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import read_frames, write_frames
-from eqmm_ase.structure_io import StructureError, read_charges, read_structure
+from eqmm_ase.files.dataset_file import read_frames, write_frames
+from eqmm_ase.files.structures import StructureError, read_charges, read_structure
 
 CHARGES = """\
 # q x y z

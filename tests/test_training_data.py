@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eqmm_ase.config import ConfigError, TrainConfig, load_config
-from eqmm_ase.reference_data import DatasetError, read_frames, write_frames
+from eqmm_ase.files.dataset_file import DatasetError, read_frames, write_frames
 from eqmm_ase.training_data import TrainingData
 
 METHOD = {"functional": "b3lyp", "basis": "6-31g*"}

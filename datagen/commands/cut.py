@@ -32,8 +32,8 @@ from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.region_description import describe_region
+from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.progress_bar import ProgressBar
-from eqmm_ase.reference_data import write_frames
 
 _DEFAULT = CutSettings(medium="")
 

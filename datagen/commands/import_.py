@@ -14,7 +14,7 @@ from datagen.exchange.imported import Imported
 from datagen.exchange.orca import read_orca
 from eqmm_ase.data.level_of_theory import different_level, spoken
 from eqmm_ase.data.region_description import describe_regions
-from eqmm_ase.reference_data import write_frames
+from eqmm_ase.files.dataset_file import write_frames
 
 _ORCA = ".engrad"
 

@@ -15,7 +15,7 @@ from datagen.limits import Limits
 from datagen.method import Method
 from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.data.region_description import describe_regions
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.files.dataset_file import read_frames
 
 _DEFAULT = Method()
 

@@ -26,8 +26,8 @@ from datagen.sampling import sample as sample_frames
 from datagen.solute import read_solute
 from datagen.solvents import solvent_names
 from eqmm_ase.data.region_description import describe_molecule
+from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.progress_bar import ProgressBar
-from eqmm_ase.reference_data import write_frames
 
 _DEFAULT = SamplingSettings()
 

@@ -22,8 +22,8 @@ from datagen.solvents import solvent_names
 from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.data.charge_and_spin import set_state
 from eqmm_ase.data.region_description import describe_region
-from eqmm_ase.geometry_files import read_geometries
-from eqmm_ase.reference_data import write_frames
+from eqmm_ase.files.dataset_file import write_frames
+from eqmm_ase.files.geometry_files import read_geometries
 
 _DEFAULT = SolvationSettings()
 _OF_SOLVENT = (

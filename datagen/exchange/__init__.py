@@ -11,7 +11,7 @@ from datagen.exchange.ase_database import read_ase_database, write_ase_database
 from datagen.exchange.extended_xyz import read_extended_xyz, write_extended_xyz
 from datagen.exchange.imported import Imported
 from datagen.exchange.numpy_archive import read_numpy_archive, write_numpy_archive
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.files.dataset_file import ReferenceData
 
 Writer = Callable[[ReferenceData, Path, "str | None"], None]
 Reader = Callable[..., Imported]

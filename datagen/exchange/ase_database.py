@@ -28,8 +28,8 @@ from eqmm_ase.data.charge_and_spin import states_of
 from eqmm_ase.data.dataset_format import GROUPS
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import frame_of_values, known_values
-from eqmm_ase.read_guard import read_guard
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.files.dataset_file import ReferenceData
+from eqmm_ase.files.read_guard import read_guard
 
 _ROW = {
     "atomic_numbers": "numbers",

@@ -33,9 +33,9 @@ from eqmm_ase.data.charge_and_spin import STATE_KEYS, State, states_of
 from eqmm_ase.data.dataset_format import FIELDS, GROUPS, DatasetError, Field, field_of
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import frame_of_values, known_values
+from eqmm_ase.files.dataset_file import ReferenceData
+from eqmm_ase.files.read_guard import read_guard
 from eqmm_ase.point_charges import EMBEDDING
-from eqmm_ase.read_guard import read_guard
-from eqmm_ase.reference_data import ReferenceData
 
 _KEYS = {
     "energy": "REF_energy",

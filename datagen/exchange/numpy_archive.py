@@ -18,9 +18,9 @@ from datagen.exchange.extended_xyz import check_states
 from datagen.exchange.imported import Imported
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.data.dataset_format import FORMAT, POINTERS, UNITS, VERSION
-from eqmm_ase.flat_arrays import check_arrays, flatten, frame_at
-from eqmm_ase.read_guard import read_guard
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.files.dataset_file import ReferenceData
+from eqmm_ase.files.flat_arrays import check_arrays, flatten, frame_at
+from eqmm_ase.files.read_guard import read_guard
 
 _HEADER = ("format", "units", "method")
 

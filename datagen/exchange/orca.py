@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from datagen.errors import ExchangeError
 from eqmm_ase.data.charge_and_spin import State, states_of
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.state_in_text import state_in_program_text
+from eqmm_ase.files.state_in_text import state_in_program_text
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 _NET_FORCE = 0.1

@@ -38,7 +38,7 @@ def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **opti
     from eqmm_ase.data.region_description import describe_regions
     from eqmm_ase.exploration import explore as run
     from eqmm_ase.exploration import trajectories_bar
-    from eqmm_ase.reference_data import read_frames, write_frames
+    from eqmm_ase.files.dataset_file import read_frames, write_frames
     from eqmm_ase.runs import refuse_existing
 
     settings = exploration_settings(options)

@@ -72,8 +72,8 @@ def prepare(
     from eqmm_ase.calculator import EqMM
     from eqmm_ase.data.checks import ElectronCountError
     from eqmm_ase.data.region_description import describe_molecule
+    from eqmm_ase.files.structures import read_structure
     from eqmm_ase.restraints import ContactRestraints
-    from eqmm_ase.structure_io import read_structure
 
     calculator = EqMM(
         model,

@@ -21,7 +21,7 @@ from ase.optimize import BFGS
 from matplotlib.figure import Figure
 
 from eqmm_ase import EqMM, Frame, read_frames
-from eqmm_ase.structure_io import atoms_of_frame
+from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.units import KCAL_PER_MOL
 
 FLAGSHIP = Path(__file__).resolve().parents[1] / "flagship"

@@ -19,7 +19,7 @@ import numpy as np
 
 from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import ReferenceData, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 
 HERE = Path(__file__).parent
 TESTS_FILE = HERE.parent.parent / "tests" / "data" / "flagship.h5"

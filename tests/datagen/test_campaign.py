@@ -38,7 +38,7 @@ from datagen.worker import Outcome, label_task
 from eqmm_ase import atomic_write
 from eqmm_ase.command_line import run
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from datagen.cli import cli
 from datagen.executors import InThisProcess
 from eqmm_ase.command_line import run
 from eqmm_ase.config_reader import ConfigError
-from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 
 SETTINGS = "frames: frames.h5\nmethod: {functional: hf, basis: sto-3g}\n"
 

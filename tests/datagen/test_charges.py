@@ -20,7 +20,7 @@ from datagen.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.method import Method
 from datagen.single_point import label_frame, total_density
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import ReferenceData, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 from eqmm_ase.units import BOHR
 
 METHYL = [("C", (0.0, 0.0, 0.0)), ("H", (1.03, 0.0, 0.1)), ("H", (-0.515, 0.892, 0.1))]

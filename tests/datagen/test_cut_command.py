@@ -25,7 +25,7 @@ from datagen.single_point import label_frame
 from datagen.topology import quiet, read_topology
 from eqmm_ase import forces_on_topology, project_forces
 from eqmm_ase.command_line import run
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.files.dataset_file import ReferenceData
 
 if shutil.which("tleap") is None:
     pytest.skip("AmberTools is not installed", allow_module_level=True)

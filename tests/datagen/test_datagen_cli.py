@@ -20,7 +20,7 @@ pytest.importorskip("rdkit")
 from datagen.commands import sample as sample_command
 from eqmm_ase.command_line import run
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import ReferenceData, read_frames
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames
 
 QUICK = ["--frames", "2", "--trajectories", "1", "--interval", "0.05", "--radius", "5"]
 QUICK += ["--equilibration", "0.5", "--decorrelation", "0", "--platform", "CPU"]

@@ -20,7 +20,7 @@ from datagen.exchange.orca import read_orca
 from eqmm_ase.command_line import run
 from eqmm_ase.data.charge_and_spin import StateError
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 METHOD = {"functional": "b3lyp", "dispersion": None, "sampling": {"smiles": r'F/C=C\F "%'}}

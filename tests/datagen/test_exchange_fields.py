@@ -28,7 +28,7 @@ from eqmm_ase.data.boundary_forces import project_forces
 from eqmm_ase.data.dataset_format import FIELDS, GROUPS, Field
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import known_values
-from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 
 METHOD = {
     "functional": "b3lyp",

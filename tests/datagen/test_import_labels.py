@@ -18,7 +18,7 @@ from label_kit import WATER, water_in_charges
 from datagen.cli import cli
 from datagen.exchange.foreign_labels import field_called
 from eqmm_ase.command_line import run
-from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 
 FORCES = np.arange(9.0).reshape(3, 3) / 7.0
 ENERGY = -2039.8406191905306

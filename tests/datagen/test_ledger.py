@@ -26,7 +26,7 @@ from datagen.errors import CampaignError
 from datagen.executors import InThisProcess
 from datagen.frame_storage import frame_id, from_bytes
 from datagen.ledger import Ledger, LedgerReader
-from eqmm_ase.reference_data import ReferenceData
+from eqmm_ase.files.dataset_file import ReferenceData
 
 CAMPAIGNS = Path(__file__).parents[1] / "data" / "campaigns"
 

@@ -26,7 +26,7 @@ from datagen.method import Method
 from datagen.single_point import label_frame
 from eqmm_ase.data.boundary_forces import project_forces
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import read_frames, write_frames
+from eqmm_ase.files.dataset_file import read_frames, write_frames
 
 CHEAP = Method(functional="hf", basis="sto-3g", density_fit=False, conv_tol=1e-12)
 TWO_METHYLS = (*ACETYL_METHYL, *BETA_METHYL)  # their M1 atoms, ACE C and ALA CA, share an M2: N

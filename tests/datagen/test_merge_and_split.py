@@ -16,7 +16,7 @@ from datagen.split import choose_sources, split
 from eqmm_ase.command_line import run
 from eqmm_ase.data.boundary import Boundary
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import ReferenceData, read_frames, write_frames
+from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 
 METHOD = {
     "functional": "b3lyp",

@@ -18,7 +18,7 @@ from datagen.method import Method
 from datagen.overpolarisation import EXCESS, contact_limit, contact_warnings
 from eqmm_ase.command_line import run
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.reference_data import write_frames
+from eqmm_ase.files.dataset_file import write_frames
 
 WATER_MODEL = 0.417  # e, hydrogen of TIP3P
 DIFFUSE = Method(basis="def2-tzvpd", grid_level=1)

@@ -25,7 +25,7 @@ from datagen.errors import CampaignError, FrameTimeoutError, WorkerDiedError
 from datagen.limits import Limits
 from datagen.parsl_executor import ParslWorkers, _pass_on, _read_config
 from datagen.worker import label_task
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.files.dataset_file import read_frames
 
 ROOT = Path(datagen.__file__).parents[1]
 LOCAL = f"""

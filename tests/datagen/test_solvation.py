@@ -22,7 +22,7 @@ from datagen.held_force_field import charged_sphere, element_sphere
 from datagen.sampling import SamplingError
 from datagen.solvation import SolvationSettings, solvate_geometries
 from eqmm_ase.command_line import run
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.files.dataset_file import read_frames
 
 QUICK = SolvationSettings(
     relaxation=0.1, settling=0.1, equilibration=0.5, radius=4.0, seed=3, spheres="element"

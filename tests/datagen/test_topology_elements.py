@@ -22,7 +22,7 @@ from datagen.cli import cli
 from datagen.qm_region import RegionError, find_region
 from datagen.topology import Topology, TopologyError, read_topology
 from eqmm_ase.command_line import run
-from eqmm_ase.reference_data import read_frames
+from eqmm_ase.files.dataset_file import read_frames
 
 if shutil.which("tleap") is None:
     pytest.skip("AmberTools is not installed", allow_module_level=True)

@@ -29,7 +29,7 @@ from datagen.sampling import SamplingError, SamplingSettings
 from datagen.solute import read_solute
 from datagen.solvation import SolvationSettings
 from eqmm_ase.command_line import run
-from eqmm_ase.reference_data import write_frames
+from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.settings_help import field_help
 
 NAME = "labels[new] :warning: [bold]"

@@ -25,7 +25,7 @@ from eqmm_ase.data.dataset_format import (
 )
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import check_values, frame_of_values, known_values
-from eqmm_ase.read_guard import read_guard
+from eqmm_ase.files.read_guard import read_guard
 
 Arrays = dict[str, Any]
 

@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from eqmm_ase.xyz_file import DEUTERIUM
+from eqmm_ase.files.xyz_file import DEUTERIUM
 
 _ALWAYS = frozenset(["CL", "BR"])
 """Elements of two letters that a name at column 13 means in any residue."""

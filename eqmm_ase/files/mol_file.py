@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from eqmm_ase.xyz_file import element
+from eqmm_ase.files.xyz_file import element
 
 Bond = tuple[int, int, float]
 """Two atoms counted from 0, and the order: 1, 2, 3, or 1.5 for aromatic ones."""

@@ -2,7 +2,7 @@
 
 `read_frames` takes a whole file into memory, `ReferenceData` reads a frame when it is asked for,
 `write_frames` writes a file completely or not at all. What the file holds is fixed in
-`eqmm_ase.data.dataset_format`, how it is laid out in HDF5 in `eqmm_ase.hdf5_layout`.
+`eqmm_ase.data.dataset_format`, how it is laid out in HDF5 in `eqmm_ase.files.hdf5_layout`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import h5py
 import numpy as np
 
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.checksums import ArrayDigest
 from eqmm_ase.data.dataset_format import FORMAT, POINTERS, DatasetError, field_of
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.flat_arrays import check_arrays, flatten, frame_at, present_names
-from eqmm_ase.hdf5_heap import refuse_endless_heap, refuse_endless_texts
-from eqmm_ase.hdf5_layout import Header, image_of, refuse_impossible_sizes
-from eqmm_ase.read_guard import read_guard, shortened
+from eqmm_ase.files.checksums import ArrayDigest
+from eqmm_ase.files.flat_arrays import check_arrays, flatten, frame_at, present_names
+from eqmm_ase.files.hdf5_heap import refuse_endless_heap, refuse_endless_texts
+from eqmm_ase.files.hdf5_layout import Header, image_of, refuse_impossible_sizes
+from eqmm_ase.files.read_guard import read_guard, shortened
 
 __all__ = ["DatasetError", "ReferenceData", "read_frames", "write_frames"]
 

@@ -20,7 +20,7 @@ from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.unit_checks import charges as refuse_coulomb
 from eqmm_ase.data.unit_checks import surroundings
 from eqmm_ase.embedded_files import charges_in_file, label_in_file
-from eqmm_ase.geometry_files import StructureError, read_geometry
+from eqmm_ase.files.geometry_files import StructureError, read_geometry
 from eqmm_ase.point_charges import label_of
 
 FloatArray = NDArray[np.float64]
@@ -51,7 +51,7 @@ def read_structure(
     ----------
     source
         ``data.h5:12``, ``data.h5`` with a single frame, or any file that
-        `eqmm_ase.geometry_files` reads (its last image; ``file.xyz@3`` picks another).
+        `eqmm_ase.files.geometry_files` reads (its last image; ``file.xyz@3`` picks another).
     charges
         A charges file (see `read_charges`). It replaces those of `source`; ``none`` leaves them
         out: vacuum.
@@ -168,7 +168,7 @@ def _frame_number(number: str, source: str) -> int:
 
 def _from_dataset(path: str, index: int | None, name: str) -> Structure:
     # h5py takes a while to import and is not needed for any other structure.
-    from eqmm_ase.reference_data import ReferenceData
+    from eqmm_ase.files.dataset_file import ReferenceData
 
     with ReferenceData.open(path) as data:
         if index is None and len(data) != 1:

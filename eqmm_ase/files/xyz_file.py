@@ -18,7 +18,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.io import read
 from ase.io.extxyz import key_val_str_to_dict
 
-from eqmm_ase.state_in_text import state_in_comment
+from eqmm_ase.files.state_in_text import state_in_comment
 
 DEUTERIUM, TRITIUM = 2.014, 3.016
 """u."""

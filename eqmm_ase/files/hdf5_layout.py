@@ -6,7 +6,7 @@ small arrays too: that checksum takes zeros and runs of ones for the same, which
 (−1) and compressed ones have not. The structures between the arrays are those of HDF5 1.10, which
 has checksums for them, but not for texts of variable length: damaged, those can send the library
 into a loop without end. All texts have a fixed length, as wide as the longest, and h5py gives them
-as bytes. What the file says as a whole is checked by `eqmm_ase.checksums`.
+as bytes. What the file says as a whole is checked by `eqmm_ase.files.checksums`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from eqmm_ase.checksums import ATTRIBUTE, Checksums
 from eqmm_ase.data.dataset_format import FORMAT, UNITS, VERSION, DatasetError
-from eqmm_ase.read_guard import shortened
+from eqmm_ase.files.checksums import ATTRIBUTE, Checksums
+from eqmm_ase.files.read_guard import shortened
 
 _CHUNK_ROWS = 8192
 _CHUNK_BYTES = 1 << 20
@@ -77,7 +77,7 @@ def image_of(arrays: Mapping[str, np.ndarray], method: Mapping[str, Any], path: 
     Parameters
     ----------
     arrays
-        As `eqmm_ase.flat_arrays.flatten` makes them.
+        As `eqmm_ase.files.flat_arrays.flatten` makes them.
     method
         Plain JSON values.
     path

@@ -15,10 +15,10 @@ from ase import Atoms
 from ase.io import read
 from ase.io.formats import UnknownFileTypeError, parse_filename
 
-from eqmm_ase.mol_file import read_mol
-from eqmm_ase.pdb_file import read_pdb
-from eqmm_ase.state_in_text import state_in_program_text
-from eqmm_ase.xyz_file import read_xyz
+from eqmm_ase.files.mol_file import read_mol
+from eqmm_ase.files.pdb_file import read_pdb
+from eqmm_ase.files.state_in_text import state_in_program_text
+from eqmm_ase.files.xyz_file import read_xyz
 
 _READERS: dict[str, Callable[[Path], list[Atoms]]] = {
     ".xyz": read_xyz,

@@ -1,0 +1,1 @@
+"""Files of frames and geometries: reading, writing, and refusing what is damaged."""
