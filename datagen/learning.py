@@ -34,10 +34,10 @@ from eqmm_ase.calculator import EqMM
 from eqmm_ase.config import TrainConfig, load_config
 from eqmm_ase.config_reader import build
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.dataset import split
 from eqmm_ase.exploration import ExplorationSettings, explore, trajectories_bar
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.fine_tuning import Start
+from eqmm_ase.network.frame_dataset import split
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.train_committee import train_committee

@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from eqmm_ase.data.frame import Frame
     from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
     from eqmm_ase.files.structures import read_structure
-    from eqmm_ase.model_file import load_model, save_model
+    from eqmm_ase.network.batch import Frames
+    from eqmm_ase.network.model_file import load_model, save_model
     from eqmm_ase.restraints import ContactRestraints
-    from eqmm_ase.system import Frames
 
 _HOME = {
     "ContactError": "eqmm_ase.contacts",
     "ContactRestraints": "eqmm_ase.restraints",
     "EqMM": "eqmm_ase.calculator",
     "Frame": "eqmm_ase.data.frame",
-    "Frames": "eqmm_ase.system",
+    "Frames": "eqmm_ase.network.batch",
     "forces_on_topology": "eqmm_ase.data.atom_map",
     "project_forces": "eqmm_ase.data.boundary_forces",
     "ReferenceData": "eqmm_ase.files.dataset_file",
     "read_frames": "eqmm_ase.files.dataset_file",
     "write_frames": "eqmm_ase.files.dataset_file",
     "read_structure": "eqmm_ase.files.structures",
-    "load_model": "eqmm_ase.model_file",
-    "save_model": "eqmm_ase.model_file",
+    "load_model": "eqmm_ase.network.model_file",
+    "save_model": "eqmm_ase.network.model_file",
 }
 
 __all__ = [

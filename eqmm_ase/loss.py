@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from eqmm_ase.dataset import Batch, Labels
+from eqmm_ase.network.frame_dataset import Batch, Labels
 from eqmm_ase.robust import limited_rms
 from eqmm_ase.settings_help import with_help
 
 if TYPE_CHECKING:
-    from eqmm_ase.model import Prediction
+    from eqmm_ase.network.model import Prediction
     from eqmm_ase.outliers import Influence
 
 QUANTITIES = tuple(f.name for f in fields(Labels))

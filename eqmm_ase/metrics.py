@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from eqmm_ase.dataset import Batch
+from eqmm_ase.network.frame_dataset import Batch
 from eqmm_ase.units import KCAL_PER_MOL
 
 if TYPE_CHECKING:
-    from eqmm_ase.model import Prediction
+    from eqmm_ase.network.model import Prediction
 
 Metrics = dict[str, dict[str, float]]
 

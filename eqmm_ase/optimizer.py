@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from eqmm_ase.interaction import PackedLinear
+from eqmm_ase.network.layers import PackedLinear
 
 _MOMENTUM = 0.95
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from eqmm_ase.calibration import ROUNDING, Calibration, Deviations
-from eqmm_ase.committee import Spread
-from eqmm_ase.dataset import Batch
 from eqmm_ase.metrics import REPORTED
-from eqmm_ase.model import Prediction
+from eqmm_ase.network.committee import Spread
+from eqmm_ase.network.frame_dataset import Batch
+from eqmm_ase.network.model import Prediction
 
 GAUSSIAN = {"energy": (0.683, 0.954), "qm_forces": (0.608, 0.993)}
 """Shares of Gaussian errors within one and two σ: of a number, and of the length of a vector whose

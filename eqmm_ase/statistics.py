@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.electrostatics import expand
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.expansion import expand
 from eqmm_ase.robust import fit_linear, limited_rms
-from eqmm_ase.system import Frames
 
 _EXPANSION_FRAMES = 200
 _LENGTH = 1.0

@@ -29,14 +29,14 @@ from eqmm_ase.atomic_write import refuse_unwritable
 from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.data.fingerprints import fingerprints, to_text
 from eqmm_ase.data.region_description import describe_regions
-from eqmm_ase.dataset import Batch, RoundSampler, collate
 from eqmm_ase.domain import Domain
 from eqmm_ase.fine_tuning import Start
 from eqmm_ase.idle_settings import notes, unlabelled
 from eqmm_ase.learner import Learner, TrainingError
 from eqmm_ase.loss import Loss
-from eqmm_ase.model import MultiscaleModel
-from eqmm_ase.model_file import save_model
+from eqmm_ase.network.frame_dataset import Batch, RoundSampler, collate
+from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.network.model_file import save_model
 from eqmm_ase.outliers import OutlierReport
 from eqmm_ase.progress import History, ProgressReport
 from eqmm_ase.statistics import fit_statistics

@@ -25,7 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.model_file import load_model
 
 N_FRAMES, STEPS = 1000, 6000
 SETTINGS = [

@@ -24,9 +24,9 @@ from provenance import provenance
 
 from eqmm_ase.calculator import EqMM
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
-from eqmm_ase.recorded import PATIENCE, RecordedModels
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.network.traced import PATIENCE, RecordedModels
 
 RESULT = Path(__file__).parent / "results" / "benchmark_inference.json"
 DENSITY = 0.1  # atoms per Å³ of water and of biomolecules alike

@@ -15,8 +15,8 @@ from ase import Atoms
 from benchmark_inference import large, small, surroundings
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
 
 
 def evaluate(model: MultiscaleModel, frames: Frames, train: bool) -> None:

@@ -26,8 +26,9 @@ from benchmark_inference import large, small
 from provenance import provenance
 
 from eqmm_ase.data.frame import FloatArray, Frame
-from eqmm_ase.electrostatics import Expansion
-from eqmm_ase.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.expansion import Expansion
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.periodic.cell import Box, images_within
 from eqmm_ase.periodic.ewald import TOLERANCE, Ewald
 from eqmm_ase.periodic.far import FarPart
@@ -35,7 +36,6 @@ from eqmm_ase.periodic.images import ImageInteraction
 from eqmm_ase.periodic.near import NearPart
 from eqmm_ase.periodic.prediction import SurroundedModels
 from eqmm_ase.periodic.switched import SwitchedCutoff
-from eqmm_ase.system import Frames
 
 RESULT = Path(__file__).parent / "results" / "benchmark_periodic.json"
 COUNTS = (2700, 30_000, 100_000)

@@ -19,7 +19,7 @@ from rich.table import Table
 from eqmm_ase.evaluate import evaluate
 from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.metrics import ALL, REPORTED
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.model_file import load_model
 from eqmm_ase.plots import plot_learning_curve
 from eqmm_ase.terminal import say, show_table
 

@@ -27,7 +27,7 @@ from eqmm_ase.evaluate import evaluate
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 from eqmm_ase.fine_tuning import Start
 from eqmm_ase.metrics import ALL
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.model_file import load_model
 from eqmm_ase.train import train
 
 STEPS = 300

@@ -23,7 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.model_file import load_model
 
 SIZES = (1000, 50, 200, 400, 100)
 """In the order of training, so that a part of it already shows the slope."""

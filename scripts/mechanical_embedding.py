@@ -25,12 +25,12 @@ import torch
 from cells import Cell, Cells, errors, trained
 from flagship_data import load_flagship
 
-from eqmm_ase.committee import Committee
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.leaves import Geometry
-from eqmm_ase.model import Energies, MultiscaleModel
-from eqmm_ase.model_file import load_model
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.committee import Committee
+from eqmm_ase.network.leaves import Geometry
+from eqmm_ase.network.model import Energies, MultiscaleModel
+from eqmm_ase.network.model_file import load_model
 
 STEPS = 6000
 VACUUM = [

@@ -15,8 +15,8 @@ from nvt_start import CARBON, CHLORINES, HYDROGENS, TOTAL_CHARGE, ZETA, FloatArr
 
 from eqmm_ase import EqMM
 from eqmm_ase.atomic_write import write_text
-from eqmm_ase.committee import Committee, members_of
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.committee import Committee, members_of
+from eqmm_ase.network.model_file import load_model
 from eqmm_ase.units import KCAL_PER_MOL
 
 SHORTEST_CH, LONGEST_CH = 0.8, 1.6

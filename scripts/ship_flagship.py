@@ -19,12 +19,12 @@ from flagship_data import COORDINATE, zeta
 from provenance import provenance
 
 from eqmm_ase.calibration import Calibration
-from eqmm_ase.committee import members_of
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluate import Evaluation, evaluate
 from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.metrics import ALL
-from eqmm_ase.model_file import load_model, save_model
+from eqmm_ase.network.committee import members_of
+from eqmm_ase.network.model_file import load_model, save_model
 from eqmm_ase.pretrained import FOLDER
 from eqmm_ase.reliability import reliability
 

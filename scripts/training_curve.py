@@ -26,7 +26,7 @@ from matplotlib.ticker import NullFormatter
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.model_file import load_model
 
 STEPS = (10000, 1000, 5000, 2500)
 """In the order of training; the first is the default of ``eqmm train``."""

@@ -17,7 +17,7 @@ from cells import Cell, Cells, errors, trained
 from flagship_data import Flagship, load_flagship
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.model_file import load_model
 
 N_FRAMES, IN_GAS, STEPS = 1000, 165, 6000
 SETTINGS = [

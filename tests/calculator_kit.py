@@ -10,9 +10,9 @@ from ase import Atoms
 from ase.build import molecule
 
 from eqmm_ase import EqMM
-from eqmm_ase.leaves import Geometry
-from eqmm_ase.model import Energies, ModelConfig, MultiscaleModel
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.leaves import Geometry
+from eqmm_ase.network.model import Energies, ModelConfig, MultiscaleModel
 
 SMALL = ModelConfig(
     elements=(1, 6, 8), channels=4, n_layers=2, n_radial=4, n_near=2, hidden=8, l_expansion=2

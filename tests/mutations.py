@@ -110,7 +110,7 @@ class ModelReader:
         return [_outcome("load_model", lambda p: self._content(p) == self.content, path)]
 
     def _content(self, path: Path) -> Any:
-        from eqmm_ase.model_file import load_model
+        from eqmm_ase.network.model_file import load_model
 
         model, card = load_model(path)
         tensors = {k: (str(t.dtype), t.numpy().tobytes()) for k, t in model.state_dict().items()}
@@ -153,7 +153,7 @@ def _outcome(name: str, door: Callable[[Path], Any], path: Path) -> tuple[str, s
 def _serve(connection: Any, load_all: bool) -> None:
     """Answer questions about damaged files until there are no more; the process that may die."""
     if load_all:
-        import eqmm_ase.model_file  # noqa: F401
+        import eqmm_ase.network.model_file  # noqa: F401
 
         _other_doors()
     connection.send("ready")
@@ -241,10 +241,10 @@ def sources(folder: Path) -> dict[str, tuple[str, Path]]:
     import torch
     from frames_kit import frames_of_every_kind, write_as_before
 
-    from eqmm_ase.committee import Committee
     from eqmm_ase.files.dataset_file import ReferenceData, write_frames
-    from eqmm_ase.model import ModelConfig, MultiscaleModel
-    from eqmm_ase.model_file import save_model
+    from eqmm_ase.network.committee import Committee
+    from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+    from eqmm_ase.network.model_file import save_model
 
     with ReferenceData(DATA / "methanol.h5") as data:
         methanol, method = data[:2], data.method

@@ -12,10 +12,10 @@ from calculator_kit import methanol, random_model
 
 from eqmm_ase import EqMM, cli, save_model
 from eqmm_ase.calculator import NotFiniteError
-from eqmm_ase.committee import Committee
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.delta_calculator import DeltaEqMM
 from eqmm_ase.domain import Domain, DomainError, DomainWarning
+from eqmm_ase.network.committee import Committee
 
 DATA = Path(__file__).parent / "data"
 METHANOL = methanol().numbers

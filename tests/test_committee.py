@@ -24,16 +24,17 @@ from calculator_kit import (
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from eqmm_ase import EqMM, model_file
-from eqmm_ase import model as model_module
+from eqmm_ase import EqMM
 from eqmm_ase.calibration import Calibration
-from eqmm_ase.committee import Committee, predict_with_spread
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.domain import DomainWarning
-from eqmm_ase.leaves import Leaves
-from eqmm_ase.model import Prediction, predict
-from eqmm_ase.model_file import ModelFileError, load_model, save_model
-from eqmm_ase.system import Frames
+from eqmm_ase.network import model as model_module
+from eqmm_ase.network import model_file
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.committee import Committee, predict_with_spread
+from eqmm_ase.network.leaves import Leaves
+from eqmm_ase.network.model import Prediction, predict
+from eqmm_ase.network.model_file import ModelFileError, load_model, save_model
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from eqmm_ase.dynamics import MDSettings
 from eqmm_ase.exploration import ExplorationSettings
 from eqmm_ase.idle_settings import notes, unlabelled
 from eqmm_ase.loss import LossWeights
-from eqmm_ase.model import ModelConfig
+from eqmm_ase.network.model import ModelConfig
 from eqmm_ase.settings_help import field_help
 
 

@@ -9,7 +9,11 @@ import pytest
 import torch
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.dataset import (
+from eqmm_ase.files.dataset_file import read_frames
+from eqmm_ase.metrics import ALL, REPORTED, ErrorSums
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.expansion import expand
+from eqmm_ase.network.frame_dataset import (
     FrameDataset,
     Labels,
     RoundSampler,
@@ -17,12 +21,8 @@ from eqmm_ase.dataset import (
     collate,
     split,
 )
-from eqmm_ase.electrostatics import expand
-from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.metrics import ALL, REPORTED, ErrorSums
-from eqmm_ase.model import Prediction
+from eqmm_ase.network.model import Prediction
 from eqmm_ase.statistics import fit_atomic_energies, fit_potential_scale, fit_statistics
-from eqmm_ase.system import Frames
 from eqmm_ase.units import KCAL_PER_MOL
 
 

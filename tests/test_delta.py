@@ -21,9 +21,9 @@ from eqmm_ase.data.frame import Frame
 from eqmm_ase.delta_calculator import DeltaEqMM
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.files.structures import atoms_of_frame
-from eqmm_ase.model import MultiscaleModel, predict
-from eqmm_ase.model_file import load_model, save_model
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.model import MultiscaleModel, predict
+from eqmm_ase.network.model_file import load_model, save_model
 from eqmm_ase.train import train
 from eqmm_ase.training_data import TrainingData
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from e3nn import o3
 
-from eqmm_ase.angular import (
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.expansion import Expansion, expand
+from eqmm_ase.network.harmonics import (
     irregular_harmonics,
     n_components,
     regular_harmonics,
     translation_tensor,
 )
-from eqmm_ase.electrostatics import Expansion, expand
-from eqmm_ase.neighbors import qm_mm_pairs, qm_pairs
-from eqmm_ase.system import Frames
+from eqmm_ase.network.neighbors import qm_mm_pairs, qm_pairs
 from eqmm_ase.units import COULOMB_CONSTANT
 
 

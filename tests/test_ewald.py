@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.electrostatics import expand
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.expansion import expand
 from eqmm_ase.periodic.cell import Box, BoxTooSmallError, images_within
 from eqmm_ase.periodic.ewald import Ewald, EwaldExpansion, best_cutoff
-from eqmm_ase.system import Frames
 from eqmm_ase.units import COULOMB_CONSTANT
 
 L = 4

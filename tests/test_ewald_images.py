@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from eqmm_ase.angular import irregular_harmonics, regular_harmonics, translation_tensor
+from eqmm_ase.network.harmonics import irregular_harmonics, regular_harmonics, translation_tensor
 from eqmm_ase.periodic.cell import Box
 from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.images import ImageInteraction, ImagesTooNearError

@@ -21,10 +21,10 @@ import torch
 TIMEOUT = {timeout}
 sys.path.insert(0, {tests!r})
 from calculator_kit import ROUNDING, embedded, methanol, random_model
-from eqmm_ase import recorded
-from eqmm_ase.committee import Committee
+from eqmm_ase.network import traced
+from eqmm_ase.network.committee import Committee
 
-recorded.PATIENCE = 1
+traced.PATIENCE = 1
 assert torch.get_num_threads() == 2
 WORTH_THREADS = torch.ones(2_000_000)
 MODELS = random_model(), Committee([random_model(1), random_model(2)])
@@ -76,7 +76,7 @@ def hold(lock):
         threading.Event().wait()
 
 
-for lock in (used[1].calc._lock, recorded._LOCK):
+for lock in (used[1].calc._lock, traced._LOCK):
     inside.clear()
     threading.Thread(target=hold, args=(lock,), daemon=True).start()
     inside.wait()

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from eqmm_ase.committee import Committee
-from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.committee import Committee
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
 
 DEFAULT = ModelConfig((1, 6, 8), channels=6, hidden=8)
 CONFIGS = {

@@ -13,8 +13,8 @@ from eqmm_ase.config import TrainConfig, load_config
 from eqmm_ase.data.level_of_theory import different_level, different_settings, level_of, spoken
 from eqmm_ase.files.dataset_file import DatasetError, write_frames
 from eqmm_ase.fine_tuning import Start
-from eqmm_ase.model import MultiscaleModel
-from eqmm_ase.model_file import save_model
+from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.network.model_file import save_model
 from eqmm_ase.train import say_notes
 from eqmm_ase.training_data import TrainingData
 

@@ -18,12 +18,12 @@ from rich.console import Console
 
 from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.electrostatics import expand
 from eqmm_ase.files.dataset_file import read_frames, write_frames
-from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.expansion import expand
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.network.model_file import load_model
 from eqmm_ase.statistics import fit_ion_charges
-from eqmm_ase.system import Frames
 from eqmm_ase.train import train
 from eqmm_ase.units import COULOMB_CONSTANT
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from eqmm_ase.dataset import FrameDataset, Labels, collate
 from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.loss import QUANTITIES, Loss, LossWeights, delta_at
-from eqmm_ase.model import Prediction
+from eqmm_ase.network.frame_dataset import FrameDataset, Labels, collate
+from eqmm_ase.network.model import Prediction
 
 NONE = dict.fromkeys(QUANTITIES, 0.0)
 

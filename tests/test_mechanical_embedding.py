@@ -12,8 +12,8 @@ import torch
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
 from eqmm_ase.units import COULOMB_CONSTANT, KCAL_PER_MOL
 
 SUBSET = Path(__file__).parent / "data" / "flagship.h5"

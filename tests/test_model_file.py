@@ -13,10 +13,11 @@ from calculator_kit import SMALL, methanol, random_model, some_charges
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from eqmm_ase import EqMM, model_file
-from eqmm_ase.committee import Committee
-from eqmm_ase.model import ModelConfig
-from eqmm_ase.model_file import ModelFileError, load_model, save_model
+from eqmm_ase import EqMM
+from eqmm_ase.network import model_file
+from eqmm_ase.network.committee import Committee
+from eqmm_ase.network.model import ModelConfig
+from eqmm_ase.network.model_file import ModelFileError, load_model, save_model
 
 MODELS = Path(__file__).parent / "data" / "models"
 TINY = ModelConfig(

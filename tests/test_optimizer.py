@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
-from eqmm_ase.interaction import PackedLinear
-from eqmm_ase.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.layers import PackedLinear
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.optimizer import MatrixAdamW, matrices_of, orthogonalised
 
 

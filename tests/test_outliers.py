@@ -13,10 +13,10 @@ from rich.console import Console
 from training_kit import few_charges
 
 from eqmm_ase.config import load_config
-from eqmm_ase.dataset import FrameDataset, collate
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.loss import QUANTITIES, Loss, LossWeights
-from eqmm_ase.model import Prediction
+from eqmm_ase.network.frame_dataset import FrameDataset, collate
+from eqmm_ase.network.model import Prediction
 from eqmm_ase.outliers import Influence
 from eqmm_ase.robust import LIMIT
 from eqmm_ase.statistics import fit_statistics

@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from eqmm_ase.committee import Committee
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.electrostatics import expand
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.model import ModelConfig, MultiscaleModel, Prediction, UnknownElementError, predict
-from eqmm_ase.model_file import load_model
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.committee import Committee
+from eqmm_ase.network.expansion import expand
+from eqmm_ase.network.model import (
+    ModelConfig,
+    MultiscaleModel,
+    Prediction,
+    UnknownElementError,
+    predict,
+)
+from eqmm_ase.network.model_file import load_model
 from eqmm_ase.units import COULOMB_CONSTANT
 
 DATA = Path(__file__).parent / "data"

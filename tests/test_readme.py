@@ -15,8 +15,8 @@ import torch
 
 from eqmm_ase import read_frames
 from eqmm_ase.domain import Domain
-from eqmm_ase.model import ModelConfig, MultiscaleModel
-from eqmm_ase.model_file import save_model
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.model_file import save_model
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.config import load_config
 from eqmm_ase.learner import Learner, averaging_decay
 from eqmm_ase.loss import Loss
-from eqmm_ase.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.train import rounds_of
 
 

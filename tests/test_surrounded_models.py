@@ -12,12 +12,12 @@ from ase.build import molecule
 from calculator_kit import SMALL, random_model
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.model import MultiscaleModel, predict
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.model import MultiscaleModel, predict
 from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.images import ImagesTooNearError
 from eqmm_ase.periodic.prediction import PeriodicPrediction, SurroundedModels
 from eqmm_ase.periodic.switched import SwitchedCutoff
-from eqmm_ase.system import Frames
 
 CELL = np.array([[15.0, 0, 0], [3, 16, 0], [-2, 4, 14.5]])
 METHANOL = molecule("CH3OH")

@@ -10,10 +10,10 @@ import torch
 from datagen.switching import residue_scales
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.electrostatics import expand
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.expansion import expand
 from eqmm_ase.periodic.cell import BoxTooSmallError
 from eqmm_ase.periodic.switched import SwitchedCutoff, SwitchedExpansion
-from eqmm_ase.system import Frames
 
 ATOMS = np.array([[3.0, 4.0, 5.0], [4.4, 4.0, 5.3], [2.5, 5.0, 5.2]])
 CELL = np.array([[13.0, 0, 0], [3, 14, 0], [-2, 4, 12]])

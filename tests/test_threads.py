@@ -20,12 +20,13 @@ from calculator_kit import (
     some_charges,
 )
 
-from eqmm_ase import EqMM, recorded
-from eqmm_ase.committee import Committee
+from eqmm_ase import EqMM
 from eqmm_ase.concurrency import Lock
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.model import predict
-from eqmm_ase.system import Frames
+from eqmm_ase.network import traced
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.committee import Committee
+from eqmm_ase.network.model import predict
 
 PATIENCE = 2
 THREADS = 3
@@ -33,8 +34,8 @@ THREADS = 3
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(recorded, "PATIENCE", PATIENCE)
-    recorded._TRACES.clear()  # nobody else's
+    monkeypatch.setattr(traced, "PATIENCE", PATIENCE)
+    traced._TRACES.clear()  # nobody else's
 
 
 def in_threads(work, count: int = THREADS) -> list:

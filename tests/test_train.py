@@ -21,12 +21,12 @@ from training_kit import few_charges
 
 from eqmm_ase import learner as learner_module
 from eqmm_ase.config import load_config
-from eqmm_ase.dataset import FrameDataset, collate
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.learner import Learner, TrainingError
 from eqmm_ase.loss import Loss
-from eqmm_ase.model import predict
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.frame_dataset import FrameDataset, collate
+from eqmm_ase.network.model import predict
+from eqmm_ase.network.model_file import load_model
 from eqmm_ase.outliers import Influence
 from eqmm_ase.progress import History
 from eqmm_ase.train import train

@@ -10,11 +10,11 @@ import torch
 from training_kit import few_charges
 
 from eqmm_ase import cli
-from eqmm_ase.committee import Committee
 from eqmm_ase.domain import Domain
 from eqmm_ase.files.dataset_file import write_frames
-from eqmm_ase.model import ModelConfig, MultiscaleModel
-from eqmm_ase.model_file import save_model
+from eqmm_ase.network.committee import Committee
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.model_file import save_model
 from eqmm_ase.statistics import fit_statistics
 
 NAME = "labels[new] $x_{1$ :warning: [bold]"

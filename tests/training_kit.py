@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.model import ModelConfig
+from eqmm_ase.network.model import ModelConfig
 
 NETWORK = ModelConfig(
     (1, 6, 8), l_expansion=1, l_hidden=1, channels=2, n_layers=1, n_radial=4, n_near=0, hidden=8

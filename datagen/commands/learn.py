@@ -13,7 +13,7 @@ from datagen.learning import learn as run
 from eqmm_ase.command_line import files_and_settings
 from eqmm_ase.commands.evaluate import show_metrics
 from eqmm_ase.commands.exploration_options import exploration_options, exploration_settings
-from eqmm_ase.model_file import load_model
+from eqmm_ase.network.model_file import load_model
 from eqmm_ase.terminal import messages
 
 _DEFAULT = LearningSettings()

@@ -57,7 +57,7 @@ _PLAIN = " !#$&'()*+,-./:;<=>?@^_`|~"
 
 def write_extended_xyz(data: ReferenceData, target: Path, charge_scheme: str | None) -> None:
     """Write all frames of a dataset; `charge_scheme` is the one that `REF_charges` repeats."""
-    from eqmm_ase.dataset import choose_charge_scheme  # brings torch
+    from eqmm_ase.network.frame_dataset import choose_charge_scheme  # brings torch
 
     frames = data.load()
     scheme = choose_charge_scheme(frames, charge_scheme)

@@ -31,7 +31,7 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
     from eqmm_ase.data.region_description import describe_regions
     from eqmm_ase.evaluate import evaluate as run
     from eqmm_ase.evaluate import write_metrics
-    from eqmm_ase.model_file import load_model
+    from eqmm_ase.network.model_file import load_model
     from eqmm_ase.progress_bar import ProgressBar
     from eqmm_ase.reliability import reliability
     from eqmm_ase.terminal import messages, say

@@ -19,7 +19,7 @@ from eqmm_ase.periodic.waves import WaveGrid
 
 
 class FarPart:
-    """Values now, gradients later, as `eqmm_ase.electrostatics.Expansion` has them.
+    """Values now, gradients later, as `eqmm_ase.network.expansion.Expansion` has them.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ potential (`periodic.ewald`), and this one have a background each. Together they
 charge Q_MM + Q; where it is zero, there is none.
 
 Everything is of the first order in the images: that they polarise the region is left out, as it is
-between distant atoms of it (`eqmm_ase.long_range`). μ itself depends on the geometry; see
+between distant atoms of it (`eqmm_ase.network.long_range`). μ itself depends on the geometry; see
 `periodic.prediction`. Float64, and traced by torch: a QM region is small.
 
 Source: W. Smith, CCP5 Newsletter 46, 18 (1998), there in Cartesian form.
@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import torch
 
-from eqmm_ase.angular import degree_of_component, regular_harmonics
+from eqmm_ase.network.harmonics import degree_of_component, regular_harmonics
 from eqmm_ase.periodic.cell import Box
 from eqmm_ase.periodic.damping import boys, damping, double_factorial
 from eqmm_ase.periodic.multipole_pairs import pair_energies

@@ -19,7 +19,7 @@ from math import isqrt
 
 import torch
 
-from eqmm_ase.angular import (
+from eqmm_ase.network.harmonics import (
     degree_of_component,
     n_components,
     raising_matrix,

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import torch
 
-from eqmm_ase.angular import (
+from eqmm_ase.network.harmonics import (
     gradient_matrix,
     irregular_harmonics,
     n_components,
@@ -29,7 +29,7 @@ from eqmm_ase.units import COULOMB_CONSTANT
 
 
 class NearPart:
-    """Values now, gradients later, as `eqmm_ase.electrostatics.Expansion` has them.
+    """Values now, gradients later, as `eqmm_ase.network.expansion.Expansion` has them.
 
     Parameters
     ----------

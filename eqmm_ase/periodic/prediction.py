@@ -20,13 +20,13 @@ from typing import NamedTuple, Protocol
 import torch
 from numpy.typing import ArrayLike
 
-from eqmm_ase.leaves import Leaves
-from eqmm_ase.model import MultiscaleModel, Prediction, prediction
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.leaves import Leaves
+from eqmm_ase.network.model import MultiscaleModel, Prediction, prediction
 from eqmm_ase.periodic.cell import Box, Images
 from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.images import ImageInteraction
 from eqmm_ase.periodic.switched import SwitchedCutoff
-from eqmm_ase.system import Frames
 
 
 class Surroundings(Protocol):

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from numpy.typing import ArrayLike
 
-from eqmm_ase.electrostatics import Expansion
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.expansion import Expansion
 from eqmm_ase.periodic.cell import (
     Box,
     Images,
@@ -28,7 +29,6 @@ from eqmm_ase.periodic.cell import (
     images_within,
     sites_within,
 )
-from eqmm_ase.system import Frames
 
 INNER, OUTER = 10.0, 12.0
 """Å, unless told otherwise."""

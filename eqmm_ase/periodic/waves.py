@@ -13,7 +13,7 @@ from functools import cache, cached_property
 
 import torch
 
-from eqmm_ase.angular import degree_of_component, raising_matrix, regular_gradient_matrix
+from eqmm_ase.network.harmonics import degree_of_component, raising_matrix, regular_gradient_matrix
 from eqmm_ase.periodic.cell import Box
 from eqmm_ase.periodic.damping import double_factorial
 from eqmm_ase.units import COULOMB_CONSTANT

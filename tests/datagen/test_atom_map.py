@@ -20,8 +20,8 @@ from datagen.trajectory_files import Snapshot
 from eqmm_ase import Frame, forces_on_topology, project_forces, read_frames, write_frames
 from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import Boundary
-from eqmm_ase.model import ModelConfig, MultiscaleModel, predict
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
 
 CELL = CELLS["cube"]
 TOPOLOGY, POSITIONS = in_water(CELL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
 
 
 def qm_pairs(frames: Frames, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:

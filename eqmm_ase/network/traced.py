@@ -2,7 +2,7 @@
 
 At the size of a QM region two thirds of a network's time go to Python and to building the graph of
 its derivatives, not to arithmetic. Here the operations of energy and derivatives are written down
-once (`eqmm_ase.tracing`) and from then on run one after the other in torch's interpreter, without
+once (`eqmm_ase.network.tracing`) and from then on run one after the other in torch's interpreter, without
 either: the same numbers, to rounding, in a third of the time. A program holds for one number of
 atoms and of edges; edges of no weight are added up to a multiple of some, so that few programs
 serve a molecule that moves. It holds for all models of one configuration, whatever their weights:
@@ -19,11 +19,12 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from eqmm_ase import tracing
 from eqmm_ase.concurrency import Lock
-from eqmm_ase.graph import Edges
-from eqmm_ase.leaves import Geometry, Leaves
-from eqmm_ase.model import (
+from eqmm_ase.network import tracing
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.edges import Edges
+from eqmm_ase.network.leaves import Geometry, Leaves
+from eqmm_ase.network.model import (
     Energies,
     ModelConfig,
     MultiscaleModel,
@@ -31,8 +32,7 @@ from eqmm_ase.model import (
     predict_each,
     prediction,
 )
-from eqmm_ase.system import Frames
-from eqmm_ase.tracing import Program, Trace, UntraceableError
+from eqmm_ase.network.tracing import Program, Trace, UntraceableError
 
 PATIENCE = 30
 """Calls of one size before it is traced, which takes as long as they do: single points never pay

@@ -5,12 +5,12 @@ The header (safetensors metadata, all strings) holds
 ======================  ==============================================================
 ``format``              ``eqmm-model``
 ``format_version``      1
-``config``              JSON of `eqmm_ase.model.ModelConfig`
+``config``              JSON of `eqmm_ase.network.model.ModelConfig`
 ``card``                JSON: what the model is, was trained on and how good it is
 ``sha256``              of the three above and every tensor, so that damage is noticed
 ======================  ==============================================================
 
-The tensors are the model's state; in the file of a committee (`eqmm_ase.committee`), whose members
+The tensors are the model's state; in the file of a committee (`eqmm_ase.network.committee`), whose members
 share the configuration, those of member k are called ``members.<k>.<name>``.
 """
 
@@ -31,9 +31,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.committee import Committee, members_of
 from eqmm_ase.foreign_errors import short_reason
-from eqmm_ase.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.committee import Committee, members_of
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 
 FORMAT = "eqmm-model"
 VERSION = 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.angular import degree_of_component
-from eqmm_ase.graph import EdgeGeometry, Edges
-from eqmm_ase.interaction import PackedLinear
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.edges import EdgeGeometry, Edges
+from eqmm_ase.network.harmonics import degree_of_component
+from eqmm_ase.network.layers import PackedLinear
 
 
 class EnvironmentFeatures(torch.nn.Module):

@@ -4,7 +4,7 @@ Around atom i the potential of the MM charges is φ(R_i + x) = Σ_lm C^i_lm R_lm
 
     C^i_lm = k_e Σ_k q_k I_lm(r_k − R_i),        l = 0 … L
 
-(regular and irregular real solid harmonics R, I of `eqmm_ase.angular`): potential, field, field
+(regular and irregular real solid harmonics R, I of `eqmm_ase.network.harmonics`): potential, field, field
 gradient, … in (L+1)² numbers. All derivatives are closed-form because ∇I_l is a combination of
 I_{l+1}; a gradient with respect to all charges' positions is then one matrix product, cheaper
 than tracing the harmonics.
@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from eqmm_ase.angular import gradient_matrix, irregular_harmonics, n_components
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.harmonics import gradient_matrix, irregular_harmonics, n_components
 from eqmm_ase.units import COULOMB_CONSTANT
 
 # Atom-charge pairs handled at once: the harmonics of one block (25 rows for L = 3) stay in a

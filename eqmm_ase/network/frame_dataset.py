@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
 
 CHARGE_PREFERENCE = ("mbis", "resp", "chelpg", "hirshfeld", "lowdin", "mulliken")
 """Which charges to train on where a dataset has several: the ones that describe the potential."""

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.autograd.function import once_differentiable
 
-from eqmm_ase.electrostatics import Expansion
-from eqmm_ase.environment import EnvironmentFeatures, sum_of_kernels
-from eqmm_ase.graph import EdgeGeometry, Edges
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.edges import EdgeGeometry, Edges
+from eqmm_ase.network.environment import EnvironmentFeatures, sum_of_kernels
+from eqmm_ase.network.expansion import Expansion
 
 
 class Geometry(NamedTuple):

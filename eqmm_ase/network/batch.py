@@ -40,7 +40,7 @@ class Frames:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> Frames:
-        """Lay frames end to end. Labels are left behind (see `eqmm_ase.dataset`)."""
+        """Lay frames end to end. Labels are left behind (see `eqmm_ase.network.frame_dataset`)."""
 
         def real(arrays: Sequence[FloatArray], shape: tuple[int, ...]) -> torch.Tensor:
             flat = np.concatenate([np.asarray(a).reshape(shape) for a in arrays])

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from eqmm_ase.angular import coupling
-from eqmm_ase.electrostatics import expand
-from eqmm_ase.environment import EnvironmentFeatures, EnvironmentMix
-from eqmm_ase.graph import EdgeGeometry, Edges
-from eqmm_ase.interaction import Density, InvariantUpdate, Message, PackedLinear, PackedProduct
-from eqmm_ase.leaves import Geometry, Leaves
-from eqmm_ase.long_range import LongRange
-from eqmm_ase.readout import AtomicEnergy, ChargeFlow, Multipoles
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.edges import EdgeGeometry, Edges
+from eqmm_ase.network.environment import EnvironmentFeatures, EnvironmentMix
+from eqmm_ase.network.expansion import expand
+from eqmm_ase.network.harmonics import coupling
+from eqmm_ase.network.layers import Density, InvariantUpdate, Message, PackedLinear, PackedProduct
+from eqmm_ase.network.leaves import Geometry, Leaves
+from eqmm_ase.network.long_range import LongRange
+from eqmm_ase.network.readout import AtomicEnergy, ChargeFlow, Multipoles
 from eqmm_ase.settings_help import with_help
-from eqmm_ase.system import Frames
 
 if TYPE_CHECKING:
-    from eqmm_ase.committee import Committee
+    from eqmm_ase.network.committee import Committee
 
 
 @with_help

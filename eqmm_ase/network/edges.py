@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from eqmm_ase.angular import gradient_of_unit_harmonics, regular_harmonics
-from eqmm_ase.neighbors import qm_mm_pairs, qm_pairs
-from eqmm_ase.radial import BesselBasis, smooth_cutoff, smooth_cutoff_slope
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.harmonics import gradient_of_unit_harmonics, regular_harmonics
+from eqmm_ase.network.neighbors import qm_mm_pairs, qm_pairs
+from eqmm_ase.network.radial import BesselBasis, smooth_cutoff, smooth_cutoff_slope
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.angular import coupling
-from eqmm_ase.graph import Edges
-from eqmm_ase.interaction import EdgeWeights, PackedLinear, PackedProduct
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.edges import Edges
+from eqmm_ase.network.harmonics import coupling
+from eqmm_ase.network.layers import EdgeWeights, PackedLinear, PackedProduct
 
 # Untrained outputs are this small against typical ones. Otherwise random charges of several e make
 # the first gradients, and with them Adam's memory of their size, a thousand times too large.

@@ -27,12 +27,12 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.angular import irregular_harmonics, translation_tensor
-from eqmm_ase.constants import ExactModule
-from eqmm_ase.graph import Edges
-from eqmm_ase.neighbors import distant_qm_pairs
-from eqmm_ase.radial import smooth_cutoff
-from eqmm_ase.system import Frames
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.constants import ExactModule
+from eqmm_ase.network.edges import Edges
+from eqmm_ase.network.harmonics import irregular_harmonics, translation_tensor
+from eqmm_ase.network.neighbors import distant_qm_pairs
+from eqmm_ase.network.radial import smooth_cutoff
 from eqmm_ase.units import COULOMB_CONSTANT
 
 _ONSET, _FULL = 0.6, 0.9  # of the cutoff

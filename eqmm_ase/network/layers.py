@@ -1,6 +1,6 @@
 """Equivariant building blocks on packed features (components, atoms, channels).
 
-All orders l live side by side in the first axis (`eqmm_ase.angular`), so that a product of two
+All orders l live side by side in the first axis (`eqmm_ase.network.harmonics`), so that a product of two
 features is one Clebsch–Gordan contraction, not one small operation per path: at the size of a QM
 region the number of operations is the cost. Natural parity (−1)^l throughout.
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.angular import Coupling, coupling, degree_of_component, n_components
-from eqmm_ase.constants import ExactModule
-from eqmm_ase.graph import Edges
+from eqmm_ase.network.constants import ExactModule
+from eqmm_ase.network.edges import Edges
+from eqmm_ase.network.harmonics import Coupling, coupling, degree_of_component, n_components
 
 
 class PackedLinear(torch.nn.Module):

@@ -1,0 +1,1 @@
+"""The network: from positions and charges to energy, forces, potential and charges."""
