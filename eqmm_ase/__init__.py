@@ -13,7 +13,6 @@ from eqmm_ase.concurrency import survive_forks
 
 if TYPE_CHECKING:
     from eqmm_ase.calculator import EqMM
-    from eqmm_ase.contacts import ContactError
     from eqmm_ase.data.atom_map import forces_on_topology
     from eqmm_ase.data.boundary_forces import project_forces
     from eqmm_ase.data.frame import Frame
@@ -22,9 +21,10 @@ if TYPE_CHECKING:
     from eqmm_ase.network.batch import Frames
     from eqmm_ase.network.model_file import load_model, save_model
     from eqmm_ase.restraints import ContactRestraints
+    from eqmm_ase.uncertainty.contacts import ContactError
 
 _HOME = {
-    "ContactError": "eqmm_ase.contacts",
+    "ContactError": "eqmm_ase.uncertainty.contacts",
     "ContactRestraints": "eqmm_ase.restraints",
     "EqMM": "eqmm_ase.calculator",
     "Frame": "eqmm_ase.data.frame",

@@ -30,16 +30,16 @@ from eqmm_ase.calculator_settings import (
     check_parameter,
     given_charge,
 )
-from eqmm_ase.calibration import Calibration, FloatArray, Uncertainty
 from eqmm_ase.data import checks
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.domain import Domain
 from eqmm_ase.embedded_calculator import EmbeddedCalculator
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
 from eqmm_ase.network.model import MultiscaleModel, Prediction
 from eqmm_ase.network.model_file import cast, load_model
 from eqmm_ase.network.traced import RecordedModels
+from eqmm_ase.uncertainty.calibration import Calibration, FloatArray, Uncertainty
+from eqmm_ase.uncertainty.domain import Domain
 from eqmm_ase.watch import Watch
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from eqmm_ase.contacts import deepest_contact
 from eqmm_ase.data.checks import squared_distances
 from eqmm_ase.data.dataset_format import DatasetError
 from eqmm_ase.data.fingerprints import among, fingerprints, from_text
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.level_of_theory import different_level, level_of, method_of, named, spoken
-from eqmm_ase.domain import Domain, DomainError
+from eqmm_ase.uncertainty.contacts import deepest_contact
+from eqmm_ase.uncertainty.domain import Domain, DomainError
 
 
 def refuse_unlabelled(frames: Sequence[Frame], path: Path) -> None:

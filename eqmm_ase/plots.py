@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.calibration import Calibration, Deviations
 from eqmm_ase.evaluate import Evaluation, Pairs
 from eqmm_ase.metrics import ALL, REPORTED, spoken_relative
 from eqmm_ase.reliability import binned
+from eqmm_ase.uncertainty.calibration import Calibration, Deviations
 
 PARITY = ("energy", "qm_forces", "mm_forces", "mm_potential", "charges", "dipole")
 """Quantities that get a parity plot where there are labels."""

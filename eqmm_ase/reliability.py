@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eqmm_ase.calibration import ROUNDING, Calibration, Deviations
 from eqmm_ase.metrics import REPORTED
 from eqmm_ase.network.committee import Spread
 from eqmm_ase.network.frame_dataset import Batch
 from eqmm_ase.network.model import Prediction
+from eqmm_ase.uncertainty.calibration import ROUNDING, Calibration, Deviations
 
 GAUSSIAN = {"energy": (0.683, 0.954), "qm_forces": (0.608, 0.993)}
 """Shares of Gaussian errors within one and two σ: of a number, and of the length of a vector whose

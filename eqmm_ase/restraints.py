@@ -24,9 +24,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
-from eqmm_ase.contacts import closest_in_training
 from eqmm_ase.data.checks import distances_to_charges, mm_positions, point_charges
-from eqmm_ase.domain import Domain
+from eqmm_ase.uncertainty.contacts import closest_in_training
+from eqmm_ase.uncertainty.domain import Domain
 
 STIFFNESS = 40.0
 """eV/Å³. A hydrogen bond, pulling with 0.3 eV/Å, gets 0.05 Å into it."""

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from eqmm_ase.contacts import MUCH_CLOSER, closest_in_training, collapsed
 from eqmm_ase.data.checks import squared_distances
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.domain import Domain
+from eqmm_ase.uncertainty.contacts import MUCH_CLOSER, closest_in_training, collapsed
+from eqmm_ase.uncertainty.domain import Domain
 from eqmm_ase.units import COULOMB_CONSTANT
 
 FloatArray = NDArray[np.float64]

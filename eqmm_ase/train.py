@@ -29,7 +29,6 @@ from eqmm_ase.atomic_write import refuse_unwritable
 from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.data.fingerprints import fingerprints, to_text
 from eqmm_ase.data.region_description import describe_regions
-from eqmm_ase.domain import Domain
 from eqmm_ase.fine_tuning import Start
 from eqmm_ase.idle_settings import notes, unlabelled
 from eqmm_ase.learner import Learner, TrainingError
@@ -43,6 +42,7 @@ from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.training_data import TrainingData
 from eqmm_ase.training_folder import AtomicCheckpoints, TrainingFolder
+from eqmm_ase.uncertainty.domain import Domain
 
 __all__ = ["TrainingError", "fit", "is_first_process", "train"]
 

@@ -23,7 +23,6 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from eqmm_ase.atomic_write import refuse_unwritable
-from eqmm_ase.calibration import Calibration
 from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.fine_tuning import Start
 from eqmm_ase.learner import Learner
@@ -36,6 +35,7 @@ from eqmm_ase.terminal import messages, say
 from eqmm_ase.train import card, fit, is_first_process, say_notes
 from eqmm_ase.training_data import TrainingData
 from eqmm_ase.training_folder import TrainingFolder
+from eqmm_ase.uncertainty.calibration import Calibration
 
 
 def train_committee(

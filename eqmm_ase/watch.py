@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqmm_ase.calculator_settings import Setting
-from eqmm_ase.calibration import Calibration, Uncertainty
-from eqmm_ase.contacts import ContactError, collapsed, deepest_contact
 from eqmm_ase.data import checks, unit_checks
-from eqmm_ase.domain import Domain, DomainWarning
+from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
+from eqmm_ase.uncertainty.contacts import ContactError, collapsed, deepest_contact
+from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 
 FloatArray = NDArray[np.float64]
 

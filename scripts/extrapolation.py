@@ -28,13 +28,13 @@ from provenance import provenance
 from scipy.integrate import trapezoid
 
 from datagen.cli import cli
-from eqmm_ase.calibration import Calibration
 from eqmm_ase.command_line import run
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.committee import Committee, predict_with_spread
 from eqmm_ase.network.model_file import load_model
+from eqmm_ase.uncertainty.calibration import Calibration
 from eqmm_ase.units import KCAL_PER_MOL
 
 HERE = Path(__file__).parent

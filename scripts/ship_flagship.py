@@ -18,7 +18,6 @@ import numpy as np
 from flagship_data import COORDINATE, zeta
 from provenance import provenance
 
-from eqmm_ase.calibration import Calibration
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluate import Evaluation, evaluate
 from eqmm_ase.files.dataset_file import read_frames
@@ -27,6 +26,7 @@ from eqmm_ase.network.committee import members_of
 from eqmm_ase.network.model_file import load_model, save_model
 from eqmm_ase.pretrained import FOLDER
 from eqmm_ase.reliability import reliability
+from eqmm_ase.uncertainty.calibration import Calibration
 
 NAME = "sn2-chloride-b3lyp"
 MEDIA = ("water", "methanol", "gas")

@@ -21,9 +21,9 @@ from calculator_kit import ROUNDING, methanol, numerical_mm_gradient, random_mod
 
 from eqmm_ase import EqMM, Frame, Frames, save_model
 from eqmm_ase.calculator import NotFiniteError
-from eqmm_ase.domain import Domain, DomainWarning
 from eqmm_ase.network.model import UnknownElementError, predict
 from eqmm_ase.network.traced import RecordedModels
+from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import torch
 
 from eqmm_ase import cli
 from eqmm_ase.caveats import caveats
-from eqmm_ase.domain import Domain
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import save_model
 from eqmm_ase.statistics import fit_statistics
+from eqmm_ase.uncertainty.domain import Domain
 
 METHOD = {"functional": "b3lyp", "basis": "6-31g*"}
 

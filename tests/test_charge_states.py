@@ -14,8 +14,8 @@ from eqmm_ase import EqMM, cli, save_model
 from eqmm_ase.calculator import NotFiniteError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.delta_calculator import DeltaEqMM
-from eqmm_ase.domain import Domain, DomainError, DomainWarning
 from eqmm_ase.network.committee import Committee
+from eqmm_ase.uncertainty.domain import Domain, DomainError, DomainWarning
 
 DATA = Path(__file__).parent / "data"
 METHANOL = methanol().numbers
@@ -129,7 +129,7 @@ def test_a_charge_that_another_molecule_had_is_told(tmp_path):
         net_charge(methanol(), calc)
 
 
-@pytest.mark.filterwarnings("ignore::eqmm_ase.domain.DomainWarning")
+@pytest.mark.filterwarnings("ignore::eqmm_ase.uncertainty.domain.DomainWarning")
 def test_an_answer_that_is_no_number_says_what_of_the_region_is_unknown(tmp_path):
     model = random_model().double()
     next(model.parameters()).data.fill_(1e200)

@@ -25,9 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from eqmm_ase import EqMM
-from eqmm_ase.calibration import Calibration
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.domain import DomainWarning
 from eqmm_ase.network import model as model_module
 from eqmm_ase.network import model_file
 from eqmm_ase.network.batch import Frames
@@ -35,6 +33,8 @@ from eqmm_ase.network.committee import Committee, predict_with_spread
 from eqmm_ase.network.leaves import Leaves
 from eqmm_ase.network.model import Prediction, predict
 from eqmm_ase.network.model_file import ModelFileError, load_model, save_model
+from eqmm_ase.uncertainty.calibration import Calibration
+from eqmm_ase.uncertainty.domain import DomainWarning
 
 
 @pytest.fixture(scope="module")

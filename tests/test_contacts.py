@@ -18,14 +18,14 @@ from ase.optimize import BFGS
 from calculator_kit import methanol, random_model, some_charges
 
 from eqmm_ase import ContactError, ContactRestraints, EqMM, Frame, cli, read_frames, save_model
-from eqmm_ase.contacts import FLOOR, TOO_CLOSE, deepest_contact
 from eqmm_ase.data.checks import MIN_DISTANCE, squared_distances
-from eqmm_ase.domain import Domain, DomainWarning
 from eqmm_ase.exploration import ExplorationSettings, explore
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.lennard_jones import HeldLennardJones
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.sanity import insane
+from eqmm_ase.uncertainty.contacts import FLOOR, TOO_CLOSE, deepest_contact
+from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 
 TRAINED = Path(__file__).parent / "data" / "methanol.eqmm"
 CLOSEST = {"C+": 2.0, "C-": 2.6, "H+": 1.6, "H-": 1.7, "O+": 1.5, "O-": 2.5}
@@ -171,7 +171,7 @@ def bare(number: int = 1) -> Atoms:
     return atoms
 
 
-@pytest.mark.filterwarnings("ignore::eqmm_ase.domain.DomainWarning")
+@pytest.mark.filterwarnings("ignore::eqmm_ase.uncertainty.domain.DomainWarning")
 def test_a_relaxation_in_bare_charges_ends_before_it_has_fallen():
     atoms = bare()
     energies: list[float] = []
@@ -231,7 +231,7 @@ def run(*arguments) -> int:
     return int(caught.value.code or 0)
 
 
-@pytest.mark.filterwarnings("ignore::eqmm_ase.domain.DomainWarning")
+@pytest.mark.filterwarnings("ignore::eqmm_ase.uncertainty.domain.DomainWarning")
 @pytest.mark.parametrize("command", ["optimize", "md"])
 def test_commands_end_with_the_step_and_exit_code_1(command, model, tmp_path, capsys):
     """Oxygen between two charges, each a little beyond the limit: wherever it moves, it is over."""

@@ -10,7 +10,6 @@ from ase.calculators.fd import calculate_numerical_forces
 from calculator_kit import SpringModel, methanol, random_model, some_charges
 
 from eqmm_ase import EqMM, cli
-from eqmm_ase.calibration import Calibration, Uncertainty
 from eqmm_ase.coordinate import Coordinate, CoordinateError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.exploration import ExplorationSettings, explore
@@ -21,6 +20,7 @@ from eqmm_ase.network.model_file import save_model
 from eqmm_ase.runs import RunError
 from eqmm_ase.sanity import KnownFrames
 from eqmm_ase.sweep import SweptBias
+from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 
 CARD = {"calibration": {"factors": {"energy": 1.0, "qm_forces": 1.0}}}
 SHORT = ExplorationSettings(frames=2, time=0.01, energy_limit=1e3, force_limit=1e3)

@@ -15,7 +15,6 @@ from rich.console import Console
 from training_kit import NETWORK, few_charges
 
 from eqmm_ase.config import ConfigError, load_config
-from eqmm_ase.domain import Domain
 from eqmm_ase.evaluate import evaluate
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.fine_tuning import Start
@@ -24,6 +23,7 @@ from eqmm_ase.network.frame_dataset import FrameDataset
 from eqmm_ase.network.model import MultiscaleModel, predict
 from eqmm_ase.network.model_file import load_model, save_model
 from eqmm_ase.train import train
+from eqmm_ase.uncertainty.domain import Domain
 
 OLD_METHOD = {"functional": "b3lyp", "basis": "6-31g*"}
 NEW_METHOD = {"functional": "hf", "basis": "sto-3g"}

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from eqmm_ase import read_frames
-from eqmm_ase.domain import Domain
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import save_model
+from eqmm_ase.uncertainty.domain import Domain
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

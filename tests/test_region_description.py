@@ -15,12 +15,12 @@ from eqmm_ase import cli as eqmm
 from eqmm_ase.data.boundary import Boundary, LinkAtom
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.region_description import describe_region, describe_regions
-from eqmm_ase.domain import Domain
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import save_model
 from eqmm_ase.statistics import fit_statistics
+from eqmm_ase.uncertainty.domain import Domain
 
 METHANOL = Frame(np.array([6, 8, 1, 1, 1, 1]), np.zeros((6, 3)))
 

@@ -354,7 +354,7 @@ def test_optimize_exit_codes(model_path, methanol_file, tmp_path, capsys):
     assert run("optimize", model_path, frame, "--fmax", 50, "-o", output, "--overwrite") == 0
 
 
-@pytest.mark.filterwarnings("default::eqmm_ase.domain.DomainWarning")
+@pytest.mark.filterwarnings("default::eqmm_ase.uncertainty.domain.DomainWarning")
 def test_what_is_outside_training_is_said_on_screen(methanol_file, tmp_path, capsys):
     domain = {"compositions": ["H2O"], "closest_mm": 2.4}
     save_model(tmp_path / "model.eqmm", random_model(), {"domain": domain})

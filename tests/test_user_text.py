@@ -10,12 +10,12 @@ import torch
 from training_kit import few_charges
 
 from eqmm_ase import cli
-from eqmm_ase.domain import Domain
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import save_model
 from eqmm_ase.statistics import fit_statistics
+from eqmm_ase.uncertainty.domain import Domain
 
 NAME = "labels[new] $x_{1$ :warning: [bold]"
 MEDIUM, ABOUT = "[/red]", "c1cnc[nH]1 in [/red] :smile:"

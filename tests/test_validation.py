@@ -8,7 +8,7 @@ from ase.build import molecule
 
 from eqmm_ase import Frame
 from eqmm_ase.data import checks
-from eqmm_ase.domain import Domain
+from eqmm_ase.uncertainty.domain import Domain
 
 RNG = np.random.default_rng(0)
 WATER = molecule("H2O")

@@ -25,7 +25,6 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
 
     What of DATA lies outside what MODEL was trained on is said before the table.
     """
-    from eqmm_ase.calibration import Calibration
     from eqmm_ase.caveats import caveats, refuse_unlabelled
     from eqmm_ase.data.baseline import difference as from_baseline
     from eqmm_ase.data.region_description import describe_regions
@@ -36,6 +35,7 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
     from eqmm_ase.reliability import reliability
     from eqmm_ase.terminal import messages, say
     from eqmm_ase.training_data import read_files
+    from eqmm_ase.uncertainty.calibration import Calibration
 
     network, card = load_model(model)
     frames, method, content_hash = read_files([data])

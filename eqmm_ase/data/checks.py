@@ -2,7 +2,7 @@
 
 Everything here raises `ValueError`. A check refuses only what cannot be meant: wrong shapes, NaN,
 electron counts that no spin allows, nuclei or charges on top of each other, and numbers whose size
-gives away another unit. What is merely unusual is the business of `eqmm_ase.domain`.
+gives away another unit. What is merely unusual is the business of `eqmm_ase.uncertainty.domain`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A QM/MM energy holds electrostatics only: nothing in it keeps an atom off a bare charge, and the
 closer it comes the harder it is pulled, with a QM program as with a model. What a model learned
 ends at the closest contacts of its training frames, by element and sign of the charge
-(`eqmm_ase.domain`); far within them its energies fall without end.
+(`eqmm_ase.uncertainty.domain`); far within them its energies fall without end.
 
     d/d_closest < MUCH_CLOSER: a warning;   d/d_closest < TOO_CLOSE: an error
 
@@ -19,7 +19,7 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
-from eqmm_ase.domain import Domain
+from eqmm_ase.uncertainty.domain import Domain
 
 FloatArray = NDArray[np.float64]
 
