@@ -30,7 +30,7 @@ from datagen.executors import cores
 from datagen.method import Method
 from datagen.progress import Progress
 from eqmm_ase.atomic_write import write_text
-from eqmm_ase.calculator import EqMM
+from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.config import TrainConfig, load_config
 from eqmm_ase.config_reader import build
 from eqmm_ase.data.frame import Frame

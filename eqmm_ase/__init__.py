@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eqmm_ase.concurrency import survive_forks
 
 if TYPE_CHECKING:
-    from eqmm_ase.calculator import EqMM
+    from eqmm_ase.calculator.eqmm import EqMM
     from eqmm_ase.data.atom_map import forces_on_topology
     from eqmm_ase.data.boundary_forces import project_forces
     from eqmm_ase.data.frame import Frame
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ContactError": "eqmm_ase.uncertainty.contacts",
     "ContactRestraints": "eqmm_ase.restraints",
-    "EqMM": "eqmm_ase.calculator",
+    "EqMM": "eqmm_ase.calculator.eqmm",
     "Frame": "eqmm_ase.data.frame",
     "Frames": "eqmm_ase.network.batch",
     "forces_on_topology": "eqmm_ase.data.atom_map",

@@ -22,7 +22,7 @@ from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
-from eqmm_ase.embedded_files import label_around, new_trajectory
+from eqmm_ase.calculator.embedded_files import label_around, new_trajectory
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.momenta import degrees_of_freedom, draw_momenta
 from eqmm_ase.runs import RunError, RunFailedError, require_positive

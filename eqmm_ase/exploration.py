@@ -19,7 +19,7 @@ import numpy as np
 from ase import Atoms
 from rich.console import Console
 
-from eqmm_ase.calculator import EqMM
+from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.dynamics import MDSettings, MDState, run_md

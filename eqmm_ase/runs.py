@@ -18,7 +18,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase.optimize import BFGS, FIRE, LBFGS
 from numpy.typing import NDArray
 
-from eqmm_ase.embedded_files import new_trajectory
+from eqmm_ase.calculator.embedded_files import new_trajectory
 
 OPTIMIZERS = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
 

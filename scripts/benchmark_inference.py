@@ -22,7 +22,7 @@ from ase import Atoms
 from ase.build import molecule
 from provenance import provenance
 
-from eqmm_ase.calculator import EqMM
+from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict

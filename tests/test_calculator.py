@@ -20,7 +20,7 @@ from ase.io import read, write
 from calculator_kit import ROUNDING, methanol, numerical_mm_gradient, random_model, some_charges
 
 from eqmm_ase import EqMM, Frame, Frames, save_model
-from eqmm_ase.calculator import NotFiniteError
+from eqmm_ase.calculator.eqmm import NotFiniteError
 from eqmm_ase.network.model import UnknownElementError, predict
 from eqmm_ase.network.traced import RecordedModels
 from eqmm_ase.uncertainty.domain import Domain, DomainWarning

@@ -11,9 +11,9 @@ from ase.build import molecule
 from calculator_kit import methanol, random_model
 
 from eqmm_ase import EqMM, cli, save_model
-from eqmm_ase.calculator import NotFiniteError
+from eqmm_ase.calculator.delta import DeltaEqMM
+from eqmm_ase.calculator.eqmm import NotFiniteError
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.delta_calculator import DeltaEqMM
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.uncertainty.domain import Domain, DomainError, DomainWarning
 

@@ -14,11 +14,11 @@ from rich.console import Console
 from training_kit import NETWORK, few_charges
 
 from eqmm_ase import EqMM
+from eqmm_ase.calculator.delta import DeltaEqMM
 from eqmm_ase.config import load_config
 from eqmm_ase.data.baseline import difference
 from eqmm_ase.data.dataset_format import BASELINE, DatasetError
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.delta_calculator import DeltaEqMM
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.network.batch import Frames

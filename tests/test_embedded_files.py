@@ -17,10 +17,10 @@ from ase.optimize import BFGS
 from calculator_kit import SpringModel, embedded, methanol, random_model, some_charges
 
 from eqmm_ase import EqMM, cli, read_structure, save_model
+from eqmm_ase.calculator.point_charges import EMBEDDING
 from eqmm_ase.dynamics import MDSettings, run_md
 from eqmm_ase.files.structures import StructureError
 from eqmm_ase.lennard_jones import HeldLennardJones
-from eqmm_ase.point_charges import EMBEDDING
 from eqmm_ase.runs import RunError, relax
 
 MODEL = random_model()

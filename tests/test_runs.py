@@ -459,7 +459,7 @@ def test_an_interrupted_run_says_how_to_go_on(methanol_file, tmp_path, capsys, m
 
 def test_the_calculator_imports_nothing_it_does_not_need():
     code = (
-        "import sys, eqmm_ase.calculator, eqmm_ase.files.structures\n"
+        "import sys, eqmm_ase.calculator.eqmm, eqmm_ase.files.structures\n"
         "unwanted = {'pyscf', 'openmm', 'lightning', 'pytorch_lightning', 'matplotlib', 'h5py',"
         " 'datagen', 'rdkit', 'click', 'rich'}\n"
         "sys.exit(' '.join(sorted(unwanted & set(sys.modules))) or 0)"

@@ -10,9 +10,9 @@ from ase.build import molecule
 from calculator_kit import methanol, random_model
 
 from eqmm_ase import EqMM, read_frames, read_structure
+from eqmm_ase.calculator.point_charges import PointCharges
 from eqmm_ase.data.unit_checks import qm_positions
 from eqmm_ase.files.structures import StructureError
-from eqmm_ase.point_charges import PointCharges
 from eqmm_ase.units import BOHR
 
 DATA = Path(__file__).parent / "data"

@@ -29,13 +29,13 @@ from datagen.errors import ExchangeError
 from datagen.exchange.foreign_labels import Found, labels_of
 from datagen.exchange.imported import Imported
 from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.calculator.point_charges import EMBEDDING
 from eqmm_ase.data.charge_and_spin import STATE_KEYS, State, states_of
 from eqmm_ase.data.dataset_format import FIELDS, GROUPS, DatasetError, Field, field_of
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import frame_of_values, known_values
 from eqmm_ase.files.dataset_file import ReferenceData
 from eqmm_ase.files.read_guard import read_guard
-from eqmm_ase.point_charges import EMBEDDING
 
 _KEYS = {
     "energy": "REF_energy",

@@ -34,7 +34,7 @@ def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **opti
     for `eqmm-datagen label`. Exit code 1 says that no frame was found.
     """
     from eqmm_ase.atomic_write import refuse_unwritable
-    from eqmm_ase.calculator import EqMM
+    from eqmm_ase.calculator.eqmm import EqMM
     from eqmm_ase.data.region_description import describe_regions
     from eqmm_ase.exploration import explore as run
     from eqmm_ase.exploration import trajectories_bar

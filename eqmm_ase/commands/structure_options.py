@@ -69,7 +69,7 @@ def prepare(
     ValueError, OSError
         Whatever is wrong with the files or the system, found before any run starts.
     """
-    from eqmm_ase.calculator import EqMM
+    from eqmm_ase.calculator.eqmm import EqMM
     from eqmm_ase.data.checks import ElectronCountError
     from eqmm_ase.data.region_description import describe_molecule
     from eqmm_ase.files.structures import read_structure

@@ -41,7 +41,7 @@ def other_calculator(card: Mapping[str, Any]) -> str:
         return "predicts energies and no differences; use EqMM without baseline"
     return (
         f"predicts differences from {spoken(card['baseline'])}, not energies; "
-        "use eqmm_ase.delta_calculator.DeltaEqMM, which adds that method's answer"
+        "use eqmm_ase.calculator.delta.DeltaEqMM, which adds that method's answer"
     )
 
 

@@ -17,15 +17,15 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import ArrayLike
 
-from eqmm_ase.calculator_settings import (
+from eqmm_ase.calculator.domain_warnings import Watch
+from eqmm_ase.calculator.point_charges import CHARGES, EMBEDDING, PointCharges
+from eqmm_ase.calculator.settings import (
     Setting,
     given_charge,
     given_multiplicity,
     what_changed,
 )
 from eqmm_ase.concurrency import Lock, SeenByThread
-from eqmm_ase.point_charges import CHARGES, EMBEDDING, PointCharges
-from eqmm_ase.watch import Watch
 
 
 class EmbeddedCalculator(Calculator):

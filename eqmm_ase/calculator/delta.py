@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_changes
 
-from eqmm_ase.calculator import EqMM
+from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.dataset_format import BASELINE
 from eqmm_ase.data.frame import Frame
 

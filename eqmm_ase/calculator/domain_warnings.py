@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from eqmm_ase.calculator_settings import Setting
+from eqmm_ase.calculator.settings import Setting
 from eqmm_ase.data import checks, unit_checks
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 from eqmm_ase.uncertainty.contacts import ContactError, collapsed, deepest_contact

@@ -4,7 +4,7 @@
     >>> atoms.calc.embed(mm_charges, mm_positions)            # doctest: +SKIP
     >>> atoms.get_potential_energy(), atoms.calc.mm_forces    # doctest: +SKIP
 
-How results stay valid, and what the atoms remember, is in `eqmm_ase.embedded_calculator`.
+How results stay valid, and what the atoms remember, is in `eqmm_ase.calculator.embedded`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
-from eqmm_ase.calculator_settings import (
+from eqmm_ase.calculator.domain_warnings import Watch
+from eqmm_ase.calculator.embedded import EmbeddedCalculator
+from eqmm_ase.calculator.settings import (
     DEFAULTS,
     DTYPES,
     Setting,
@@ -32,7 +34,6 @@ from eqmm_ase.calculator_settings import (
 )
 from eqmm_ase.data import checks
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.embedded_calculator import EmbeddedCalculator
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
 from eqmm_ase.network.model import MultiscaleModel, Prediction
@@ -40,7 +41,6 @@ from eqmm_ase.network.model_file import cast, load_model
 from eqmm_ase.network.traced import RecordedModels
 from eqmm_ase.uncertainty.calibration import Calibration, FloatArray, Uncertainty
 from eqmm_ase.uncertainty.domain import Domain
-from eqmm_ase.watch import Watch
 
 
 class NotFiniteError(CalculationFailed):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from eqmm_ase.data import checks, unit_checks
 
 if TYPE_CHECKING:
-    from eqmm_ase.calculator import EqMM
+    from eqmm_ase.calculator.eqmm import EqMM
 
 FloatArray = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Files that hold the MM charges of their atoms: trajectories, once, in the header of ASE's format.
 
-Atoms remember by a label which charges they were computed in (`eqmm_ase.embedded_calculator`).
+Atoms remember by a label which charges they were computed in (`eqmm_ase.calculator.embedded`).
 `relax` and `run_md` put the charges themselves into the file, so that its images can be read and
 computed again; a file that anyone else wrote has the label alone. ASE's databases keep it with the
 parameters of the calculator, and PDB or CIF files not at all. Frames that were exported as extended
@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.io.trajectory import Trajectory
 from numpy.typing import NDArray
 
-from eqmm_ase.point_charges import CHARGES, EMBEDDING, POSITIONS, PointCharges
+from eqmm_ase.calculator.point_charges import CHARGES, EMBEDDING, POSITIONS, PointCharges
 
 FloatArray = NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""The ASE calculator of QM atoms in MM charges."""
