@@ -11,7 +11,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-from eqmm_ase.metrics import ALL, Metrics
+from eqmm_ase.evaluation.metrics import ALL, Metrics
 from eqmm_ase.progress_bar import ProgressBar, duration
 from eqmm_ase.terminal import say
 from eqmm_ase.training_folder import write_history

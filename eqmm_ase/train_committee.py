@@ -24,13 +24,13 @@ from torch.utils.data import DataLoader
 
 from eqmm_ase.atomic_write import refuse_unwritable
 from eqmm_ase.config import ConfigError, TrainConfig
+from eqmm_ase.evaluation.metrics import ErrorSums
+from eqmm_ase.evaluation.reliability import DeviationCollector
 from eqmm_ase.fine_tuning import Start
 from eqmm_ase.learner import Learner
-from eqmm_ase.metrics import ErrorSums
 from eqmm_ase.network.committee import Committee, predict_with_spread
 from eqmm_ase.network.frame_dataset import collate
 from eqmm_ase.network.model_file import save_model
-from eqmm_ase.reliability import DeviationCollector
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.train import card, fit, is_first_process, say_notes
 from eqmm_ase.training_data import TrainingData

@@ -26,7 +26,7 @@ from provenance import provenance
 from datagen.learning import LearningSettings, learn
 from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.evaluate import evaluate
+from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.exploration import ExplorationSettings
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model

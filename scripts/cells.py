@@ -15,9 +15,9 @@ from provenance import provenance
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.evaluate import evaluate
+from eqmm_ase.evaluation.evaluate import evaluate
+from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.files.dataset_file import write_frames
-from eqmm_ase.metrics import ALL
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import load_model

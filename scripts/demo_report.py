@@ -16,11 +16,11 @@ from provenance import provenance
 from rich.console import Console
 from rich.table import Table
 
-from eqmm_ase.evaluate import evaluate
+from eqmm_ase.evaluation.evaluate import evaluate
+from eqmm_ase.evaluation.metrics import ALL, REPORTED
+from eqmm_ase.evaluation.plots import plot_learning_curve
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.metrics import ALL, REPORTED
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.plots import plot_learning_curve
 from eqmm_ase.terminal import say, show_table
 
 _STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}

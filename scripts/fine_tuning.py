@@ -23,10 +23,10 @@ from provenance import provenance
 
 from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.evaluate import evaluate
+from eqmm_ase.evaluation.evaluate import evaluate
+from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 from eqmm_ase.fine_tuning import Start
-from eqmm_ase.metrics import ALL
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.train import train
 

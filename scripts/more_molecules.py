@@ -21,8 +21,8 @@ from demo_pipeline import INTERRUPTED, Stage, run_stages
 from provenance import provenance
 
 from eqmm_ase.atomic_write import write_text
+from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.metrics import ALL
 from eqmm_ase.terminal import say, screen
 
 FRAMES, TRAJECTORIES = 168, 7

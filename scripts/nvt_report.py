@@ -19,7 +19,7 @@ from nvt_start import TOTAL_CHARGE, WALL_START, FloatArray, Start
 
 from eqmm_ase.atomic_write import atomic_path, write_text
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.evaluate import evaluate
+from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.units import KCAL_PER_MOL
 

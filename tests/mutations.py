@@ -85,8 +85,8 @@ def _other_doors() -> dict[str, Callable[[Path], Any]]:
     from datagen.exchange import export
     from datagen.merge import merge
     from datagen.split import choose_sources
+    from eqmm_ase.evaluation.tables import dataset_table
     from eqmm_ase.files.structures import read_structure
-    from eqmm_ase.tables import dataset_table
     from eqmm_ase.training_data import read_files
 
     return {

@@ -10,9 +10,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from eqmm_ase.evaluation.plots import plot_reliability
+from eqmm_ase.evaluation.reliability import GAUSSIAN, DeviationCollector, binned, reliability
 from eqmm_ase.network.committee import Spread
-from eqmm_ase.plots import plot_reliability
-from eqmm_ase.reliability import GAUSSIAN, DeviationCollector, binned, reliability
 from eqmm_ase.uncertainty.calibration import MUCH_LARGER, Calibration, Deviations, Uncertainty
 from eqmm_ase.units import KCAL_PER_MOL
 

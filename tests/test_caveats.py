@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from eqmm_ase import cli
-from eqmm_ase.caveats import caveats
+from eqmm_ase.evaluation.caveats import caveats
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import save_model

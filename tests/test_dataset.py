@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.evaluation.metrics import ALL, REPORTED, ErrorSums
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.metrics import ALL, REPORTED, ErrorSums
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.expansion import expand
 from eqmm_ase.network.frame_dataset import (

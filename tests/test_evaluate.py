@@ -11,14 +11,14 @@ import torch
 from matplotlib.image import imread
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.evaluate import evaluate, write_metrics
+from eqmm_ase.evaluation.evaluate import evaluate, write_metrics
+from eqmm_ase.evaluation.metrics import spoken_relative
+from eqmm_ase.evaluation.plots import plot_learning_curve, plot_parity
+from eqmm_ase.evaluation.tables import metrics_table
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.metrics import spoken_relative
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel, UnknownElementError, predict
-from eqmm_ase.plots import plot_learning_curve, plot_parity
 from eqmm_ase.statistics import fit_statistics
-from eqmm_ase.tables import metrics_table
 from eqmm_ase.terminal import show_table
 from eqmm_ase.units import KCAL_PER_MOL
 

@@ -15,10 +15,10 @@ from rich.console import Console
 from training_kit import NETWORK, few_charges
 
 from eqmm_ase.config import ConfigError, load_config
-from eqmm_ase.evaluate import evaluate
+from eqmm_ase.evaluation.evaluate import evaluate
+from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.fine_tuning import Start
-from eqmm_ase.metrics import ALL
 from eqmm_ase.network.frame_dataset import FrameDataset
 from eqmm_ase.network.model import MultiscaleModel, predict
 from eqmm_ase.network.model_file import load_model, save_model

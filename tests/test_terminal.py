@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eqmm_ase import terminal
-from eqmm_ase.tables import metrics_table
+from eqmm_ase.evaluation.tables import metrics_table
 
 USER_TEXT = "c1cnc[nH]1 labels[new].h5 [/red] :warning: [bold]"
 METRICS = {

@@ -16,7 +16,7 @@ from training_kit import few_charges
 
 from eqmm_ase import EqMM, cli
 from eqmm_ase.config import ConfigError, load_config
-from eqmm_ase.evaluate import evaluate
+from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.learner import Learner

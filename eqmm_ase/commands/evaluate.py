@@ -25,14 +25,14 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
 
     What of DATA lies outside what MODEL was trained on is said before the table.
     """
-    from eqmm_ase.caveats import caveats, refuse_unlabelled
     from eqmm_ase.data.baseline import difference as from_baseline
     from eqmm_ase.data.region_description import describe_regions
-    from eqmm_ase.evaluate import evaluate as run
-    from eqmm_ase.evaluate import write_metrics
+    from eqmm_ase.evaluation.caveats import caveats, refuse_unlabelled
+    from eqmm_ase.evaluation.evaluate import evaluate as run
+    from eqmm_ase.evaluation.evaluate import write_metrics
+    from eqmm_ase.evaluation.reliability import reliability
     from eqmm_ase.network.model_file import load_model
     from eqmm_ase.progress_bar import ProgressBar
-    from eqmm_ase.reliability import reliability
     from eqmm_ase.terminal import messages, say
     from eqmm_ase.training_data import read_files
     from eqmm_ase.uncertainty.calibration import Calibration
@@ -64,7 +64,7 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
     show_reliability(reliable)
     click.echo(f"{1000 * result.seconds_per_frame:.1f} ms per frame")
     if output is not None:
-        from eqmm_ase.plots import plot_parity, plot_reliability
+        from eqmm_ase.evaluation.plots import plot_parity, plot_reliability
 
         output.mkdir(parents=True, exist_ok=True)
         facts: dict[str, Any] = {
@@ -84,7 +84,7 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
 
 def show_metrics(metrics: Mapping[str, Any], title: str) -> None:
     """Print the table of errors, or nothing where there are none."""
-    from eqmm_ase.tables import metrics_table
+    from eqmm_ase.evaluation.tables import metrics_table
     from eqmm_ase.terminal import show_table
 
     if metrics:
@@ -93,7 +93,7 @@ def show_metrics(metrics: Mapping[str, Any], title: str) -> None:
 
 def show_reliability(found: Mapping[str, Any]) -> None:
     """Print how uncertainties relate to errors, or nothing for a single model."""
-    from eqmm_ase.tables import reliability_table
+    from eqmm_ase.evaluation.tables import reliability_table
     from eqmm_ase.terminal import show_table
 
     if found:

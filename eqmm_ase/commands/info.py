@@ -12,8 +12,8 @@ import click
 def info(file: Path) -> None:
     """Describe the model or dataset in FILE."""
     from eqmm_ase.commands.evaluate import show_metrics
+    from eqmm_ase.evaluation.tables import dataset_table, is_dataset, model_table
     from eqmm_ase.network.model_file import load_model
-    from eqmm_ase.tables import dataset_table, is_dataset, model_table
     from eqmm_ase.terminal import show_table
 
     if is_dataset(file):

@@ -70,8 +70,8 @@ def train(
         committee = len(starts)
 
     from eqmm_ase.commands.evaluate import show_metrics
+    from eqmm_ase.evaluation.plots import plot_learning_curve
     from eqmm_ase.network.model_file import load_model
-    from eqmm_ase.plots import plot_learning_curve
     from eqmm_ase.terminal import messages, say
     from eqmm_ase.train import is_first_process
     from eqmm_ase.train import train as run

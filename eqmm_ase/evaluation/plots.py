@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.evaluate import Evaluation, Pairs
-from eqmm_ase.metrics import ALL, REPORTED, spoken_relative
-from eqmm_ase.reliability import binned
+from eqmm_ase.evaluation.evaluate import Evaluation, Pairs
+from eqmm_ase.evaluation.metrics import ALL, REPORTED, spoken_relative
+from eqmm_ase.evaluation.reliability import binned
 from eqmm_ase.uncertainty.calibration import Calibration, Deviations
 
 PARITY = ("energy", "qm_forces", "mm_forces", "mm_potential", "charges", "dipole")
@@ -41,7 +41,7 @@ def plot_parity(evaluation: Evaluation, folder: Path, title: str = "") -> list[P
     Parameters
     ----------
     evaluation
-        From `eqmm_ase.evaluate.evaluate`.
+        From `eqmm_ase.evaluation.evaluate.evaluate`.
     folder
         Gets ``parity_<quantity>.png``; must exist.
     title
@@ -76,7 +76,7 @@ def plot_reliability(
     Parameters
     ----------
     deviations
-        By quantity, from `eqmm_ase.evaluate.evaluate`; at least one.
+        By quantity, from `eqmm_ase.evaluation.evaluate.evaluate`; at least one.
     calibration
         From the model's card.
     path

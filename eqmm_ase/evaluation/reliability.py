@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eqmm_ase.metrics import REPORTED
+from eqmm_ase.evaluation.metrics import REPORTED
 from eqmm_ase.network.committee import Spread
 from eqmm_ase.network.frame_dataset import Batch
 from eqmm_ase.network.model import Prediction

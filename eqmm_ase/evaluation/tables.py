@@ -15,9 +15,9 @@ from eqmm_ase.data.checks import composition
 from eqmm_ase.data.dataset_format import FIELDS, GROUPS
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.level_of_theory import spoken
+from eqmm_ase.evaluation.metrics import ALL, REPORTED, Metrics, spoken_relative
+from eqmm_ase.evaluation.reliability import GAUSSIAN
 from eqmm_ase.files.dataset_file import ReferenceData
-from eqmm_ase.metrics import ALL, REPORTED, Metrics, spoken_relative
-from eqmm_ase.reliability import GAUSSIAN
 from eqmm_ase.terminal import cell, title
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -50,7 +50,7 @@ def metrics_table(metrics: Mapping[str, Metrics], name: str = "") -> Table:
 
 
 def reliability_table(found: Mapping[str, Mapping[str, float]], name: str = "") -> Table:
-    """How the uncertainty σ of a committee relates to its errors (`eqmm_ase.reliability`).
+    """How the uncertainty σ of a committee relates to its errors (`eqmm_ase.evaluation.reliability`).
 
     Shares of errors within σ have those of normally distributed errors in brackets.
     """

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.metrics import ALL, REPORTED, ErrorSums, Metrics, has_relative
+from eqmm_ase.evaluation.metrics import ALL, REPORTED, ErrorSums, Metrics, has_relative
+from eqmm_ase.evaluation.reliability import DeviationCollector
 from eqmm_ase.network.committee import Committee, predict_with_spread
 from eqmm_ase.network.frame_dataset import Batch, FrameDataset, collate
 from eqmm_ase.network.model import MultiscaleModel, Prediction, predict
-from eqmm_ase.reliability import DeviationCollector
 from eqmm_ase.uncertainty.calibration import Deviations
 
 _MOST_PAIRS = 300_000

@@ -1,0 +1,1 @@
+"""Errors of a model on labelled frames: figures, tables and plots."""
