@@ -31,7 +31,7 @@ from eqmm_ase.exploration import ExplorationSettings
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.terminal import messages
-from eqmm_ase.train_committee import train_committee
+from eqmm_ase.training.train_committee import train_committee
 from eqmm_ase.units import KCAL_PER_MOL
 
 HERE = Path(__file__).parent

@@ -13,7 +13,6 @@ import numpy as np
 from provenance import provenance
 
 from eqmm_ase.atomic_write import write_text
-from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.evaluation.metrics import ALL
@@ -21,7 +20,8 @@ from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.train import train
+from eqmm_ase.training.config import load_config
+from eqmm_ase.training.train import train
 
 Cell = dict[str, Any]
 UNITS = {"energy": "kcal/mol", "qm_forces": "kcal/mol/Å", "mm_forces": "relative to their RMS"}

@@ -21,14 +21,14 @@ from typing import Any
 
 from provenance import provenance
 
-from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
-from eqmm_ase.fine_tuning import Start
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.train import train
+from eqmm_ase.training.config import load_config
+from eqmm_ase.training.fine_tuning import Start
+from eqmm_ase.training.train import train
 
 STEPS = 300
 RATES = (5e-3, 2e-3, 5e-4)

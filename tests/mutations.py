@@ -87,7 +87,7 @@ def _other_doors() -> dict[str, Callable[[Path], Any]]:
     from datagen.split import choose_sources
     from eqmm_ase.evaluation.tables import dataset_table
     from eqmm_ase.files.structures import read_structure
-    from eqmm_ase.training_data import read_files
+    from eqmm_ase.training.data import read_files
 
     return {
         "info": dataset_table,

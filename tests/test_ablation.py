@@ -17,11 +17,11 @@ import transfer
 from cells import Cells
 from flagship_data import FILES, HELD_OUT, LOOSE, Flagship, load_flagship
 
-from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel, Prediction, predict
+from eqmm_ase.training.config import load_config
 from eqmm_ase.units import COULOMB_CONSTANT
 
 

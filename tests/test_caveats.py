@@ -14,7 +14,7 @@ from eqmm_ase.evaluation.caveats import caveats
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import save_model
-from eqmm_ase.statistics import fit_statistics
+from eqmm_ase.training.scales import fit_statistics
 from eqmm_ase.uncertainty.domain import Domain
 
 METHOD = {"functional": "b3lyp", "basis": "6-31g*"}

@@ -7,13 +7,13 @@ from dataclasses import fields, replace
 
 import pytest
 
-from eqmm_ase.config import ConfigError, TrainConfig, config_from_dict, load_config
 from eqmm_ase.dynamics import MDSettings
 from eqmm_ase.exploration import ExplorationSettings
-from eqmm_ase.idle_settings import notes, unlabelled
-from eqmm_ase.loss import LossWeights
 from eqmm_ase.network.model import ModelConfig
 from eqmm_ase.settings_help import field_help
+from eqmm_ase.training.config import ConfigError, TrainConfig, config_from_dict, load_config
+from eqmm_ase.training.idle_settings import notes, unlabelled
+from eqmm_ase.training.loss import LossWeights
 
 
 def test_defaults_need_nothing():

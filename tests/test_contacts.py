@@ -103,7 +103,7 @@ def test_labels_training_data_and_calculators_have_one_limit(tmp_path):
     from datagen.molecule import check_frame
     from eqmm_ase.data.dataset_format import DatasetError
     from eqmm_ase.files.dataset_file import write_frames
-    from eqmm_ase.training_data import read_files
+    from eqmm_ase.training.data import read_files
 
     def refused(distance: float) -> list[bool]:
         atoms = beside_oxygen(distance, random_model(), contacts="warn")

@@ -22,7 +22,7 @@ from eqmm_ase.network.frame_dataset import (
     split,
 )
 from eqmm_ase.network.model import Prediction
-from eqmm_ase.statistics import fit_atomic_energies, fit_potential_scale, fit_statistics
+from eqmm_ase.training.scales import fit_atomic_energies, fit_potential_scale, fit_statistics
 from eqmm_ase.units import KCAL_PER_MOL
 
 

@@ -15,7 +15,6 @@ from training_kit import NETWORK, few_charges
 
 from eqmm_ase import EqMM
 from eqmm_ase.calculator.delta import DeltaEqMM
-from eqmm_ase.config import load_config
 from eqmm_ase.data.baseline import difference
 from eqmm_ase.data.dataset_format import BASELINE, DatasetError
 from eqmm_ase.data.frame import Frame
@@ -24,8 +23,9 @@ from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.model import MultiscaleModel, predict
 from eqmm_ase.network.model_file import load_model, save_model
-from eqmm_ase.train import train
-from eqmm_ase.training_data import TrainingData
+from eqmm_ase.training.config import load_config
+from eqmm_ase.training.data import TrainingData
+from eqmm_ase.training.train import train
 
 CHEAP = {"functional": "hf", "basis": "sto-3g"}
 METHOD = {"functional": "b3lyp", "basis": "6-31g*", "baseline": CHEAP}

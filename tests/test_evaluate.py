@@ -18,8 +18,8 @@ from eqmm_ase.evaluation.tables import metrics_table
 from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel, UnknownElementError, predict
-from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.terminal import show_table
+from eqmm_ase.training.scales import fit_statistics
 from eqmm_ase.units import KCAL_PER_MOL
 
 

@@ -14,15 +14,15 @@ from calculator_kit import ROUNDING
 from rich.console import Console
 from training_kit import NETWORK, few_charges
 
-from eqmm_ase.config import ConfigError, load_config
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.files.dataset_file import write_frames
-from eqmm_ase.fine_tuning import Start
 from eqmm_ase.network.frame_dataset import FrameDataset
 from eqmm_ase.network.model import MultiscaleModel, predict
 from eqmm_ase.network.model_file import load_model, save_model
-from eqmm_ase.train import train
+from eqmm_ase.training.config import ConfigError, load_config
+from eqmm_ase.training.fine_tuning import Start
+from eqmm_ase.training.train import train
 from eqmm_ase.uncertainty.domain import Domain
 
 OLD_METHOD = {"functional": "b3lyp", "basis": "6-31g*"}

@@ -11,12 +11,12 @@ from training_kit import NETWORK, few_charges
 
 from eqmm_ase.cli import cli
 from eqmm_ase.command_line import run
-from eqmm_ase.config import load_config
 from eqmm_ase.data.fingerprints import among, fingerprints, from_text, groups_of_same, to_text
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import save_model
-from eqmm_ase.training_data import TrainingData
+from eqmm_ase.training.config import load_config
+from eqmm_ase.training.data import TrainingData
 
 METHOD = {"functional": "b3lyp", "basis": "6-31g*"}
 

@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 from training_kit import NETWORK, few_charges
 
-from eqmm_ase.config import TrainConfig, load_config
 from eqmm_ase.data.level_of_theory import different_level, different_settings, level_of, spoken
 from eqmm_ase.files.dataset_file import DatasetError, write_frames
-from eqmm_ase.fine_tuning import Start
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import save_model
-from eqmm_ase.train import say_notes
-from eqmm_ase.training_data import TrainingData
+from eqmm_ase.training.config import TrainConfig, load_config
+from eqmm_ase.training.data import TrainingData
+from eqmm_ase.training.fine_tuning import Start
+from eqmm_ase.training.train import say_notes
 
 B3LYP = {"functional": "b3lyp", "basis": "6-31g*", "dispersion": None, "program": "pyscf"}
 

@@ -16,15 +16,15 @@ from calculator_kit import assert_same, random_model
 from e3nn import o3
 from rich.console import Console
 
-from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.expansion import expand
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.statistics import fit_ion_charges
-from eqmm_ase.train import train
+from eqmm_ase.training.config import load_config
+from eqmm_ase.training.scales import fit_ion_charges
+from eqmm_ase.training.train import train
 from eqmm_ase.units import COULOMB_CONSTANT
 
 CONFIG = ModelConfig((1, 6, 8, 11, 17), channels=4, n_radial=4, n_near=2, hidden=8, long_range=True)

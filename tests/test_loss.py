@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.loss import QUANTITIES, Loss, LossWeights, delta_at
 from eqmm_ase.network.frame_dataset import FrameDataset, Labels, collate
 from eqmm_ase.network.model import Prediction
+from eqmm_ase.training.loss import QUANTITIES, Loss, LossWeights, delta_at
 
 NONE = dict.fromkeys(QUANTITIES, 0.0)
 

@@ -9,7 +9,7 @@ import torch
 
 from eqmm_ase.network.layers import PackedLinear
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
-from eqmm_ase.optimizer import MatrixAdamW, matrices_of, orthogonalised
+from eqmm_ase.training.muon import MatrixAdamW, matrices_of, orthogonalised
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import torch
 from rich.console import Console
 from training_kit import few_charges
 
-from eqmm_ase.config import load_config
 from eqmm_ase.files.dataset_file import read_frames, write_frames
-from eqmm_ase.loss import QUANTITIES, Loss, LossWeights
 from eqmm_ase.network.frame_dataset import FrameDataset, collate
 from eqmm_ase.network.model import Prediction
-from eqmm_ase.outliers import Influence
-from eqmm_ase.robust import LIMIT
-from eqmm_ase.statistics import fit_statistics
-from eqmm_ase.train import train
+from eqmm_ase.training.config import load_config
+from eqmm_ase.training.loss import QUANTITIES, Loss, LossWeights
+from eqmm_ase.training.outliers import Influence
+from eqmm_ase.training.robust import LIMIT
+from eqmm_ase.training.scales import fit_statistics
+from eqmm_ase.training.train import train
 
 TINY = [
     *(f"model.{key}=1" for key in ("l_expansion", "l_hidden", "n_layers")),
@@ -133,7 +133,7 @@ def test_clean_data_name_no_frame(frames, tmp_path):
 
 
 def test_a_training_that_goes_on_names_no_frame_twice(damaged, tmp_path, monkeypatch):
-    from eqmm_ase.learner import Learner
+    from eqmm_ase.training.learner import Learner
 
     real = Learner.training_step
 

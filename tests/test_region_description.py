@@ -19,7 +19,7 @@ from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import save_model
-from eqmm_ase.statistics import fit_statistics
+from eqmm_ase.training.scales import fit_statistics
 from eqmm_ase.uncertainty.domain import Domain
 
 METHANOL = Frame(np.array([6, 8, 1, 1, 1, 1]), np.zeros((6, 3)))

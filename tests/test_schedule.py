@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.config import load_config
-from eqmm_ase.learner import Learner, averaging_decay
-from eqmm_ase.loss import Loss
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
-from eqmm_ase.train import rounds_of
+from eqmm_ase.training.config import load_config
+from eqmm_ase.training.learner import Learner, averaging_decay
+from eqmm_ase.training.loss import Loss
+from eqmm_ase.training.train import rounds_of
 
 
 def test_rounds_are_equal_and_never_exceed_the_steps_asked_for():

@@ -22,13 +22,13 @@ import eqmm_ase.cli
 from datagen.method import Method
 from datagen.reference_calculator import ReferenceCalculator
 from datagen.single_point import label_frame
-from eqmm_ase.config import load_config
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import save_model
 from eqmm_ase.network.traced import PATIENCE
+from eqmm_ase.training.config import load_config
 from eqmm_ase.units import KCAL_PER_MOL
 
 METHOD = Method(functional="hf", basis="sto-3g")

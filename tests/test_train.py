@@ -19,17 +19,17 @@ import torch
 from rich.console import Console
 from training_kit import few_charges
 
-from eqmm_ase import learner as learner_module
-from eqmm_ase.config import load_config
 from eqmm_ase.files.dataset_file import write_frames
-from eqmm_ase.learner import Learner, TrainingError
-from eqmm_ase.loss import Loss
 from eqmm_ase.network.frame_dataset import FrameDataset, collate
 from eqmm_ase.network.model import predict
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.outliers import Influence
-from eqmm_ase.progress import History
-from eqmm_ase.train import train
+from eqmm_ase.training import learner as learner_module
+from eqmm_ase.training.callbacks import History
+from eqmm_ase.training.config import load_config
+from eqmm_ase.training.learner import Learner, TrainingError
+from eqmm_ase.training.loss import Loss
+from eqmm_ase.training.outliers import Influence
+from eqmm_ase.training.train import train
 
 TINY = [
     *(f"model.{key}=1" for key in ("l_expansion", "l_hidden", "n_layers")),
@@ -137,9 +137,9 @@ def test_the_model_file_says_what_it_was_trained_on(trained, frames):
 
 KILLED = """
 import os, signal, sys
-from eqmm_ase.config import load_config
-from eqmm_ase.learner import Learner
-from eqmm_ase.train import train
+from eqmm_ase.training.config import load_config
+from eqmm_ase.training.learner import Learner
+from eqmm_ase.training.train import train
 
 def die(learner, *_):
     if learner.global_step == int(sys.argv[3]):
@@ -340,7 +340,7 @@ def test_a_frame_without_a_finite_loss_is_named_and_left_out(
     culprit = np.float32(frames[3].qm_positions[0, 0]).item()
     monkeypatch.setattr(learner_module, "predict", spoiled({culprit}))
     output = train([data], tmp_path / "m.eqmm", config, console=Console(file=io.StringIO()))
-    assert [r.getMessage() for r in caplog.records if r.name == "eqmm_ase.learner"] == [
+    assert [r.getMessage() for r in caplog.records if r.name == "eqmm_ase.training.learner"] == [
         f"the loss of frame {frames[3].frame_id} is not a finite number; it is left out"
     ]
     assert all(math.isfinite(float(row["training_loss"])) for row in history(output))

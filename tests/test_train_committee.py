@@ -15,17 +15,17 @@ from test_train import METHOD, TINY, assert_same_weights, weights
 from training_kit import few_charges
 
 from eqmm_ase import EqMM, cli
-from eqmm_ase.config import ConfigError, load_config
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.files.structures import atoms_of_frame
-from eqmm_ase.learner import Learner
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.train import fit, train
-from eqmm_ase.train_committee import member_folders, train_committee
-from eqmm_ase.training_data import TrainingData
-from eqmm_ase.training_folder import TrainingFolder
+from eqmm_ase.training.config import ConfigError, load_config
+from eqmm_ase.training.data import TrainingData
+from eqmm_ase.training.folder import TrainingFolder
+from eqmm_ase.training.learner import Learner
+from eqmm_ase.training.train import fit, train
+from eqmm_ase.training.train_committee import member_folders, train_committee
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eqmm_ase.config import ConfigError, TrainConfig, load_config
 from eqmm_ase.files.dataset_file import DatasetError, read_frames, write_frames
-from eqmm_ase.training_data import TrainingData
+from eqmm_ase.training.config import ConfigError, TrainConfig, load_config
+from eqmm_ase.training.data import TrainingData
 
 METHOD = {"functional": "b3lyp", "basis": "6-31g*"}
 

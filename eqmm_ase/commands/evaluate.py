@@ -34,7 +34,7 @@ def evaluate(model: Path, data: Path, output: Path | None, batch_size: int, devi
     from eqmm_ase.network.model_file import load_model
     from eqmm_ase.progress_bar import ProgressBar
     from eqmm_ase.terminal import messages, say
-    from eqmm_ase.training_data import read_files
+    from eqmm_ase.training.data import read_files
     from eqmm_ase.uncertainty.calibration import Calibration
 
     network, card = load_model(model)

@@ -52,8 +52,8 @@ def train(
     The same command goes on with a training that was interrupted. Any setting can be given as
     SECTION.KEY=VALUE, such as training.max_steps=20000 or model.channels=32.
     """
-    from eqmm_ase.config import TrainConfig, load_config
-    from eqmm_ase.fine_tuning import Start
+    from eqmm_ase.training.config import TrainConfig, load_config
+    from eqmm_ase.training.fine_tuning import Start
 
     files, overrides = files_and_settings(arguments)
     starts = Start.of_members(start) if start else []
@@ -73,10 +73,10 @@ def train(
     from eqmm_ase.evaluation.plots import plot_learning_curve
     from eqmm_ase.network.model_file import load_model
     from eqmm_ase.terminal import messages, say
-    from eqmm_ase.train import is_first_process
-    from eqmm_ase.train import train as run
-    from eqmm_ase.train_committee import member_folders, train_committee
-    from eqmm_ase.training_folder import TrainingFolder
+    from eqmm_ase.training.folder import TrainingFolder
+    from eqmm_ase.training.train import is_first_process
+    from eqmm_ase.training.train import train as run
+    from eqmm_ase.training.train_committee import member_folders, train_committee
 
     console = messages()
     try:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.data.baseline import difference
 from eqmm_ase.data.checks import composition, distances_to_charges, qm_positions
 from eqmm_ase.data.dataset_format import DatasetError, field_of
@@ -23,6 +22,7 @@ from eqmm_ase.data.level_of_theory import different_level, different_settings, l
 from eqmm_ase.files.dataset_file import ReferenceData
 from eqmm_ase.files.read_guard import shortened
 from eqmm_ase.network.frame_dataset import FrameDataset, choose_charge_scheme, split
+from eqmm_ase.training.config import ConfigError, TrainConfig
 
 
 @dataclass(frozen=True)

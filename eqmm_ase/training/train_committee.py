@@ -23,18 +23,18 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from eqmm_ase.atomic_write import refuse_unwritable
-from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.evaluation.metrics import ErrorSums
 from eqmm_ase.evaluation.reliability import DeviationCollector
-from eqmm_ase.fine_tuning import Start
-from eqmm_ase.learner import Learner
 from eqmm_ase.network.committee import Committee, predict_with_spread
 from eqmm_ase.network.frame_dataset import collate
 from eqmm_ase.network.model_file import save_model
 from eqmm_ase.terminal import messages, say
-from eqmm_ase.train import card, fit, is_first_process, say_notes
-from eqmm_ase.training_data import TrainingData
-from eqmm_ase.training_folder import TrainingFolder
+from eqmm_ase.training.config import ConfigError, TrainConfig
+from eqmm_ase.training.data import TrainingData
+from eqmm_ase.training.fine_tuning import Start
+from eqmm_ase.training.folder import TrainingFolder
+from eqmm_ase.training.learner import Learner
+from eqmm_ase.training.train import card, fit, is_first_process, say_notes
 from eqmm_ase.uncertainty.calibration import Calibration
 
 
@@ -56,7 +56,7 @@ def train_committee(
     Parameters
     ----------
     files, output, config, restart, console
-        As for `eqmm_ase.train.train`; `config` holds for each member (its limit of time, too), and
+        As for `eqmm_ase.training.train.train`; `config` holds for each member (its limit of time, too), and
         member k, counted from 1, has the seed of `config` plus k − 1.
     n_members
         At least two.
@@ -71,7 +71,7 @@ def train_committee(
     Raises
     ------
     ConfigError, DatasetError, ValueError, TrainingError, OSError
-        As `eqmm_ase.train.train`.
+        As `eqmm_ase.training.train.train`.
     """
     if not files:
         raise ConfigError("there are no dataset files to train on")

@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from eqmm_ase.config import ConfigError, DataConfig, OptimizerConfig, TrainConfig
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.level_of_theory import different_level, method_of
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.committee import members_of
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.statistics import fit_atomic_energies, fit_ion_charges
+from eqmm_ase.training.config import ConfigError, DataConfig, OptimizerConfig, TrainConfig
+from eqmm_ase.training.scales import fit_atomic_energies, fit_ion_charges
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from eqmm_ase.evaluation.metrics import ALL, Metrics
 from eqmm_ase.progress_bar import ProgressBar, duration
 from eqmm_ase.terminal import say
-from eqmm_ase.training_folder import write_history
+from eqmm_ase.training.folder import write_history
 
 Row = dict[str, float]
 

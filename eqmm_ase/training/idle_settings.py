@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from eqmm_ase.config_reader import ConfigError
 
 if TYPE_CHECKING:
-    from eqmm_ase.config import TrainConfig
-    from eqmm_ase.loss import LossWeights
+    from eqmm_ase.training.config import TrainConfig
+    from eqmm_ase.training.loss import LossWeights
 
 _Condition = Callable[["TrainConfig"], bool]
 

@@ -20,7 +20,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from eqmm_ase.atomic_write import atomic_path, write_text
-from eqmm_ase.config import TrainConfig
+from eqmm_ase.training.config import TrainConfig
 
 CHECKPOINT = "last.ckpt"
 _MARK = "training.json"

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from eqmm_ase.config import TrainConfig
 from eqmm_ase.evaluation.metrics import ALL, ErrorSums, Metrics
-from eqmm_ase.loss import Loss, delta_at
 from eqmm_ase.network.frame_dataset import Batch, collate
 from eqmm_ase.network.model import MultiscaleModel, predict
-from eqmm_ase.optimizer import MatrixAdamW
-from eqmm_ase.outliers import Influence
+from eqmm_ase.training.config import TrainConfig
+from eqmm_ase.training.loss import Loss, delta_at
+from eqmm_ase.training.muon import MatrixAdamW
+from eqmm_ase.training.outliers import Influence
 
 log = logging.getLogger(__name__)
 

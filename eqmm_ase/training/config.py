@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eqmm_ase.config_reader import ConfigError, build, overlay, read_yaml
-from eqmm_ase.idle_settings import refuse_idle
-from eqmm_ase.loss import LossWeights
 from eqmm_ase.network.model import ModelConfig
 from eqmm_ase.settings_help import commented_yaml, with_help
+from eqmm_ase.training.idle_settings import refuse_idle
+from eqmm_ase.training.loss import LossWeights
 
 __all__ = ["ConfigError", "TrainConfig", "config_from_dict", "load_config"]
 

@@ -15,7 +15,7 @@ import torch
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.expansion import expand
-from eqmm_ase.robust import fit_linear, limited_rms
+from eqmm_ase.training.robust import fit_linear, limited_rms
 
 _EXPANSION_FRAMES = 200
 _LENGTH = 1.0

@@ -26,22 +26,22 @@ from rich.console import Console
 from torch.utils.data import DataLoader, Subset
 
 from eqmm_ase.atomic_write import refuse_unwritable
-from eqmm_ase.config import ConfigError, TrainConfig
 from eqmm_ase.data.fingerprints import fingerprints, to_text
 from eqmm_ase.data.region_description import describe_regions
-from eqmm_ase.fine_tuning import Start
-from eqmm_ase.idle_settings import notes, unlabelled
-from eqmm_ase.learner import Learner, TrainingError
-from eqmm_ase.loss import Loss
 from eqmm_ase.network.frame_dataset import Batch, RoundSampler, collate
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import save_model
-from eqmm_ase.outliers import OutlierReport
-from eqmm_ase.progress import History, ProgressReport
-from eqmm_ase.statistics import fit_statistics
 from eqmm_ase.terminal import messages, say
-from eqmm_ase.training_data import TrainingData
-from eqmm_ase.training_folder import AtomicCheckpoints, TrainingFolder
+from eqmm_ase.training.callbacks import History, ProgressReport
+from eqmm_ase.training.config import ConfigError, TrainConfig
+from eqmm_ase.training.data import TrainingData
+from eqmm_ase.training.fine_tuning import Start
+from eqmm_ase.training.folder import AtomicCheckpoints, TrainingFolder
+from eqmm_ase.training.idle_settings import notes, unlabelled
+from eqmm_ase.training.learner import Learner, TrainingError
+from eqmm_ase.training.loss import Loss
+from eqmm_ase.training.outliers import OutlierReport
+from eqmm_ase.training.scales import fit_statistics
 from eqmm_ase.uncertainty.domain import Domain
 
 __all__ = ["TrainingError", "fit", "is_first_process", "train"]

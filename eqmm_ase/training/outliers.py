@@ -23,9 +23,9 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 from eqmm_ase.atomic_write import write_text
-from eqmm_ase.loss import QUANTITIES
-from eqmm_ase.robust import LIMIT
 from eqmm_ase.terminal import say
+from eqmm_ase.training.loss import QUANTITIES
+from eqmm_ase.training.robust import LIMIT
 
 REMARKABLE = 50.0
 """Errors over the median beyond which a frame is named."""

@@ -11,7 +11,7 @@ length of the error: the square up to about δ, a straight line beyond it. Squar
 many small errors to the few large ones, at strained geometries, when it is the small ones that a
 simulation sees. While a training begins and all errors are large, squares learn faster: δ falls
 from 1 to its final size in the first 900 steps.
-What a frame costs may count less: `eqmm_ase.outliers` limits the influence of wrong labels so.
+What a frame costs may count less: `eqmm_ase.training.outliers` limits the influence of wrong labels so.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from eqmm_ase.network.frame_dataset import Batch, Labels
-from eqmm_ase.robust import limited_rms
 from eqmm_ase.settings_help import with_help
+from eqmm_ase.training.robust import limited_rms
 
 if TYPE_CHECKING:
     from eqmm_ase.network.model import Prediction
-    from eqmm_ase.outliers import Influence
+    from eqmm_ase.training.outliers import Influence
 
 QUANTITIES = tuple(f.name for f in fields(Labels))
 _STRAIGHT = ("energy", "qm_forces")

@@ -1,0 +1,1 @@
+"""Training: from labelled frames and settings to a model file."""
