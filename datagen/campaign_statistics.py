@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 from datagen.frame_storage import from_bytes
 from datagen.ledger import LedgerReader
 from datagen.result_files import read_result, result_path
-from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.simulation.coordinate import Coordinate
 
 FAR = 10.0
 """Å; sites farther from the QM region are not counted."""

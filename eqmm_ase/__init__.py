@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from eqmm_ase.files.structures import read_structure
     from eqmm_ase.network.batch import Frames
     from eqmm_ase.network.model_file import load_model, save_model
-    from eqmm_ase.restraints import ContactRestraints
+    from eqmm_ase.simulation.restraints import ContactRestraints
     from eqmm_ase.uncertainty.contacts import ContactError
 
 _HOME = {
     "ContactError": "eqmm_ase.uncertainty.contacts",
-    "ContactRestraints": "eqmm_ase.restraints",
+    "ContactRestraints": "eqmm_ase.simulation.restraints",
     "EqMM": "eqmm_ase.calculator.eqmm",
     "Frame": "eqmm_ase.data.frame",
     "Frames": "eqmm_ase.network.batch",

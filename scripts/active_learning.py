@@ -24,12 +24,12 @@ from matplotlib.figure import Figure
 from provenance import provenance
 
 from datagen.learning import LearningSettings, learn
-from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluation.evaluate import evaluate
-from eqmm_ase.exploration import ExplorationSettings
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model
+from eqmm_ase.simulation.coordinate import Coordinate
+from eqmm_ase.simulation.exploration import ExplorationSettings
 from eqmm_ase.terminal import messages
 from eqmm_ase.training.train_committee import train_committee
 from eqmm_ase.units import KCAL_PER_MOL

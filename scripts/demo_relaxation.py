@@ -24,8 +24,8 @@ from datagen.method import Method
 from datagen.reference_calculator import ReferenceCalculator
 from eqmm_ase import EqMM, Frame, ReferenceData
 from eqmm_ase.files.structures import atoms_of_frame
-from eqmm_ase.lennard_jones import HeldLennardJones
-from eqmm_ase.runs import Relaxation, RelaxationStep, relax, rmsd
+from eqmm_ase.simulation.lennard_jones import HeldLennardJones
+from eqmm_ase.simulation.relax import Relaxation, RelaxationStep, relax, rmsd
 from eqmm_ase.units import KCAL_PER_MOL
 
 # R_min/2 in Å and ε in kcal/mol: GAFF2 (Wang et al., J. Comput. Chem. 25, 1157 (2004)) types.

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
+from eqmm_ase.simulation.coordinate import Coordinate
 
 HELD_OUT = (
     *("water-sweep-3", "water-sweep-10", "water-sweep-17"),

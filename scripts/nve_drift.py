@@ -31,10 +31,10 @@ from shadow_energy import shadow_energies
 
 from eqmm_ase import EqMM
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.dynamics import MDSettings, MDState, run_md
 from eqmm_ase.files.structures import Structure, read_structure
 from eqmm_ase.progress_bar import ProgressBar
-from eqmm_ase.restraints import ContactRestraints
+from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.simulation.restraints import ContactRestraints
 from eqmm_ase.terminal import say, screen
 
 _BLOCKS = 20

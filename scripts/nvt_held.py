@@ -24,8 +24,8 @@ from nvt_start import (
     Start,
 )
 
-from eqmm_ase.dynamics import MDSettings, MDState, run_md
-from eqmm_ase.lennard_jones import HeldLennardJones
+from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 
 
 def run_held(

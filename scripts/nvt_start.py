@@ -23,8 +23,8 @@ from flagship_data import load_flagship
 from numpy.typing import NDArray
 
 from datagen.held_force_field import charged_sphere, element_sphere
-from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.files.structures import atoms_of_frame
+from eqmm_ase.simulation.coordinate import Coordinate
 from eqmm_ase.units import KCAL_PER_MOL
 
 FloatArray = NDArray[np.float64]

@@ -19,11 +19,11 @@ from calculator_kit import methanol, random_model, some_charges
 
 from eqmm_ase import ContactError, ContactRestraints, EqMM, Frame, cli, read_frames, save_model
 from eqmm_ase.data.checks import MIN_DISTANCE, squared_distances
-from eqmm_ase.exploration import ExplorationSettings, explore
 from eqmm_ase.files.structures import atoms_of_frame
-from eqmm_ase.lennard_jones import HeldLennardJones
 from eqmm_ase.network.committee import Committee
-from eqmm_ase.sanity import insane
+from eqmm_ase.simulation.exploration import ExplorationSettings, explore
+from eqmm_ase.simulation.geometry_checks import insane
+from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 from eqmm_ase.uncertainty.contacts import FLOOR, TOO_CLOSE, deepest_contact
 from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 

@@ -18,10 +18,10 @@ from calculator_kit import SpringModel, embedded, methanol, random_model, some_c
 
 from eqmm_ase import EqMM, cli, read_structure, save_model
 from eqmm_ase.calculator.point_charges import EMBEDDING
-from eqmm_ase.dynamics import MDSettings, run_md
 from eqmm_ase.files.structures import StructureError
-from eqmm_ase.lennard_jones import HeldLennardJones
-from eqmm_ase.runs import RunError, relax
+from eqmm_ase.simulation.dynamics import MDSettings, run_md
+from eqmm_ase.simulation.lennard_jones import HeldLennardJones
+from eqmm_ase.simulation.relax import RunError, relax
 
 MODEL = random_model()
 

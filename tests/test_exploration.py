@@ -10,16 +10,16 @@ from ase.calculators.fd import calculate_numerical_forces
 from calculator_kit import SpringModel, methanol, random_model, some_charges
 
 from eqmm_ase import EqMM, cli
-from eqmm_ase.coordinate import Coordinate, CoordinateError
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.exploration import ExplorationSettings, explore
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model_file import save_model
-from eqmm_ase.runs import RunError
-from eqmm_ase.sanity import KnownFrames
-from eqmm_ase.sweep import SweptBias
+from eqmm_ase.simulation.coordinate import Coordinate, CoordinateError
+from eqmm_ase.simulation.exploration import ExplorationSettings, explore
+from eqmm_ase.simulation.geometry_checks import KnownFrames
+from eqmm_ase.simulation.relax import RunError
+from eqmm_ase.simulation.sweep import SweptBias
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 
 CARD = {"calibration": {"factors": {"energy": 1.0, "qm_forces": 1.0}}}

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.fd import calculate_numerical_forces
 
-from eqmm_ase.lennard_jones import HeldLennardJones
+from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 
 
 def test_two_argon_atoms_have_their_well_at_the_known_distance() -> None:

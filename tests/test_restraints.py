@@ -11,7 +11,7 @@ from ase.io import read, write
 from calculator_kit import assert_same, methanol, random_model, some_charges
 
 from eqmm_ase import ContactRestraints, EqMM
-from eqmm_ase.restraints import STIFFNESS
+from eqmm_ase.simulation.restraints import STIFFNESS
 from eqmm_ase.uncertainty.domain import Domain
 
 DOMAIN = Domain(closest_mm=1.5, closest={"O-": 2.5, "O+": 1.6, "H-": 1.5})

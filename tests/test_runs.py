@@ -18,9 +18,9 @@ from calculator_kit import SpringModel, methanol, random_model, some_charges
 from eqmm_ase import EqMM, save_model
 from eqmm_ase.cli import main
 from eqmm_ase.commands.run_log import RunLog
-from eqmm_ase.dynamics import ENSEMBLES, MDSettings, run_md
-from eqmm_ase.momenta import degrees_of_freedom, draw_momenta
-from eqmm_ase.runs import OPTIMIZERS, RunError, RunFailedError, relax, rmsd
+from eqmm_ase.simulation.dynamics import ENSEMBLES, MDSettings, run_md
+from eqmm_ase.simulation.momenta import degrees_of_freedom, draw_momenta
+from eqmm_ase.simulation.relax import OPTIMIZERS, RunError, RunFailedError, relax, rmsd
 
 
 def bound(charges: bool = True):
@@ -436,7 +436,7 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(
 
 
 def test_a_failing_run_has_exit_code_1(methanol_file, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("eqmm_ase.dynamics.MAX_ENERGY_PER_ATOM", 0.0)
+    monkeypatch.setattr("eqmm_ase.simulation.dynamics.MAX_ENERGY_PER_ATOM", 0.0)
     save_model(tmp_path / "model.eqmm", random_model(), {})
     arguments = ("md", tmp_path / "model.eqmm", f"{methanol_file}:0", "--steps", 5)
     assert run(*arguments, "-o", tmp_path / "md.traj") == 1
@@ -448,7 +448,7 @@ def test_an_interrupted_run_says_how_to_go_on(methanol_file, tmp_path, capsys, m
         raise KeyboardInterrupt
 
     save_model(tmp_path / "model.eqmm", random_model(), {})
-    monkeypatch.setattr("eqmm_ase.dynamics._Run.state", interrupt)
+    monkeypatch.setattr("eqmm_ase.simulation.dynamics._Run.state", interrupt)
     arguments = ("md", tmp_path / "model.eqmm", f"{methanol_file}:0", "--steps", 5)
     assert run(*arguments, "-o", tmp_path / "md.traj") == 130
     assert "the same command with --resume goes on" in capsys.readouterr().out

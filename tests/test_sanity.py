@@ -9,7 +9,7 @@ import pytest
 from calculator_kit import methanol, some_charges
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.sanity import CHARGE_CONTACT, KnownFrames, insane
+from eqmm_ase.simulation.geometry_checks import CHARGE_CONTACT, KnownFrames, insane
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from ase.io import write
 from datagen.commands.options import open_valences_option, output_option, refuse_existing
 from datagen.given_geometries import common_state
 from datagen.reaction_path import PathSettings, sweep_path
-from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.region_description import describe_molecule
 from eqmm_ase.files.structures import read_structure
 from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.simulation.coordinate import Coordinate
 
 
 @click.command(context_settings={"show_default": True})

@@ -9,7 +9,7 @@ import click
 from datagen.campaign_status import Status
 from datagen.frame_warnings import listing, warned_in_campaign, warned_in_dataset
 from eqmm_ase.atomic_write import refuse_unwritable
-from eqmm_ase.coordinate import Coordinate
+from eqmm_ase.simulation.coordinate import Coordinate
 
 
 @click.command()

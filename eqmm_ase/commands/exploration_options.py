@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from eqmm_ase.exploration import ExplorationSettings
+    from eqmm_ase.simulation.exploration import ExplorationSettings
 
 _OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--frames", default=20, help="Stop after so many are found."),
@@ -55,6 +55,6 @@ def exploration_settings(options: Mapping[str, Any]) -> ExplorationSettings:
     RunError
         For values that cannot be.
     """
-    from eqmm_ase.exploration import ExplorationSettings
+    from eqmm_ase.simulation.exploration import ExplorationSettings
 
     return ExplorationSettings(**options)

@@ -36,10 +36,10 @@ def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **opti
     from eqmm_ase.atomic_write import refuse_unwritable
     from eqmm_ase.calculator.eqmm import EqMM
     from eqmm_ase.data.region_description import describe_regions
-    from eqmm_ase.exploration import explore as run
-    from eqmm_ase.exploration import trajectories_bar
     from eqmm_ase.files.dataset_file import read_frames, write_frames
-    from eqmm_ase.runs import refuse_existing
+    from eqmm_ase.simulation.exploration import explore as run
+    from eqmm_ase.simulation.exploration import trajectories_bar
+    from eqmm_ase.simulation.relax import refuse_existing
 
     settings = exploration_settings(options)
     refuse_unwritable(output)

@@ -75,9 +75,9 @@ def md(
     --resume, exactly as if they had never stopped.
     """
     from eqmm_ase.commands.run_log import RunLog
-    from eqmm_ase.dynamics import MDSettings, MDState, run_md
     from eqmm_ase.progress_bar import duration
-    from eqmm_ase.runs import refuse_existing
+    from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
+    from eqmm_ase.simulation.relax import refuse_existing
 
     for option, its in (("friction", "langevin"), ("coupling_time", "bussi")):
         if ensemble != its:

@@ -55,7 +55,7 @@ def optimize(
     atom has fallen onto a charge.
     """
     from eqmm_ase.commands.run_log import RunLog
-    from eqmm_ase.runs import RelaxationStep, refuse_existing, relax
+    from eqmm_ase.simulation.relax import RelaxationStep, refuse_existing, relax
 
     if not overwrite:
         refuse_existing(output, "use --overwrite to replace it, or name another with -o")

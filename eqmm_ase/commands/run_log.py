@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from eqmm_ase.progress_bar import ProgressBar
-from eqmm_ase.runs import RunFailedError
+from eqmm_ase.simulation.relax import RunFailedError
 from eqmm_ase.terminal import say, screen
 
 

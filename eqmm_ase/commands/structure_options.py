@@ -73,7 +73,7 @@ def prepare(
     from eqmm_ase.data.checks import ElectronCountError
     from eqmm_ase.data.region_description import describe_molecule
     from eqmm_ase.files.structures import read_structure
-    from eqmm_ase.restraints import ContactRestraints
+    from eqmm_ase.simulation.restraints import ContactRestraints
 
     calculator = EqMM(
         model,

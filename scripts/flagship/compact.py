@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
+from eqmm_ase.simulation.coordinate import Coordinate
 
 HERE = Path(__file__).parent
 TESTS_FILE = HERE.parent.parent / "tests" / "data" / "flagship.h5"

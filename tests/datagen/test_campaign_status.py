@@ -23,8 +23,8 @@ from datagen.errors import SCFNotConvergedError
 from datagen.ledger import Ledger, LedgerReader
 from datagen.worker import Outcome
 from eqmm_ase.command_line import run
-from eqmm_ase.coordinate import Coordinate, CoordinateError
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.simulation.coordinate import Coordinate, CoordinateError
 
 VERSION1 = Path(__file__).parents[1] / "data" / "campaigns" / "version1"
 BEND = Coordinate.parse("d(0,1)-d(0,2)")

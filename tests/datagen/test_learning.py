@@ -15,10 +15,10 @@ from datagen.cli import cli
 from datagen.errors import SCFNotConvergedError
 from datagen.learning import LearningError, LearningSettings, learn
 from datagen.single_point import label_frame
-from eqmm_ase.exploration import ExplorationSettings
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.runs import RunError
+from eqmm_ase.simulation.exploration import ExplorationSettings
+from eqmm_ase.simulation.relax import RunError
 
 SETTINGS = LearningSettings(
     rounds=1,

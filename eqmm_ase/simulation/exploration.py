@@ -20,16 +20,16 @@ from ase import Atoms
 from rich.console import Console
 
 from eqmm_ase.calculator.eqmm import EqMM
-from eqmm_ase.coordinate import Coordinate
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.dynamics import MDSettings, MDState, run_md
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.progress_bar import ProgressBar
-from eqmm_ase.restraints import ContactRestraints
-from eqmm_ase.runs import RunError, RunFailedError, require_positive
-from eqmm_ase.sanity import KnownFrames, insane
 from eqmm_ase.settings_help import with_help
-from eqmm_ase.sweep import SweptBias
+from eqmm_ase.simulation.coordinate import Coordinate
+from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.simulation.geometry_checks import KnownFrames, insane
+from eqmm_ase.simulation.relax import RunError, RunFailedError, require_positive
+from eqmm_ase.simulation.restraints import ContactRestraints
+from eqmm_ase.simulation.sweep import SweptBias
 from eqmm_ase.uncertainty.calibration import Uncertainty
 from eqmm_ase.uncertainty.contacts import ContactError
 from eqmm_ase.uncertainty.domain import DomainWarning

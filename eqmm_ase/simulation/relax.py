@@ -1,6 +1,6 @@
 """Relax a structure and say how far it went.
 
-Molecular dynamics are in `eqmm_ase.dynamics`. Both write ASE trajectories image by image, so that
+Molecular dynamics are in `eqmm_ase.simulation.dynamics`. Both write ASE trajectories image by image, so that
 an interrupt or a kill loses nothing that was written, and both report rows instead of printing.
 """
 

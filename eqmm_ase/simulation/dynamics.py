@@ -24,9 +24,9 @@ from ase.md.verlet import VelocityVerlet
 
 from eqmm_ase.calculator.embedded_files import label_around, new_trajectory
 from eqmm_ase.foreign_errors import short_reason
-from eqmm_ase.momenta import degrees_of_freedom, draw_momenta
-from eqmm_ase.runs import RunError, RunFailedError, require_positive
 from eqmm_ase.settings_help import with_help
+from eqmm_ase.simulation.momenta import degrees_of_freedom, draw_momenta
+from eqmm_ase.simulation.relax import RunError, RunFailedError, require_positive
 
 ENSEMBLES = ("nve", "langevin", "bussi")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ase import Atoms
 from numpy.typing import NDArray
 
-from eqmm_ase.coordinate import Coordinate
+from eqmm_ase.simulation.coordinate import Coordinate
 
 STIFFNESS = 6.0
 """eV/Å²: ζ stays within 0.07 Å of its centre at 300 K."""

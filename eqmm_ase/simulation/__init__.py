@@ -1,0 +1,1 @@
+"""Relaxation and dynamics of QM atoms in fixed charges."""
