@@ -34,7 +34,7 @@ from provenance import provenance
 
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.commands.run_log import RunLog
-from eqmm_ase.pretrained import pretrained_file
+from eqmm_ase.models.pretrained import pretrained_file
 from eqmm_ase.progress_bar import duration
 
 HERE = Path(__file__).parent

@@ -23,9 +23,9 @@ from eqmm_ase.evaluation.evaluate import Evaluation, evaluate
 from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.evaluation.reliability import reliability
 from eqmm_ase.files.dataset_file import read_frames
+from eqmm_ase.models.pretrained import FOLDER
 from eqmm_ase.network.committee import members_of
 from eqmm_ase.network.model_file import load_model, save_model
-from eqmm_ase.pretrained import FOLDER
 from eqmm_ase.uncertainty.calibration import Calibration
 
 NAME = "sn2-chloride-b3lyp"

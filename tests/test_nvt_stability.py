@@ -25,10 +25,10 @@ from nvt_start import (
 )
 
 from eqmm_ase import EqMM
+from eqmm_ase.models.pretrained import pretrained_file
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.model import predict
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.pretrained import pretrained_file
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 from eqmm_ase.units import KCAL_PER_MOL, KJ_PER_MOL, NANOMETRE
 

@@ -12,8 +12,8 @@ from eqmm_ase import EqMM, read_frames
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.evaluation.reliability import reliability
 from eqmm_ase.files.structures import atoms_of_frame
+from eqmm_ase.models.pretrained import pretrained_file, pretrained_models
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.pretrained import pretrained_file, pretrained_models
 from eqmm_ase.uncertainty.calibration import Calibration
 from eqmm_ase.uncertainty.domain import DomainWarning
 from eqmm_ase.units import KCAL_PER_MOL

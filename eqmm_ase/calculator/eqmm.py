@@ -131,7 +131,7 @@ class EqMM(EmbeddedCalculator):
 
         Raises ValueError when there is no such model. ``calc.card`` says what it is good for.
         """
-        from eqmm_ase.pretrained import pretrained_file, pretrained_models
+        from eqmm_ase.models.pretrained import pretrained_file, pretrained_models
 
         return pretrained_models() if name is None else cls(pretrained_file(name), **settings)
 

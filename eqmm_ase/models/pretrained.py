@@ -1,6 +1,6 @@
 """Models that come with EqMM, by name.
 
->>> from eqmm_ase.pretrained import pretrained_models
+>>> from eqmm_ase.models.pretrained import pretrained_models
 >>> pretrained_models()
 ('sn2-chloride-b3lyp',)
 """
