@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from datagen.limits import Limits
 from datagen.method import Method
-from eqmm_ase.config_reader import ConfigError, build, overlay, read_yaml
 from eqmm_ase.settings_help import with_help
+from eqmm_ase.settings_reader import ConfigError, build, overlay, read_yaml
 
 FILE_NAME = "campaign.yaml"
 

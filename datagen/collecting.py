@@ -12,8 +12,8 @@ from datagen.ledger import LedgerReader, Row
 from datagen.merge import merged_versions
 from datagen.method import Method
 from datagen.result_files import read_result, result_path
-from eqmm_ase.config_reader import build
 from eqmm_ase.files.dataset_file import write_frames
+from eqmm_ase.settings_reader import build
 
 
 def collect_campaign(folder: Path, output: str | os.PathLike[str]) -> int:

@@ -31,11 +31,11 @@ from datagen.method import Method
 from datagen.progress import Progress
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.calculator.eqmm import EqMM
-from eqmm_ase.config_reader import build
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.network.frame_dataset import split
 from eqmm_ase.settings_help import with_help
+from eqmm_ase.settings_reader import build
 from eqmm_ase.simulation.exploration import ExplorationSettings, explore, trajectories_bar
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.training.config import TrainConfig, load_config

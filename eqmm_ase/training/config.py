@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from eqmm_ase.config_reader import ConfigError, build, overlay, read_yaml
 from eqmm_ase.network.model import ModelConfig
 from eqmm_ase.settings_help import commented_yaml, with_help
+from eqmm_ase.settings_reader import ConfigError, build, overlay, read_yaml
 from eqmm_ase.training.idle_settings import refuse_idle
 from eqmm_ase.training.loss import LossWeights
 

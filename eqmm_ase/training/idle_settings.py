@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from eqmm_ase.config_reader import ConfigError
+from eqmm_ase.settings_reader import ConfigError
 
 if TYPE_CHECKING:
     from eqmm_ase.training.config import TrainConfig

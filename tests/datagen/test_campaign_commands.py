@@ -18,8 +18,8 @@ from datagen.campaign_config import load_campaign_config
 from datagen.cli import cli
 from datagen.executors import InThisProcess
 from eqmm_ase.command_line import run
-from eqmm_ase.config_reader import ConfigError
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
+from eqmm_ase.settings_reader import ConfigError
 
 SETTINGS = "frames: frames.h5\nmethod: {functional: hf, basis: sto-3g}\n"
 
