@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from datagen.charges import SCHEMES
 from datagen.errors import MethodError
+from datagen.labels.charges import SCHEMES
 from eqmm_ase.settings_help import with_help
 
 _PROGRAMS = ("pyscf", "pyscf-dispersion")
@@ -61,7 +61,7 @@ class Method:
     """SCF cycles on each rung of the rescue ladder."""
 
     charges: tuple[str, ...] = ("mulliken", "lowdin")
-    """Charge schemes that a label holds, in any order: names in `datagen.charges.SCHEMES`."""
+    """Charge schemes that a label holds, in any order: names in `datagen.labels.charges.SCHEMES`."""
 
     vacuum_energy: bool = False
     """Whether a label also holds the energy at the same geometry without the charges."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from datagen.charges import ElectronDensity, atomic_charges, check_schemes, dipole
 from datagen.errors import LabelCheckError
 from datagen.gradients import mm_forces, mm_potential, qm_forces
+from datagen.labels.charges import ElectronDensity, atomic_charges, check_schemes, dipole
 from datagen.method import Method
 from datagen.molecule import build_molecule, check_frame
 from datagen.overpolarisation import contact_warnings

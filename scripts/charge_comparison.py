@@ -25,15 +25,15 @@ import numpy as np
 from ase.data import chemical_symbols
 from provenance import provenance
 
-from datagen.charges import SCHEMES, ElectronDensity, atomic_charges
-from datagen.charges.potential_fit import (
+from datagen.gradients import mm_potential
+from datagen.labels.charges import SCHEMES, ElectronDensity, atomic_charges
+from datagen.labels.charges.potential_fit import (
     RESTRAINT,
     SHELL_DENSITY,
     chelpg_points,
     merz_kollman_points,
     potential_rms,
 )
-from datagen.gradients import mm_potential
 from datagen.method import Method
 from datagen.molecule import build_molecule
 from datagen.scf import converge, mean_field

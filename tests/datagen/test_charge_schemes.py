@@ -14,9 +14,10 @@ from scipy.integrate import trapezoid
 from scipy.optimize import minimize
 
 from datagen import gradients
-from datagen.charges import SCHEMES, ElectronDensity, atomic_charges, check_schemes, dipole
-from datagen.charges.hirshfeld import _free_atom
-from datagen.charges.potential_fit import (
+from datagen.errors import InvalidFrameError
+from datagen.labels.charges import SCHEMES, ElectronDensity, atomic_charges, check_schemes, dipole
+from datagen.labels.charges.hirshfeld import _free_atom
+from datagen.labels.charges.potential_fit import (
     GRID_REACH,
     RESTRAINT,
     RESTRAINT_WIDTH,
@@ -24,7 +25,6 @@ from datagen.charges.potential_fit import (
     chelpg_points,
     merz_kollman_points,
 )
-from datagen.errors import InvalidFrameError
 from eqmm_ase.units import BOHR, HARTREE
 
 TURN, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))

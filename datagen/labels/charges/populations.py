@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from datagen.charges.density import ElectronDensity
-from datagen.charges.partition import AtomicCharges
+from datagen.labels.charges.density import ElectronDensity
+from datagen.labels.charges.shares import AtomicCharges
 from eqmm_ase.units import BOHR
 
 

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from datagen.charges.density import DensityGrid
 from datagen.errors import LabelCheckError
+from datagen.labels.charges.density import DensityGrid
 
 _SHELL_CAPACITY = (2, 8, 8, 18, 18, 32)
 _NOBLE_GASES = (2, 10, 18, 36, 54, 86)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datagen.charges.density import ElectronDensity
+from datagen.labels.charges.density import ElectronDensity
 from eqmm_ase.units import BOHR
 
 _BLOCK = 4096  # grid points at a time

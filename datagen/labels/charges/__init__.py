@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from datagen.charges.density import ElectronDensity
-from datagen.charges.hirshfeld import hirshfeld
-from datagen.charges.iao import check_reference_basis, iao
-from datagen.charges.mbis import check_all_electron, mbis
-from datagen.charges.partition import AtomicCharges
-from datagen.charges.populations import dipole, lowdin, mulliken
-from datagen.charges.potential_fit import chelpg, resp
+from datagen.labels.charges.density import ElectronDensity
+from datagen.labels.charges.hirshfeld import hirshfeld
+from datagen.labels.charges.iao import check_reference_basis, iao
+from datagen.labels.charges.mbis import check_all_electron, mbis
+from datagen.labels.charges.populations import dipole, lowdin, mulliken
+from datagen.labels.charges.potential_fit import chelpg, resp
+from datagen.labels.charges.shares import AtomicCharges
 
 __all__ = [
     "SCHEMES",

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from datagen.charges.density import ElectronDensity
-from datagen.charges.partition import AtomicCharges, from_shares
-from datagen.charges.slater_shells import distances_to
 from datagen.errors import LabelCheckError
+from datagen.labels.charges.density import ElectronDensity
+from datagen.labels.charges.shares import AtomicCharges, from_shares
+from datagen.labels.charges.slater_shells import distances_to
 
 _RADII = np.concatenate([np.linspace(0.0, 0.2, 81), np.geomspace(0.2, 25.0, 401)[1:]])
 """Bohr. The logarithm of the density interpolates between them to 1e-4."""

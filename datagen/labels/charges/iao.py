@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from datagen.charges.density import ElectronDensity
-from datagen.charges.partition import AtomicCharges
-from datagen.charges.populations import by_atom
 from datagen.errors import InvalidFrameError
+from datagen.labels.charges.density import ElectronDensity
+from datagen.labels.charges.populations import by_atom
+from datagen.labels.charges.shares import AtomicCharges
 
 _REFERENCE_BASIS = "minao"
 

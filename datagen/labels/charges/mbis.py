@@ -1,7 +1,7 @@
 """MBIS charges and atomic dipoles: atoms as sums of Slater shells fitted to the density.
 
 An atom's share of the density at a point is its share of the model density of
-`datagen.charges.slater_shells` there. Then q_A = Z_A − Σ_i N_Ai. The dipole of the molecule is
+`datagen.labels.charges.slater_shells` there. Then q_A = Z_A − Σ_i N_Ai. The dipole of the molecule is
 Σ_A (q_A R_A + μ_A) with the atomic dipoles μ_A = −∫ ρ_A (r − R_A) dr.
 
 Source: T. Verstraelen et al., J. Chem. Theory Comput. 12, 3894 (2016).
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from datagen.charges.density import ElectronDensity
-from datagen.charges.partition import AtomicCharges, from_shares
-from datagen.charges.slater_shells import distances_to, fit_shells
 from datagen.errors import InvalidFrameError
+from datagen.labels.charges.density import ElectronDensity
+from datagen.labels.charges.shares import AtomicCharges, from_shares
+from datagen.labels.charges.slater_shells import distances_to, fit_shells
 
 
 def mbis(density: ElectronDensity) -> AtomicCharges:

@@ -24,9 +24,9 @@ import numpy as np
 from ase.data import vdw_radii as bondi_radii
 from ase.data.vdw_alvarez import vdw_radii as alvarez_radii
 
-from datagen.charges.density import ElectronDensity
-from datagen.charges.partition import AtomicCharges
 from datagen.errors import LabelCheckError
+from datagen.labels.charges.density import ElectronDensity
+from datagen.labels.charges.shares import AtomicCharges
 from eqmm_ase.units import BOHR, HARTREE
 
 GRID_SPACING = 0.3  # Å
