@@ -3,9 +3,9 @@
 The gradient of a converged energy at the nuclei is taken apart:
 
     one-electron and nuclear terms, dispersion       PySCF
-    fitted Coulomb and exchange                      datagen.fitted_gradient
-    functional, with points and weights of the grid  datagen.xc_grid
-    point charges                                    datagen.point_charges
+    fitted Coulomb and exchange                      datagen.labels.accelerated.fitted_gradient
+    functional, with points and weights of the grid  datagen.labels.accelerated.xc_grid
+    point charges                                    datagen.labels.accelerated.charge_integrals
 
 What the middle two do not cover (four-centre integrals, range separation, meta-GGA, non-local
 correlation) is left to PySCF altogether, which comes to the same numbers in two to three times
@@ -20,9 +20,9 @@ import numpy as np
 from pyscf.qmmm.itrf import QMMMGrad
 
 from datagen.errors import LabelCheckError
-from datagen.fitted_gradient import fitted_gradient
-from datagen.point_charges import SiteGradients, site_potential
-from datagen.two_grids import TwoGridIntegrator
+from datagen.labels.accelerated.charge_integrals import SiteGradients, site_potential
+from datagen.labels.accelerated.fitted_gradient import fitted_gradient
+from datagen.labels.accelerated.two_grids import TwoGridIntegrator
 from eqmm_ase.units import HARTREE, HARTREE_PER_BOHR
 
 
@@ -38,7 +38,7 @@ def qm_forces(field: Any, in_charges: SiteGradients | None = None) -> np.ndarray
     field
         A converged PySCF mean-field object, with or without MM charges.
     in_charges
-        The part of the charges, from `datagen.point_charges.site_gradients`; None without any.
+        The part of the charges, from `datagen.labels.accelerated.charge_integrals.site_gradients`; None without any.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def mm_forces(in_charges: SiteGradients, charges: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     in_charges
-        From `datagen.point_charges.site_gradients`.
+        From `datagen.labels.accelerated.charge_integrals.site_gradients`.
     charges : (n_mm,)
         e.
 

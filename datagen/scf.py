@@ -15,9 +15,9 @@ import numpy as np
 from pyscf.qmmm.itrf import QMMMSCF
 
 from datagen.errors import SCFNotConvergedError
+from datagen.labels.accelerated.charge_integrals import potential_matrix
+from datagen.labels.accelerated.two_grids import TwoGridIntegrator, converge_on_two_grids
 from datagen.method import Method
-from datagen.point_charges import potential_matrix
-from datagen.two_grids import TwoGridIntegrator, converge_on_two_grids
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR
 

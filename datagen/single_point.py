@@ -14,11 +14,11 @@ import numpy as np
 
 from datagen.errors import LabelCheckError
 from datagen.gradients import mm_forces, mm_potential, qm_forces
+from datagen.labels.accelerated.charge_integrals import sharp_gaussian_sites, site_gradients
 from datagen.labels.charges import ElectronDensity, atomic_charges, check_schemes, dipole
 from datagen.method import Method
 from datagen.molecule import build_molecule, check_frame
 from datagen.overpolarisation import contact_warnings
-from datagen.point_charges import sharp_gaussian_sites, site_gradients
 from datagen.scf import converge, mean_field
 from datagen.vacuum import vacuum_energy
 from datagen.warm_start import WarmDensity

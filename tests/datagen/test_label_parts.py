@@ -15,21 +15,22 @@ from pyscf.grad.rks import get_vxc_full_response
 from pyscf.grad.uks import get_vxc_full_response as get_spin_vxc_full_response
 from pyscf.scf.hf import init_guess_by_minao
 
-from datagen import scf, single_point, two_grids
-from datagen.becke_weights import BeckeWeights
+from datagen import scf, single_point
 from datagen.errors import LabelCheckError
-from datagen.fitted_gradient import fitted_gradient
 from datagen.gradients import qm_forces
-from datagen.method import Method
-from datagen.molecule import build_molecule
-from datagen.point_charges import (
+from datagen.labels.accelerated import two_grids
+from datagen.labels.accelerated.becke_weights import BeckeWeights
+from datagen.labels.accelerated.charge_integrals import (
     potential_matrix,
     sharp_gaussian_sites,
     site_gradients,
     site_potential,
 )
+from datagen.labels.accelerated.fitted_gradient import fitted_gradient
+from datagen.labels.accelerated.xc_grid import XCGrid
+from datagen.method import Method
+from datagen.molecule import build_molecule
 from datagen.single_point import label_frame
-from datagen.xc_grid import XCGrid
 from eqmm_ase.units import BOHR, HARTREE_PER_BOHR
 
 CATION = {"total_charge": 1, "spin_multiplicity": 2}

@@ -8,7 +8,7 @@ weights are those of `pyscf.dft.Grids`.
 With X = D φ, Y = D Σ_c v_c ∂_c φ, and v the derivatives of the energy density by ρ and ∇ρ, a
 function φ_μ that its atom carries along changes the energy by
 −2 Σ_g (∂φ_μ Y_μ + Σ_k ∂∂_kφ_μ v_k X_μ); a point that its atom carries along by the opposite,
-summed over all functions. The weights change as well: `datagen.becke_weights`.
+summed over all functions. The weights change as well: `datagen.labels.accelerated.becke_weights`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen.becke_weights import BeckeWeights
+from datagen.labels.accelerated.becke_weights import BeckeWeights
 
 _BLOCK = 1792  # points, a multiple of the 56 that PySCF screens at once
 _BOX = 3.0  # Bohr, edge of the boxes that points are sorted into

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from pyscf.dft.numint import NumInt
 
-from datagen.xc_grid import XCGrid
+from datagen.labels.accelerated.xc_grid import XCGrid
 
 _COARSE_LEVEL = 0
 _LOOSE = 1e-2  # orbital gradient at which the coarse solution is worth a first correction
