@@ -1,1 +1,1 @@
-"""TODO."""
+"""Reference labels: one calculation of a QM region in its charges, by PySCF."""
