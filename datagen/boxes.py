@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from datagen.external_programs import ParameterError, run_program
+from datagen.molecules.solute import read_solute
 from datagen.parameters import SOLUTE_RESIDUE, ForceField, parameterise
-from datagen.solute import read_solute
 from datagen.solvents import Medium, Solvent
 
 _OCTAHEDRON = 4.0 * math.sqrt(3.0) / 9.0  # volume of a truncated octahedron of unit repeat

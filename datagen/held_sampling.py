@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ase import Atoms
 
+from datagen.molecules.solute import Solute
 from datagen.sampling import SamplingError, SamplingProgress, SamplingSettings
-from datagen.solute import Solute
 from datagen.solvation import SolvationSettings, solvate_geometries
 from eqmm_ase.data.frame import Frame
 

@@ -32,9 +32,9 @@ from datagen.dynamics import (
     run_trajectory,
 )
 from datagen.frame_cutter import FrameCutter, QMRegion
+from datagen.molecules.solute import Solute
 from datagen.parameters import parameterise
 from datagen.partition import required_repeat
-from datagen.solute import Solute
 from datagen.solvents import Medium, find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
@@ -160,7 +160,7 @@ def sample(
     Parameters
     ----------
     solute
-        From `datagen.solute.read_solute`; it becomes the QM region.
+        From `datagen.molecules.solute.read_solute`; it becomes the QM region.
     settings
         What to sample.
     folder

@@ -22,7 +22,6 @@ from ase import Atoms
 from datagen.boxes import make_box
 from datagen.dynamics import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
 from datagen.frame_cutter import FrameCutter, QMRegion, frame_hash
-from datagen.given_geometries import GeometriesError, common_state
 from datagen.held_dynamics import (
     RIGID_TIME_STEP,
     HeldGeometry,
@@ -31,6 +30,8 @@ from datagen.held_dynamics import (
     follow,
 )
 from datagen.held_force_field import charged_sphere, element_sphere, held_force_field
+from datagen.molecules.given_geometries import GeometriesError, common_state
+from datagen.molecules.valences import MissingHydrogensError
 from datagen.partition import required_repeat
 from datagen.reaction_path import PathError, xtb_calculator
 from datagen.sampling import (
@@ -44,7 +45,6 @@ from datagen.sampling import (
 from datagen.solvents import find_medium
 from datagen.trajectories import Trajectory, run_trajectories
 from datagen.unfinished import Unfinished
-from datagen.valences import MissingHydrogensError
 from eqmm_ase.data.charge_and_spin import StateError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.foreign_errors import short_reason

@@ -12,8 +12,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from datagen.solute import Solute
-from datagen.valences import bonded_pairs
+from datagen.molecules.solute import Solute
+from datagen.molecules.valences import bonded_pairs
 from eqmm_ase.files.mol_file import bonds_of_mol_block
 from eqmm_ase.files.pdb_file import read_pdb
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from datagen.solute import read_solute
+from datagen.molecules.solute import read_solute
 from eqmm_ase.data.frame import Frame
 
 SMILES = {

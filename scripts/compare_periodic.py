@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 from amber_box import build, simulate
+from datagen.method import Method
+from datagen.periodic import label_in_periodic_box
+from datagen.single_point import label_frame
 from provenance import provenance
 
 from datagen.cutting import CutSettings, SnapshotCutter
-from datagen.method import Method
+from datagen.molecules.solute import read_solute
 from datagen.parameters import parameterise
-from datagen.periodic import label_in_periodic_box
 from datagen.qm_region import find_region
-from datagen.single_point import label_frame
-from datagen.solute import read_solute
 from datagen.topology import read_topology
 from datagen.trajectory_files import read_snapshots, select_atoms
 from eqmm_ase.units import KCAL_PER_MOL

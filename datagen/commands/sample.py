@@ -15,6 +15,7 @@ from datagen.commands.options import (
 )
 from datagen.frame_statistics import frame_statistics
 from datagen.held_sampling import sample_held
+from datagen.molecules.solute import read_solute
 from datagen.parameters import why_not_covered
 from datagen.sampling import (
     RECOMMENDED_RADIUS,
@@ -23,7 +24,6 @@ from datagen.sampling import (
     describe,
 )
 from datagen.sampling import sample as sample_frames
-from datagen.solute import read_solute
 from datagen.solvents import solvent_names
 from eqmm_ase.data.region_description import describe_molecule
 from eqmm_ase.files.dataset_file import write_frames

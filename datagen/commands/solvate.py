@@ -16,7 +16,7 @@ from datagen.commands.options import (
 )
 from datagen.commands.sample import ShownProgress
 from datagen.frame_statistics import frame_statistics
-from datagen.given_geometries import common_state
+from datagen.molecules.given_geometries import common_state
 from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from datagen.solvents import solvent_names
 from eqmm_ase.command_line import refuse_idle

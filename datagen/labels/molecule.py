@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 
 from datagen.errors import InvalidFrameError
 from datagen.method import Method
-from datagen.valences import lacking_hydrogens, named_atoms
+from datagen.molecules.valences import lacking_hydrogens, named_atoms
 from eqmm_ase.data.checks import MIN_DISTANCE
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR

@@ -13,8 +13,8 @@ pytest.importorskip("rdkit")
 from datagen.boxes import make_box
 from datagen.dynamics import charges_and_residues, equilibrate, load_box
 from datagen.lattice import shortest_repeat
+from datagen.molecules.solute import read_solute
 from datagen.parameters import parameterise
-from datagen.solute import read_solute
 from datagen.solvents import SolventError, find_medium, solvent_names
 
 if shutil.which("tleap") is None:

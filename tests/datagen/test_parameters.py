@@ -13,8 +13,8 @@ pytest.importorskip("rdkit")
 
 from datagen import parameters
 from datagen.external_programs import ParameterError
+from datagen.molecules.solute import read_solute
 from datagen.parameters import _with_exact_charge, parameterise
-from datagen.solute import read_solute
 from eqmm_ase.units import BOHR
 
 if shutil.which("antechamber") is None:

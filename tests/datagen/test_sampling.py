@@ -24,6 +24,7 @@ from datagen.dynamics import (
 )
 from datagen.external_programs import ParameterError, first_complaint
 from datagen.frame_cutter import frame_hash
+from datagen.molecules.solute import read_solute
 from datagen.parameters import parameterise
 from datagen.sampling import (
     SamplingError,
@@ -33,7 +34,6 @@ from datagen.sampling import (
     openmm_seed,
     sample,
 )
-from datagen.solute import read_solute
 from datagen.solvents import SolventError
 from datagen.unfinished import Unfinished, UnfinishedError
 

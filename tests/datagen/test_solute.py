@@ -15,8 +15,8 @@ from ase.io import write
 
 pytest.importorskip("rdkit")
 
+from datagen.molecules.solute import SoluteError, read_solute
 from datagen.parameters import why_not_covered
-from datagen.solute import SoluteError, read_solute
 
 WATER_XYZ = "3\nwater\nO 0.0 0.0 0.117\nH 0.0 0.757 -0.469\nH 0.0 -0.757 -0.469\n"
 ACETATE_XYZ = """7

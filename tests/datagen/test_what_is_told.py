@@ -11,6 +11,7 @@ pytest.importorskip("pyscf")
 pytest.importorskip("openmm")
 
 from campaign_kit import fake_label, waters
+from datagen.method import Method
 
 from datagen import campaign as campaign_module
 from datagen import campaign_run
@@ -22,11 +23,10 @@ from datagen.cutting import CutSettings
 from datagen.executors import InThisProcess
 from datagen.held_sampling import sample_held
 from datagen.learning import LearningSettings
-from datagen.method import Method
+from datagen.molecules.solute import read_solute
 from datagen.progress import Progress, Summary
 from datagen.reaction_path import PathSettings
 from datagen.sampling import SamplingError, SamplingSettings
-from datagen.solute import read_solute
 from datagen.solvation import SolvationSettings
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import write_frames

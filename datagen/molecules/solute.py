@@ -16,8 +16,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from datagen.given_geometries import OPTIONS, GeometriesError
-from datagen.molecule_input import (
+from datagen.molecules.given_geometries import OPTIONS, GeometriesError
+from datagen.molecules.molecule_input import (
     FORMATS,
     Draft,
     Given,
@@ -25,7 +25,7 @@ from datagen.molecule_input import (
     draft_of_file,
     draft_of_smiles,
 )
-from datagen.valences import MissingHydrogensError, named_atoms
+from datagen.molecules.valences import MissingHydrogensError, named_atoms
 from eqmm_ase.data.charge_and_spin import StateError
 
 __all__ = ["Solute", "SoluteError", "read_solute"]

@@ -19,7 +19,7 @@ from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from datagen.valence_rules import NONMETALS, RULES, surroundings
+from datagen.molecules.valence_rules import NONMETALS, RULES, surroundings
 
 IntArray = NDArray[np.integer]
 FloatArray = NDArray[np.floating]

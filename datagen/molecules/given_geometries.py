@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from datagen.valences import refuse_missing_hydrogens
+from datagen.molecules.valences import refuse_missing_hydrogens
 from eqmm_ase.data.charge_and_spin import State, StateError, spin_multiplicity_of, states_of
 from eqmm_ase.data.checks import qm_positions
 

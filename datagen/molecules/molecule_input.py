@@ -15,9 +15,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from datagen.given_geometries import OPTIONS, atom_names, common_state
-from datagen.lewis import charges_that_fit, with_orders, without_orders
-from datagen.valences import HOW_TO_ADD, MissingHydrogensError, named_atoms
+from datagen.molecules.given_geometries import OPTIONS, atom_names, common_state
+from datagen.molecules.lewis import charges_that_fit, with_orders, without_orders
+from datagen.molecules.valences import HOW_TO_ADD, MissingHydrogensError, named_atoms
 from eqmm_ase.data.charge_and_spin import State, spin_multiplicity_of, total_charge_of
 from eqmm_ase.data.checks import electron_count
 from eqmm_ase.files.geometry_files import StructureError, read_geometries

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.valences import bonded_pairs
+from datagen.molecules.valences import bonded_pairs
 
 _MOST_TRIES = 20_000
 """Assignments of bond orders that RDKit tries; without a limit, large π systems take hours."""

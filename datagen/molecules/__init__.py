@@ -1,0 +1,1 @@
+"""Molecules as users give them: files and SMILES, bonds, valences, charge and spin."""
