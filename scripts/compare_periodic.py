@@ -22,12 +22,12 @@ from datagen.periodic import label_in_periodic_box
 from datagen.single_point import label_frame
 from provenance import provenance
 
-from datagen.cutting import CutSettings, SnapshotCutter
+from datagen.cutting.qm_region import find_region
+from datagen.cutting.snapshots import CutSettings, SnapshotCutter
+from datagen.cutting.topology import read_topology
+from datagen.cutting.trajectories import read_snapshots, select_atoms
 from datagen.molecules.solute import read_solute
 from datagen.parameters import parameterise
-from datagen.qm_region import find_region
-from datagen.topology import read_topology
-from datagen.trajectory_files import read_snapshots, select_atoms
 from eqmm_ase.units import KCAL_PER_MOL
 
 _CUTS: tuple[tuple[float, float | None], ...] = (

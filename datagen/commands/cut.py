@@ -12,15 +12,13 @@ from typing import Any, get_args
 import click
 import numpy as np
 
-from datagen.boundary_charges import CHARGE_SCHEMES
 from datagen.commands.options import output_option, refuse_existing
-from datagen.cutting import SMALLEST_RADIUS, CutError, CutSettings, SnapshotCutter
-from datagen.frame_statistics import FrameStatistics, frame_statistics
-from datagen.missing_hydrogens import check_hydrogens
-from datagen.qm_region import SelectedRegion, find_region
-from datagen.sampling import RECOMMENDED_RADIUS
-from datagen.topology import Topology, read_topology
-from datagen.trajectory_files import (
+from datagen.cutting.boundary_charges import CHARGE_SCHEMES
+from datagen.cutting.missing_hydrogens import check_hydrogens
+from datagen.cutting.qm_region import SelectedRegion, find_region
+from datagen.cutting.snapshots import SMALLEST_RADIUS, CutError, CutSettings, SnapshotCutter
+from datagen.cutting.topology import Topology, read_topology
+from datagen.cutting.trajectories import (
     WITHOUT_BOX,
     Snapshot,
     Tally,
@@ -28,6 +26,8 @@ from datagen.trajectory_files import (
     read_snapshots,
     select_atoms,
 )
+from datagen.frame_statistics import FrameStatistics, frame_statistics
+from datagen.sampling import RECOMMENDED_RADIUS
 from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.frame import Frame

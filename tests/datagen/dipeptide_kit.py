@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from datagen.boundary_charges import CHARGE_SCHEMES
-from datagen.cutting import CutSettings, SnapshotCutter
-from datagen.qm_region import find_region
-from datagen.topology import Topology
-from datagen.trajectory_files import Snapshot
+from datagen.cutting.boundary_charges import CHARGE_SCHEMES
+from datagen.cutting.qm_region import find_region
+from datagen.cutting.snapshots import CutSettings, SnapshotCutter
+from datagen.cutting.topology import Topology
+from datagen.cutting.trajectories import Snapshot
 from eqmm_ase.data.frame import Frame
 
 _ATOMS = """

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, POSITIONS, cut
 
-from datagen.cutting import CutError, CutSettings, SnapshotCutter
+from datagen.cutting.qm_region import RegionError, find_region
+from datagen.cutting.snapshots import CutError, CutSettings, SnapshotCutter
+from datagen.cutting.topology import Topology
+from datagen.cutting.trajectories import Snapshot
 from datagen.frame_statistics import frame_statistics
 from datagen.partition import PartitionError
-from datagen.qm_region import RegionError, find_region
-from datagen.topology import Topology
-from datagen.trajectory_files import Snapshot
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.switching import residue_scales, switch
 

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("pyscf")
 
+from datagen.method import Method
+from datagen.single_point import label_frame
 from dipeptide_kit import (
     ACETYL_METHYL,
     BETA_METHYL,
@@ -18,12 +20,10 @@ from dipeptide_kit import (
     cut,
 )
 
-from datagen.boundary_charges import CHARGE_SCHEMES
 from datagen.campaign import label_frames
+from datagen.cutting.boundary_charges import CHARGE_SCHEMES
+from datagen.cutting.link_atoms import BoundaryError
 from datagen.frame_storage import from_bytes, to_bytes
-from datagen.link_atoms import BoundaryError
-from datagen.method import Method
-from datagen.single_point import label_frame
 from eqmm_ase.data.boundary_forces import project_forces
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames

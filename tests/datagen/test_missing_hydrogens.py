@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from dipeptide_kit import BETA_METHYL, DIPEPTIDE, POSITIONS
 
-from datagen.missing_hydrogens import check_hydrogens
-from datagen.qm_region import RegionError, SelectedRegion, find_region
-from datagen.topology import Topology
+from datagen.cutting.missing_hydrogens import check_hydrogens
+from datagen.cutting.qm_region import RegionError, SelectedRegion, find_region
+from datagen.cutting.topology import Topology
 
 
 def _topology(numbers: list[int], bonds: list[tuple[int, int]]) -> Topology:

@@ -18,9 +18,9 @@ import openmm
 import parmed
 from openmm import app, unit
 
-from datagen.qm_region import RegionError, find_region, total_charge
-from datagen.topology import Topology, TopologyError, quiet, read_topology
-from datagen.trajectory_files import (
+from datagen.cutting.qm_region import RegionError, find_region, total_charge
+from datagen.cutting.topology import Topology, TopologyError, quiet, read_topology
+from datagen.cutting.trajectories import (
     TrajectoryError,
     read_slice,
     read_snapshots,

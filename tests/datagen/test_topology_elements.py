@@ -19,8 +19,8 @@ from openmm import app, unit
 from prmtop_kit import altered, before_amber_7
 
 from datagen.cli import cli
-from datagen.qm_region import RegionError, find_region
-from datagen.topology import Topology, TopologyError, read_topology
+from datagen.cutting.qm_region import RegionError, find_region
+from datagen.cutting.topology import Topology, TopologyError, read_topology
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import read_frames
 

@@ -13,8 +13,8 @@ pytest.importorskip("parmed")
 
 from box_kit import CELLS, images, in_water
 
-from datagen.topology import quiet
-from datagen.trajectory_files import (
+from datagen.cutting.topology import quiet
+from datagen.cutting.trajectories import (
     Snapshot,
     Tally,
     TrajectoryError,

@@ -19,7 +19,7 @@ from datagen.campaign import label_frames
 from datagen.campaign_config import CampaignConfig
 from datagen.cli import cli
 from datagen.commands.campaign_output import ShownProgress, show_summary
-from datagen.cutting import CutSettings
+from datagen.cutting.snapshots import CutSettings
 from datagen.executors import InThisProcess
 from datagen.held_sampling import sample_held
 from datagen.learning import LearningSettings

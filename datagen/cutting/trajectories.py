@@ -19,10 +19,10 @@ from ase.data import chemical_symbols
 from ase.geometry import cell_to_cellpar
 from numpy.typing import NDArray
 
-from datagen.amber_netcdf import is_netcdf, netcdf_frames
+from datagen.cutting.amber_netcdf import is_netcdf, netcdf_frames
+from datagen.cutting.text_trajectories import gro_frames, pdb_frames
+from datagen.cutting.topology import Topology, quiet
 from datagen.lattice import as_box, box_vectors
-from datagen.text_trajectories import gro_frames, pdb_frames
-from datagen.topology import Topology, quiet
 from eqmm_ase.foreign_errors import short_reason
 
 FloatArray = NDArray[np.floating]

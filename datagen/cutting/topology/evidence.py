@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.topology.elements import find_elements
-from datagen.topology.names import elements_of_name
-from datagen.topology.sites import Topology
+from datagen.cutting.topology.elements import find_elements
+from datagen.cutting.topology.names import elements_of_name
+from datagen.cutting.topology.sites import Topology
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]

@@ -9,9 +9,9 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from datagen.topology.elements import NOT_GIVEN
-from datagen.topology.evidence import FileEvidence
-from datagen.topology.sites import TopologyError
+from datagen.cutting.topology.elements import NOT_GIVEN
+from datagen.cutting.topology.evidence import FileEvidence
+from datagen.cutting.topology.sites import TopologyError
 from eqmm_ase.foreign_errors import short_reason
 
 IntArray = NDArray[np.integer]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.topology.elements import NOT_GIVEN
-from datagen.topology.evidence import FileEvidence
-from datagen.topology.gromacs_top import TopText, missing_includes, read_top_text
-from datagen.topology.sites import TopologyError
+from datagen.cutting.topology.elements import NOT_GIVEN
+from datagen.cutting.topology.evidence import FileEvidence
+from datagen.cutting.topology.gromacs_top import TopText, missing_includes, read_top_text
+from datagen.cutting.topology.sites import TopologyError
 from eqmm_ase.foreign_errors import short_reason
 
 _MASSLESS = 0.1  # u

@@ -9,15 +9,15 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.boundary_charges import CHARGE_SCHEMES
+from datagen.cutting.boundary_charges import CHARGE_SCHEMES
+from datagen.cutting.link_atoms import LONGEST_BOND, SHORTEST_BOND, cap_frame, check_scheme
+from datagen.cutting.qm_region import SelectedRegion, total_charge
+from datagen.cutting.topology import Topology
+from datagen.cutting.trajectories import Snapshot
 from datagen.frame_cutter import frame_hash
 from datagen.lattice import minimum_image
-from datagen.link_atoms import LONGEST_BOND, SHORTEST_BOND, cap_frame, check_scheme
 from datagen.partition import Cluster, PartitionError, cut_cluster, largest_radius
-from datagen.qm_region import SelectedRegion, total_charge
 from datagen.sampling import RECOMMENDED_RADIUS
-from datagen.topology import Topology
-from datagen.trajectory_files import Snapshot
 from datagen.unwrapping import Unwrapper
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.checks import electron_count
@@ -51,7 +51,7 @@ class CutSettings:
     """Hydrogen on a cut bond: at a fraction of its length (scaled), or at a fixed distance."""
 
     charge_scheme: str = "rcd"
-    """One of `datagen.boundary_charges.CHARGE_SCHEMES`."""
+    """One of `datagen.cutting.boundary_charges.CHARGE_SCHEMES`."""
 
     total_charge: int | None = None
     """Of the QM region; None takes the integer near the sum of its force-field charges."""
@@ -80,9 +80,9 @@ class SnapshotCutter:
     Parameters
     ----------
     topology
-        From `datagen.topology.read_topology`.
+        From `datagen.cutting.topology.read_topology`.
     region
-        From `datagen.qm_region.find_region`.
+        From `datagen.cutting.qm_region.find_region`.
     settings
         How to cut.
     topology_name

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from datagen.topology.elements import NOT_GIVEN
-from datagen.topology.evidence import FileEvidence
-from datagen.topology.gromacs_top import residue_numbers
-from datagen.topology.sites import TopologyError
+from datagen.cutting.topology.elements import NOT_GIVEN
+from datagen.cutting.topology.evidence import FileEvidence
+from datagen.cutting.topology.gromacs_top import residue_numbers
+from datagen.cutting.topology.sites import TopologyError
 from eqmm_ase.foreign_errors import short_reason
 
 _BONDS = ("BONDS", "G96BONDS", "MORSE", "CUBICBONDS", "CONNBONDS", "TABBONDS", "CONSTR")

@@ -9,9 +9,9 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from datagen.boundary_charges import ChargeScheme
-from datagen.qm_region import CutBond, SelectedRegion
-from datagen.topology import Topology
+from datagen.cutting.boundary_charges import ChargeScheme
+from datagen.cutting.qm_region import CutBond, SelectedRegion
+from datagen.cutting.topology import Topology
 from eqmm_ase.data.boundary import NO_ATOM, Boundary, CapRule, ChargeSite, LinkAtom, cap_position
 from eqmm_ase.data.frame import Frame
 

@@ -1,0 +1,1 @@
+"""QM regions cut out of simulations of other programs."""
