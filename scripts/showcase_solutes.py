@@ -20,7 +20,7 @@ from typing import Any
 from provenance import provenance
 
 from datagen.cli import cli
-from datagen.frame_statistics import frame_statistics
+from datagen.datasets.statistics import frame_statistics
 from datagen.ledger import Ledger
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import read_frames

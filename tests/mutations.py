@@ -82,9 +82,9 @@ class DatasetReader:
 
 def _other_doors() -> dict[str, Callable[[Path], Any]]:
     """Everything else that is given datasets; here only how it refuses is looked at."""
-    from datagen.exchange import export
-    from datagen.merge import merge
-    from datagen.split import choose_sources
+    from datagen.datasets.export import export
+    from datagen.datasets.merge import merge
+    from datagen.datasets.split import choose_sources
     from eqmm_ase.evaluation.tables import dataset_table
     from eqmm_ase.files.structures import read_structure
     from eqmm_ase.training.data import read_files

@@ -258,8 +258,8 @@ def test_charges_without_places_are_refused(tmp_path):
 
 def test_labels_in_charges_that_a_file_does_not_hold_are_not_imported(tmp_path):
     pytest.importorskip("pyscf")
+    from datagen.datasets.extended_xyz import read_extended_xyz
     from datagen.errors import ExchangeError
-    from datagen.exchange.extended_xyz import read_extended_xyz
 
     write(tmp_path / "a.xyz", computed())
     with pytest.raises(ExchangeError, match=r"computed in 12 MM charges.* does not hold"):

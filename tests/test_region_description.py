@@ -10,7 +10,7 @@ import torch
 from training_kit import NETWORK, few_charges
 
 from datagen import cli as eqmm_datagen
-from datagen.exchange import export
+from datagen.datasets.export import export
 from eqmm_ase import cli as eqmm
 from eqmm_ase.data.boundary import Boundary, LinkAtom
 from eqmm_ase.data.frame import Frame

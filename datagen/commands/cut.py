@@ -26,7 +26,7 @@ from datagen.cutting.trajectories import (
     read_snapshots,
     select_atoms,
 )
-from datagen.frame_statistics import FrameStatistics, frame_statistics
+from datagen.datasets.statistics import FrameStatistics, frame_statistics
 from datagen.sampling import RECOMMENDED_RADIUS
 from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import CapRule

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from datagen import exchange
 from datagen.commands.options import output_option, refuse_existing
+from datagen.datasets import export
 
 
 @click.command()
@@ -24,5 +24,5 @@ def export(dataset: Path, output: Path, overwrite: bool, charges: str | None) ->
     Units stay eV, Å, e and V. `eqmm-datagen import` reads each of them back.
     """
     refuse_existing(output, overwrite)
-    count = exchange.export(dataset, output, charges)
+    count = export.export(dataset, output, charges)
     click.echo(f"{output}: {count} frames")

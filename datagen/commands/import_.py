@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from datagen import exchange
 from datagen.commands.options import output_option, refuse_existing
+from datagen.datasets import export
+from datagen.datasets.imported import Imported
+from datagen.datasets.orca import read_orca
 from datagen.errors import ExchangeError
-from datagen.exchange.imported import Imported
-from datagen.exchange.orca import read_orca
 from eqmm_ase.data.level_of_theory import different_level, spoken
 from eqmm_ase.data.region_description import describe_regions
 from eqmm_ase.files.dataset_file import write_frames
@@ -60,7 +60,7 @@ def import_(
     if all(path.suffix == _ORCA for path in files):
         found = _from_orca(files, {**state, "medium": medium})
     elif len(files) == 1:
-        found = exchange.read(files[0], **state)
+        found = export.read(files[0], **state)
     else:
         raise ExchangeError(
             f"expected {_ORCA} files or one file of another kind; got {len(files)} files"

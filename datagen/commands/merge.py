@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from datagen import merge as merging
 from datagen.commands.options import output_option, refuse_existing
+from datagen.datasets import merge as merging
 
 
 @click.command()

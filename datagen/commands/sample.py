@@ -13,7 +13,7 @@ from datagen.commands.options import (
     output_option,
     refuse_existing,
 )
-from datagen.frame_statistics import frame_statistics
+from datagen.datasets.statistics import frame_statistics
 from datagen.held_sampling import sample_held
 from datagen.molecules.solute import read_solute
 from datagen.parameters import why_not_covered

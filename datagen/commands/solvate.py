@@ -15,7 +15,7 @@ from datagen.commands.options import (
     refuse_existing,
 )
 from datagen.commands.sample import ShownProgress
-from datagen.frame_statistics import frame_statistics
+from datagen.datasets.statistics import frame_statistics
 from datagen.molecules.given_geometries import common_state
 from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from datagen.solvents import solvent_names

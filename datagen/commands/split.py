@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from datagen import split as splitting
+from datagen.datasets import split as splitting
 from eqmm_ase.command_line import refuse_idle
 
 

@@ -12,7 +12,7 @@ from datagen.cutting.qm_region import RegionError, find_region
 from datagen.cutting.snapshots import CutError, CutSettings, SnapshotCutter
 from datagen.cutting.topology import Topology
 from datagen.cutting.trajectories import Snapshot
-from datagen.frame_statistics import frame_statistics
+from datagen.datasets.statistics import frame_statistics
 from datagen.partition import PartitionError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.switching import residue_scales, switch

@@ -13,10 +13,10 @@ from ase.io import read, write
 from label_kit import WATER, water_in_charges
 
 from datagen.cli import cli
+from datagen.datasets.export import export
+from datagen.datasets.extended_xyz import read_extended_xyz
+from datagen.datasets.orca import read_orca
 from datagen.errors import ExchangeError
-from datagen.exchange import export
-from datagen.exchange.extended_xyz import read_extended_xyz
-from datagen.exchange.orca import read_orca
 from eqmm_ase.command_line import run
 from eqmm_ase.data.charge_and_spin import StateError
 from eqmm_ase.data.frame import Frame

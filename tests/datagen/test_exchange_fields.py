@@ -19,9 +19,9 @@ from ase.io import iread, write
 from frames_kit import AWKWARD, frames_of_every_kind, full_frame
 from mutations import same_frames
 
-from datagen import exchange
 from datagen.cli import cli
-from datagen.exchange import WRITERS
+from datagen.datasets import export
+from datagen.datasets.export import WRITERS
 from eqmm_ase.command_line import run
 from eqmm_ase.data import dataset_format, frame_fields
 from eqmm_ase.data.boundary_forces import project_forces
@@ -138,7 +138,7 @@ def test_extended_xyz_of_the_first_version_is_read(tmp_path):
     atoms.set_array("REF_forces", frame.qm_forces)
     atoms.set_array("charges_mbis", frame.charges["mbis"])
     write(tmp_path / "a.xyz", atoms, format="extxyz")
-    found = exchange.read(tmp_path / "a.xyz")
+    found = export.read(tmp_path / "a.xyz")
     (back,) = found.frames
     assert found.method == {"smiles": r'F/C=C\F "%'}
     assert (back.energy, back.total_charge, back.source) == (frame.energy, -1, '"a"')
@@ -161,7 +161,7 @@ def test_a_database_of_the_first_version_is_read(tmp_path):
             spin_multiplicity=2,
         )
         database.metadata = {"method": METHOD}
-    found = exchange.read(tmp_path / "a.db")
+    found = export.read(tmp_path / "a.db")
     kept = {name: getattr(frame, name) for name in ("energy", "qm_forces", "charges", "cell")}
     expected = Frame(
         frame.atomic_numbers.astype(np.int32),
@@ -176,8 +176,8 @@ def test_a_database_of_the_first_version_is_read(tmp_path):
 
 
 def test_nine_numbers_that_ase_gives_as_a_matrix_keep_their_order(tmp_path):
-    from datagen.exchange.extended_xyz import frame_of_atoms
-    from datagen.exchange.foreign_labels import Found
+    from datagen.datasets.extended_xyz import frame_of_atoms
+    from datagen.datasets.foreign_labels import Found
     from eqmm_ase.data.charge_and_spin import State
 
     charges = np.arange(9.0)
@@ -192,17 +192,17 @@ def test_nine_numbers_that_ase_gives_as_a_matrix_keep_their_order(tmp_path):
 
 def test_what_was_changed_in_an_exported_file_is_read_and_not_what_was_there(tmp_path):
     write_frames(tmp_path / "a.h5", [full_frame(3)], METHOD)
-    exchange.export(tmp_path / "a.h5", tmp_path / "b.xyz")
+    export.export(tmp_path / "a.h5", tmp_path / "b.xyz")
     (atoms,) = iread(tmp_path / "b.xyz", format="extxyz")
     atoms.positions += 0.1
     atoms.info["mm_charges"] = np.array([1.0, 2.0, 3.0])
     atoms.arrays["REF_forces"] = atoms.arrays["REF_forces"] + 1.0
     write(tmp_path / "c.xyz", atoms, format="extxyz")
-    with pytest.raises(exchange.ExchangeError, match=r"'REF_forces' and another .* differ by 1"):
-        exchange.read(tmp_path / "c.xyz")
+    with pytest.raises(export.ExchangeError, match=r"'REF_forces' and another .* differ by 1"):
+        export.read(tmp_path / "c.xyz")
     del atoms.info["REF_forces"]
     write(tmp_path / "c.xyz", atoms, format="extxyz")
-    (back,) = exchange.read(tmp_path / "c.xyz").frames
+    (back,) = export.read(tmp_path / "c.xyz").frames
     np.testing.assert_allclose(back.qm_positions, atoms.positions, atol=1e-8, rtol=0)
     np.testing.assert_array_equal(back.mm_charges, [1.0, 2.0, 3.0])
 
@@ -211,7 +211,7 @@ def test_what_was_changed_in_an_exported_file_is_read_and_not_what_was_there(tmp
 def test_a_damaged_exchange_file_gets_one_sentence(suffix, tmp_path, capsys):
     write_frames(tmp_path / "a.h5", [full_frame(5), full_frame(3)], METHOD)
     path = tmp_path / f"b{suffix}"
-    exchange.export(tmp_path / "a.h5", path)
+    export.export(tmp_path / "a.h5", path)
     whole = path.read_bytes()
     rng = np.random.default_rng(1)
     for number in range(25):
@@ -227,8 +227,8 @@ def test_a_damaged_exchange_file_gets_one_sentence(suffix, tmp_path, capsys):
 
 def test_a_count_of_atoms_without_end_is_refused_at_once(tmp_path):
     (tmp_path / "a.xyz").write_text("300000000000\nProperties=species:S:1:pos:R:3\nO 0 0 0\n")
-    with pytest.raises(exchange.ExchangeError, match="a frame of 300000000000 atoms"):
-        exchange.read(tmp_path / "a.xyz")
+    with pytest.raises(export.ExchangeError, match="a frame of 300000000000 atoms"):
+        export.read(tmp_path / "a.xyz")
 
 
 def test_another_sqlite_file_is_no_database_of_ase_and_stays_as_it_is(tmp_path):
@@ -239,9 +239,9 @@ def test_another_sqlite_file_is_no_database_of_ase_and_stays_as_it_is(tmp_path):
     database.commit()
     database.close()
     content = (tmp_path / "a.db").read_bytes()
-    with pytest.raises(exchange.ExchangeError, match="no database of ASE: it has no table"):
-        exchange.read(tmp_path / "a.db")
+    with pytest.raises(export.ExchangeError, match="no database of ASE: it has no table"):
+        export.read(tmp_path / "a.db")
     assert (tmp_path / "a.db").read_bytes() == content
     with pytest.raises(FileNotFoundError, match=r"no file .*absent\.db"):
-        exchange.read(tmp_path / "absent.db")
+        export.read(tmp_path / "absent.db")
     assert not (tmp_path / "absent.db").exists()

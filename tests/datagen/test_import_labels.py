@@ -16,7 +16,7 @@ from ase.io import write
 from label_kit import WATER, water_in_charges
 
 from datagen.cli import cli
-from datagen.exchange.foreign_labels import field_called
+from datagen.datasets.foreign_labels import field_called
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 

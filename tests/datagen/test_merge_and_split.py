@@ -10,9 +10,9 @@ import pytest
 from label_kit import water_in_charges
 
 from datagen.cli import cli
+from datagen.datasets.merge import merge
+from datagen.datasets.split import choose_sources, split
 from datagen.errors import ContradictingLabelsError, DifferentMethodsError
-from datagen.merge import merge
-from datagen.split import choose_sources, split
 from eqmm_ase.command_line import run
 from eqmm_ase.data.boundary import Boundary
 from eqmm_ase.data.frame import Frame

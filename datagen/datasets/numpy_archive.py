@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from datagen.datasets.extended_xyz import check_states
+from datagen.datasets.imported import Imported
 from datagen.errors import ExchangeError
-from datagen.exchange.extended_xyz import check_states
-from datagen.exchange.imported import Imported
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.data.dataset_format import FORMAT, POINTERS, UNITS, VERSION
 from eqmm_ase.files.dataset_file import ReferenceData

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from datagen.datasets.ase_database import read_ase_database, write_ase_database
+from datagen.datasets.extended_xyz import read_extended_xyz, write_extended_xyz
+from datagen.datasets.imported import Imported
+from datagen.datasets.numpy_archive import read_numpy_archive, write_numpy_archive
 from datagen.errors import ExchangeError
-from datagen.exchange.ase_database import read_ase_database, write_ase_database
-from datagen.exchange.extended_xyz import read_extended_xyz, write_extended_xyz
-from datagen.exchange.imported import Imported
-from datagen.exchange.numpy_archive import read_numpy_archive, write_numpy_archive
 from eqmm_ase.files.dataset_file import ReferenceData
 
 Writer = Callable[[ReferenceData, Path, "str | None"], None]

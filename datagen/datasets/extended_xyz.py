@@ -25,9 +25,9 @@ from ase.data import chemical_symbols
 from ase.io import iread
 from ase.io.extxyz import key_val_dict_to_str
 
+from datagen.datasets.foreign_labels import Found, labels_of
+from datagen.datasets.imported import Imported
 from datagen.errors import ExchangeError
-from datagen.exchange.foreign_labels import Found, labels_of
-from datagen.exchange.imported import Imported
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.calculator.point_charges import EMBEDDING
 from eqmm_ase.data.charge_and_spin import STATE_KEYS, State, states_of

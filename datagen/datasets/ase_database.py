@@ -19,10 +19,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db.core import str_represents
 from ase.db.sqlite import SQLite3Database
 
+from datagen.datasets.extended_xyz import STATE_OPTIONS, check_states, frame_of_atoms
+from datagen.datasets.foreign_labels import Found
+from datagen.datasets.imported import Imported
 from datagen.errors import ExchangeError
-from datagen.exchange.extended_xyz import STATE_OPTIONS, check_states, frame_of_atoms
-from datagen.exchange.foreign_labels import Found
-from datagen.exchange.imported import Imported
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.data.charge_and_spin import states_of
 from eqmm_ase.data.dataset_format import GROUPS

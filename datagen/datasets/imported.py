@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from datagen.exchange.foreign_labels import Found, looked_for
+from datagen.datasets.foreign_labels import Found, looked_for
 from eqmm_ase.data.dataset_format import field_of
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import frame_of_values, known_values

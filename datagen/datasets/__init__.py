@@ -1,0 +1,1 @@
+"""Whole datasets: merged, split, counted, and in the formats of other programs."""
