@@ -25,10 +25,10 @@ from typing import Any
 
 from rich.console import Console
 
-from datagen.campaign import label_frames
-from datagen.executors import cores
+from datagen.campaigns.campaign import label_frames
+from datagen.campaigns.executors import cores
+from datagen.campaigns.progress import Progress
 from datagen.method import Method
-from datagen.progress import Progress
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.frame import Frame

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from datagen.ledger import LedgerReader, Row
-from datagen.result_files import result_path
+from datagen.campaigns.ledger import LedgerReader, Row
+from datagen.campaigns.storage import result_path
 
 DAMAGES = ("result altered", "result truncated")
 _ROOT = Path(__file__).parents[1]

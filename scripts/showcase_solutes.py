@@ -19,9 +19,9 @@ from typing import Any
 
 from provenance import provenance
 
+from datagen.campaigns.ledger import Ledger
 from datagen.cli import cli
 from datagen.datasets.statistics import frame_statistics
-from datagen.ledger import Ledger
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import read_frames
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from datagen.collecting import collect_campaign
+from datagen.campaigns.collect import collect_campaign
 from datagen.commands.options import output_option, refuse_existing
 from datagen.errors import CampaignError
 

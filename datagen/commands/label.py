@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from datagen.campaign import label_frames
+from datagen.campaigns.campaign import label_frames
+from datagen.campaigns.executors import cores
+from datagen.campaigns.limits import Limits
 from datagen.commands.campaign_output import ShownProgress, show_summary
 from datagen.errors import CampaignError
-from datagen.executors import cores
 from datagen.labels.charges import SCHEMES
-from datagen.limits import Limits
 from datagen.method import Method
 from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.data.region_description import describe_regions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from datagen.campaign import Campaign
+from datagen.campaigns.campaign import Campaign
 from datagen.errors import CampaignError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from datagen.campaign_status import Status
-from datagen.frame_warnings import listing, warned_in_campaign, warned_in_dataset
+from datagen.campaigns.frame_warnings import listing, warned_in_campaign, warned_in_dataset
+from datagen.campaigns.status import Status
 from eqmm_ase.atomic_write import refuse_unwritable
 from eqmm_ase.simulation.coordinate import Coordinate
 
@@ -48,13 +48,13 @@ def status(campaign: Path, coordinate: str | None, plot: Path | None, warnings: 
             click.echo(f"  {line}")
     if parsed is None and plot is None:
         return
-    from datagen.campaign_statistics import coverage, gather
+    from datagen.campaigns.statistics import coverage, gather
 
     statistics = gather(campaign, parsed)
     if parsed is not None and len(statistics.labelled):
         click.echo(f"  covered    {parsed.text}: {coverage(statistics.labelled)}")
     if plot is not None:
-        from datagen.campaign_plot import plot_statistics
+        from datagen.campaigns.campaign_plot import plot_statistics
 
         plot_statistics(statistics, plot, str(campaign), parsed.text if parsed else "")
         click.echo(f"  picture    {plot}")

@@ -11,12 +11,12 @@ pytest.importorskip("pyscf")
 
 from campaign_kit import QUICK, fake_label, ledger, results, waters
 
-from datagen import campaign as campaign_module
-from datagen import campaign_run
-from datagen.campaign import Campaign, label_frames
-from datagen.campaign_config import load_campaign_config
+from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import campaign_run
+from datagen.campaigns.campaign import Campaign, label_frames
+from datagen.campaigns.config import load_campaign_config
+from datagen.campaigns.executors import InThisProcess
 from datagen.cli import cli
-from datagen.executors import InThisProcess
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.settings_reader import ConfigError

@@ -13,15 +13,15 @@ pytest.importorskip("pyscf")
 
 from campaign_kit import QUICK, waters
 
-from datagen import campaign as campaign_module
-from datagen import ledger as ledger_module
-from datagen.campaign import Campaign, label_frames
-from datagen.campaign_statistics import FAR, coverage, gather
-from datagen.campaign_status import Status
+from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import ledger as ledger_module
+from datagen.campaigns.campaign import Campaign, label_frames
+from datagen.campaigns.ledger import Ledger, LedgerReader
+from datagen.campaigns.statistics import FAR, coverage, gather
+from datagen.campaigns.status import Status
+from datagen.campaigns.worker import Outcome
 from datagen.cli import cli
 from datagen.errors import SCFNotConvergedError
-from datagen.ledger import Ledger, LedgerReader
-from datagen.worker import Outcome
 from eqmm_ase.command_line import run
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.simulation.coordinate import Coordinate, CoordinateError
@@ -121,7 +121,7 @@ def test_rate_is_that_of_the_last_half_hour_of_the_last_run(tmp_path, monkeypatc
     stopped = Status.read(tmp_path)
     assert stopped.rate == pytest.approx(30 + 2, abs=2.1)  # and up to one at the window's edge
     assert stopped.time_left is None
-    monkeypatch.setattr("datagen.campaign_status.is_held", lambda _: True)
+    monkeypatch.setattr("datagen.campaigns.status.is_held", lambda _: True)
     clock[0] = 105_400.0
     running = Status.read(tmp_path)
     assert running.rate == pytest.approx(stopped.rate)

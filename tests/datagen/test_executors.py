@@ -17,12 +17,12 @@ pytest.importorskip("pyscf")
 from campaign_kit import QUICK, alive, children, fake_label, ledger, wait_for, waters
 
 import datagen
-from datagen import campaign as campaign_module
-from datagen import guarded_process
-from datagen.campaign import label_frames
+from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import guarded_process
+from datagen.campaigns.campaign import label_frames
+from datagen.campaigns.executors import LocalProcesses
+from datagen.campaigns.limits import Limits
 from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
-from datagen.executors import LocalProcesses
-from datagen.limits import Limits
 
 
 def test_worker_that_died_is_replaced_and_workers_have_one_thread(monkeypatch):
@@ -133,7 +133,7 @@ def test_frame_over_its_time_fails_with_that_reason_and_the_others_are_done(tmp_
 
 _MAKER = """
 import time
-from datagen.executors import LocalProcesses
+from datagen.campaigns.executors import LocalProcesses
 executor = LocalProcesses(2)
 calls = [executor.submit(time.sleep, 60) for _ in range(2)]
 print("ready", flush=True)

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 from campaign_kit import QUICK, waters
+from datagen.single_point import label_frame
 from rich.console import Console
 
 from datagen import learning
 from datagen.cli import cli
 from datagen.errors import SCFNotConvergedError
 from datagen.learning import LearningError, LearningSettings, learn
-from datagen.single_point import label_frame
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.simulation.exploration import ExplorationSettings
@@ -110,7 +110,7 @@ def test_killed_after_labelling_it_does_not_label_again(labels, tmp_path, monkey
 
 
 def test_killed_while_labelling_it_labels_the_rest(labels, tmp_path, monkeypatch):
-    from datagen import worker
+    from datagen.campaigns import worker
 
     folder, calls = tmp_path / "learning", []
     real = worker.label_frame
@@ -168,7 +168,7 @@ def test_labels_of_another_program_are_refused(labels, tmp_path):
 
 
 def test_frames_that_cannot_be_labelled_end_it_with_their_reason(labels, tmp_path, monkeypatch):
-    from datagen import worker
+    from datagen.campaigns import worker
 
     def fails(*_, **__):
         raise SCFNotConvergedError("the SCF did not converge")

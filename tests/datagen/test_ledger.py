@@ -20,12 +20,12 @@ from campaign_kit import QUICK, fake_label, ledger, results, waters
 from damage_kinds import DAMAGES
 from label_kit import water_in_charges
 
-from datagen import campaign as campaign_module
-from datagen.campaign import Campaign, label_frames
+from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns.campaign import Campaign, label_frames
+from datagen.campaigns.executors import InThisProcess
+from datagen.campaigns.frame_storage import frame_id, from_bytes
+from datagen.campaigns.ledger import Ledger, LedgerReader
 from datagen.errors import CampaignError
-from datagen.executors import InThisProcess
-from datagen.frame_storage import frame_id, from_bytes
-from datagen.ledger import Ledger, LedgerReader
 from eqmm_ase.files.dataset_file import ReferenceData
 
 CAMPAIGNS = Path(__file__).parents[1] / "data" / "campaigns"
@@ -71,7 +71,7 @@ def test_ledger_of_version_1_can_be_read_while_its_program_runs(version1):
 
 def test_upgrade_that_is_interrupted_leaves_the_early_ledger(version1, monkeypatch):
     before = ledger(version1, "*")
-    monkeypatch.setattr("datagen.ledger_schema._set_version", lambda *_: 1 / 0)
+    monkeypatch.setattr("datagen.campaigns.ledger_schema._set_version", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Ledger(version1 / "ledger.sqlite")
     assert ledger(version1, "*") == before

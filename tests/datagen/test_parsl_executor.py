@@ -18,13 +18,13 @@ from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
 import datagen
-from datagen.campaign import Campaign
-from datagen.campaign_config import load_campaign_config
-from datagen.campaign_run import open_executor
+from datagen.campaigns.campaign import Campaign
+from datagen.campaigns.campaign_run import open_executor
+from datagen.campaigns.config import load_campaign_config
+from datagen.campaigns.limits import Limits
+from datagen.campaigns.parsl import ParslWorkers, _pass_on, _read_config
+from datagen.campaigns.worker import label_task
 from datagen.errors import CampaignError, FrameTimeoutError, WorkerDiedError
-from datagen.limits import Limits
-from datagen.parsl_executor import ParslWorkers, _pass_on, _read_config
-from datagen.worker import label_task
 from eqmm_ase.files.dataset_file import read_frames
 
 ROOT = Path(datagen.__file__).parents[1]

@@ -13,18 +13,18 @@ pytest.importorskip("openmm")
 from campaign_kit import fake_label, waters
 from datagen.method import Method
 
-from datagen import campaign as campaign_module
-from datagen import campaign_run
-from datagen.campaign import label_frames
-from datagen.campaign_config import CampaignConfig
+from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import campaign_run
+from datagen.campaigns.campaign import label_frames
+from datagen.campaigns.config import CampaignConfig
+from datagen.campaigns.executors import InThisProcess
+from datagen.campaigns.progress import Progress, Summary
 from datagen.cli import cli
 from datagen.commands.campaign_output import ShownProgress, show_summary
 from datagen.cutting.snapshots import CutSettings
-from datagen.executors import InThisProcess
 from datagen.held_sampling import sample_held
 from datagen.learning import LearningSettings
 from datagen.molecules.solute import read_solute
-from datagen.progress import Progress, Summary
 from datagen.reaction_path import PathSettings
 from datagen.sampling import SamplingError, SamplingSettings
 from datagen.solvation import SolvationSettings

@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+from datagen.campaigns.executors import FrameExecutor
+from datagen.campaigns.guarded_process import guarded_call
+from datagen.campaigns.limits import Limits
 from datagen.errors import CampaignError, WorkerDiedError
-from datagen.executors import FrameExecutor
-from datagen.guarded_process import guarded_call
-from datagen.limits import Limits
 from eqmm_ase.foreign_errors import short_reason
 
 T = TypeVar("T")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from datagen.campaign import Campaign
-from datagen.campaign_config import FILE_NAME, ExecutorConfig, load_campaign_config
+from datagen.campaigns.campaign import Campaign
+from datagen.campaigns.config import FILE_NAME, ExecutorConfig, load_campaign_config
+from datagen.campaigns.executors import FrameExecutor, LocalProcesses, cores
+from datagen.campaigns.progress import Progress, Summary
 from datagen.errors import CampaignError
-from datagen.executors import FrameExecutor, LocalProcesses, cores
-from datagen.progress import Progress, Summary
 from eqmm_ase.files.dataset_file import read_frames
 
 
@@ -23,7 +23,7 @@ def run_campaign(
     Parameters
     ----------
     folder
-        Has the settings (`datagen.campaign_config`), the frames of an earlier run, or both.
+        Has the settings (`datagen.campaigns.config`), the frames of an earlier run, or both.
     overrides
         Settings of the form ``section.key=value`` that go before the file.
     on_progress
@@ -68,6 +68,6 @@ def open_executor(config: ExecutorConfig, folder: Path) -> FrameExecutor:
     slots = config.workers or cores()
     if config.parsl_config is None:
         return LocalProcesses(slots, config.limits)
-    from datagen.parsl_executor import ParslWorkers
+    from datagen.campaigns.parsl import ParslWorkers
 
     return ParslWorkers(folder / config.parsl_config, slots, config.limits, folder / "parsl")

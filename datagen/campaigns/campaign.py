@@ -19,18 +19,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from pathlib import Path
 
-from datagen.campaign_lock import hold
-from datagen.collecting import method_of, write_dataset
+from datagen.campaigns.collect import method_of, write_dataset
+from datagen.campaigns.executors import FrameExecutor, InThisProcess, LocalProcesses
+from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
+from datagen.campaigns.ledger import Ledger, Row
+from datagen.campaigns.limits import Limits
+from datagen.campaigns.lock import hold
+from datagen.campaigns.progress import Progress, Summary
+from datagen.campaigns.storage import read_result, result_path, whole_result, write_result
+from datagen.campaigns.worker import Outcome, label_task
 from datagen.errors import CampaignError, DamagedResultsError, DiskFullError, WorkerDiedError
-from datagen.executors import FrameExecutor, InThisProcess, LocalProcesses
-from datagen.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.full_disk import full_disk_is_a_sentence, is_full_disk
-from datagen.ledger import Ledger, Row
-from datagen.limits import Limits
 from datagen.method import Method
-from datagen.progress import Progress, Summary
-from datagen.result_files import read_result, result_path, whole_result, write_result
-from datagen.worker import Outcome, label_task
 from eqmm_ase.data.frame import Frame
 
 _MAX_DEATHS = 3  # a frame that ends its process this often is given up

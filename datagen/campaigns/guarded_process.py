@@ -19,15 +19,15 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar, cast
 
+from datagen.campaigns.limits import Limits, resident_memory
 from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
-from datagen.limits import Limits, resident_memory
 
 T = TypeVar("T")
 _WATCH_INTERVAL = 0.1  # s; a fast leak fills about a gigabyte in this time
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from datagen.worker_loop import main; main(int(sys.argv[1]))"
+    "from datagen.campaigns.worker_loop import main; main(int(sys.argv[1]))"
 )
 
 

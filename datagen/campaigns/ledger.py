@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlite3 import DatabaseError
 from typing import Any
 
-from datagen import ledger_schema
+from datagen.campaigns import ledger_schema
 from datagen.errors import CampaignError, DiskFullError
 from eqmm_ase.files.read_guard import read_guard, shortened
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from datagen.ledger import Row
+from datagen.campaigns.ledger import Row
 
 
 @dataclass(frozen=True)

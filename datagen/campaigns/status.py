@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from datagen.campaign_lock import is_held
-from datagen.ledger import LedgerReader, Row
-from datagen.progress import Summary
+from datagen.campaigns.ledger import LedgerReader, Row
+from datagen.campaigns.lock import is_held
+from datagen.campaigns.progress import Summary
 
 _WINDOW = 1800.0  # s; labels take from half a second to minutes
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from datagen.campaign_statistics import FAR, Statistics
+from datagen.campaigns.statistics import FAR, Statistics
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.units import KCAL_PER_MOL
 
@@ -26,7 +26,7 @@ def plot_statistics(statistics: Statistics, path: Path, title: str, coordinate: 
     Parameters
     ----------
     statistics
-        From `datagen.campaign_statistics.gather`.
+        From `datagen.campaigns.statistics.gather`.
     path
         The file; its folder must exist.
     title

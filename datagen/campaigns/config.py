@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datagen.limits import Limits
+from datagen.campaigns.limits import Limits
 from datagen.method import Method
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.settings_reader import ConfigError, build, overlay, read_yaml

@@ -1,6 +1,6 @@
 """The files that keep labelled frames: written in one step, recognised when damaged.
 
-A file is the ``.npz`` archive of `datagen.frame_storage` with a record of how the label came about
+A file is the ``.npz`` archive of `datagen.campaigns.frame_storage` with a record of how the label came about
 as the comment of the archive, which NumPy skips. The SHA-256 of the file stands in the ledger; the
 record has that of the archive alone, so that results can be taken over when the ledger is lost.
 """
@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datagen.frame_storage import from_bytes, to_bytes
+from datagen.campaigns.frame_storage import from_bytes, to_bytes
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.data.frame import Frame
 

@@ -12,9 +12,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from datagen.campaigns.guarded_process import GuardedProcess
+from datagen.campaigns.limits import Limits
 from datagen.errors import CampaignError
-from datagen.guarded_process import GuardedProcess
-from datagen.limits import Limits
 
 T = TypeVar("T")
 _NO_LIMITS = Limits()

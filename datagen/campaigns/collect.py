@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from datagen.campaigns.ledger import LedgerReader, Row
+from datagen.campaigns.storage import read_result, result_path
 from datagen.datasets.merge import merged_versions
 from datagen.errors import CampaignError, DamagedResultsError
 from datagen.full_disk import full_disk_is_a_sentence
-from datagen.ledger import LedgerReader, Row
 from datagen.method import Method
-from datagen.result_files import read_result, result_path
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.settings_reader import build
 

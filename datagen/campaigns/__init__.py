@@ -1,0 +1,1 @@
+"""Campaigns: many labels, a ledger that survives everything, and where they are computed."""
