@@ -27,7 +27,7 @@ from datagen.cutting.snapshots import CutSettings, SnapshotCutter
 from datagen.cutting.topology import read_topology
 from datagen.cutting.trajectories import read_snapshots, select_atoms
 from datagen.molecules.solute import read_solute
-from datagen.parameters import parameterise
+from datagen.solvent.force_field import parameterise
 from eqmm_ase.units import KCAL_PER_MOL
 
 _CUTS: tuple[tuple[float, float | None], ...] = (

@@ -27,7 +27,7 @@ from datagen.cutting.trajectories import (
     select_atoms,
 )
 from datagen.datasets.statistics import FrameStatistics, frame_statistics
-from datagen.sampling import RECOMMENDED_RADIUS
+from datagen.solvent.sampling import RECOMMENDED_RADIUS
 from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.frame import Frame

@@ -9,7 +9,7 @@ from ase.io import write
 
 from datagen.commands.options import open_valences_option, output_option, refuse_existing
 from datagen.molecules.given_geometries import common_state
-from datagen.reaction_path import PathSettings, sweep_path
+from datagen.solvent.reaction_path import PathSettings, sweep_path
 from eqmm_ase.data.region_description import describe_molecule
 from eqmm_ase.files.structures import read_structure
 from eqmm_ase.progress_bar import ProgressBar

@@ -14,17 +14,17 @@ from datagen.commands.options import (
     refuse_existing,
 )
 from datagen.datasets.statistics import frame_statistics
-from datagen.held_sampling import sample_held
 from datagen.molecules.solute import read_solute
-from datagen.parameters import why_not_covered
-from datagen.sampling import (
+from datagen.solvent.force_field import why_not_covered
+from datagen.solvent.held_sampling import sample_held
+from datagen.solvent.media import solvent_names
+from datagen.solvent.sampling import (
     RECOMMENDED_RADIUS,
     SamplingProgress,
     SamplingSettings,
     describe,
 )
-from datagen.sampling import sample as sample_frames
-from datagen.solvents import solvent_names
+from datagen.solvent.sampling import sample as sample_frames
 from eqmm_ase.data.region_description import describe_molecule
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.progress_bar import ProgressBar

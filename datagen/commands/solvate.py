@@ -17,8 +17,8 @@ from datagen.commands.options import (
 from datagen.commands.sample import ShownProgress
 from datagen.datasets.statistics import frame_statistics
 from datagen.molecules.given_geometries import common_state
-from datagen.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
-from datagen.solvents import solvent_names
+from datagen.solvent.media import solvent_names
+from datagen.solvent.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.data.charge_and_spin import set_state
 from eqmm_ase.data.region_description import describe_region

@@ -14,10 +14,10 @@ from datagen.cutting.link_atoms import LONGEST_BOND, SHORTEST_BOND, cap_frame, c
 from datagen.cutting.qm_region import SelectedRegion, total_charge
 from datagen.cutting.topology import Topology
 from datagen.cutting.trajectories import Snapshot
-from datagen.frame_cutter import frame_hash
 from datagen.lattice import minimum_image
 from datagen.partition import Cluster, PartitionError, cut_cluster, largest_radius
-from datagen.sampling import RECOMMENDED_RADIUS
+from datagen.solvent.frames import frame_hash
+from datagen.solvent.sampling import RECOMMENDED_RADIUS
 from datagen.unwrapping import Unwrapper
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.checks import electron_count

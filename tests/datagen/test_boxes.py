@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("openmm")
 pytest.importorskip("rdkit")
 
-from datagen.boxes import make_box
-from datagen.dynamics import charges_and_residues, equilibrate, load_box
 from datagen.lattice import shortest_repeat
 from datagen.molecules.solute import read_solute
-from datagen.parameters import parameterise
-from datagen.solvents import SolventError, find_medium, solvent_names
+from datagen.solvent.boxes import make_box
+from datagen.solvent.force_field import parameterise
+from datagen.solvent.md import charges_and_residues, equilibrate, load_box
+from datagen.solvent.media import SolventError, find_medium, solvent_names
 
 if shutil.which("tleap") is None:
     pytest.skip("AmberTools is not installed", allow_module_level=True)

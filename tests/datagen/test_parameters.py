@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("rdkit")
 
-from datagen import parameters
-from datagen.external_programs import ParameterError
 from datagen.molecules.solute import read_solute
-from datagen.parameters import _with_exact_charge, parameterise
+from datagen.solvent import force_field
+from datagen.solvent.external_programs import ParameterError
+from datagen.solvent.force_field import _with_exact_charge, parameterise
 from eqmm_ase.units import BOHR
 
 if shutil.which("antechamber") is None:
@@ -71,7 +71,7 @@ def antechamber(monkeypatch):
             (folder / "solute.mol2").write_text(f"@<TRIPOS>ATOM\n{rows}@<TRIPOS>BOND\n")
             return ""
 
-        monkeypatch.setattr(parameters, "run_program", run)
+        monkeypatch.setattr(force_field, "run_program", run)
         return runs
 
     return make

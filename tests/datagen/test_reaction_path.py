@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.fd import calculate_numerical_forces
 
-from datagen.reaction_path import CoordinateBias, PathError, PathSettings, sweep_path
+from datagen.solvent.reaction_path import CoordinateBias, PathError, PathSettings, sweep_path
 from eqmm_ase.simulation.coordinate import Coordinate, CoordinateError
 
 SYMMETRIC_STRETCH = Coordinate.parse("d(0,1)-d(0,2)")

@@ -15,18 +15,20 @@ import shutil
 
 from ase.data import covalent_radii
 
-from datagen import trajectories
-from datagen.dynamics import (
+from datagen.molecules.solute import read_solute
+from datagen.solvent import parallel
+from datagen.solvent.external_programs import ParameterError, first_complaint
+from datagen.solvent.force_field import parameterise
+from datagen.solvent.frames import frame_hash
+from datagen.solvent.job import Unfinished, UnfinishedError
+from datagen.solvent.md import (
     DynamicsError,
     equilibrate,
     load_box,
     run_trajectory,
 )
-from datagen.external_programs import ParameterError, first_complaint
-from datagen.frame_cutter import frame_hash
-from datagen.molecules.solute import read_solute
-from datagen.parameters import parameterise
-from datagen.sampling import (
+from datagen.solvent.media import SolventError
+from datagen.solvent.sampling import (
     SamplingError,
     SamplingProgress,
     SamplingSettings,
@@ -34,8 +36,6 @@ from datagen.sampling import (
     openmm_seed,
     sample,
 )
-from datagen.solvents import SolventError
-from datagen.unfinished import Unfinished, UnfinishedError
 
 if shutil.which("antechamber") is None:
     pytest.skip("AmberTools is not installed", allow_module_level=True)
@@ -240,14 +240,14 @@ def test_the_complaint_of_a_program_is_its_first_that_means_something():
 
 
 def test_a_program_that_is_missing_is_a_sentence(methanol, monkeypatch):
-    monkeypatch.setattr("datagen.external_programs.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("datagen.solvent.external_programs.sys.executable", "/nowhere/python")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ParameterError, match="program antechamber is not installed"):
         parameterise(methanol)
 
 
 def test_a_dead_process_is_a_sentence(monkeypatch, methanol, first_run):
-    monkeypatch.setattr(trajectories, "_run_in_worker", _die)
+    monkeypatch.setattr(parallel, "_run_in_worker", _die)
     _, folder, _ = first_run
     for number in (0, 1):
         (folder / f"trajectory-{number}.npz").unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from ase.io import write
 pytest.importorskip("rdkit")
 
 from datagen.molecules.solute import SoluteError, read_solute
-from datagen.parameters import why_not_covered
+from datagen.solvent.force_field import why_not_covered
 
 WATER_XYZ = "3\nwater\nO 0.0 0.0 0.117\nH 0.0 0.757 -0.469\nH 0.0 -0.757 -0.469\n"
 ACETATE_XYZ = """7

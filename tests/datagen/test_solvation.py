@@ -14,13 +14,13 @@ from ase.build import molecule
 from ase.geometry import get_distances
 from ase.io import write
 
-from datagen import solvation
 from datagen.cli import cli
-from datagen.frame_cutter import frame_hash
-from datagen.held_dynamics import turned_onto
-from datagen.held_force_field import charged_sphere, element_sphere
-from datagen.sampling import SamplingError
-from datagen.solvation import SolvationSettings, solvate_geometries
+from datagen.solvent import solvation
+from datagen.solvent.frames import frame_hash
+from datagen.solvent.held_force_field import charged_sphere, element_sphere
+from datagen.solvent.held_solute import turned_onto
+from datagen.solvent.sampling import SamplingError
+from datagen.solvent.solvation import SolvationSettings, solvate_geometries
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import read_frames
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from datagen.dynamics import (
+from datagen.solvent.held_force_field import Sphere
+from datagen.solvent.md import (
     TIME_STEP,
     Box,
     DynamicsError,
@@ -28,7 +29,6 @@ from datagen.dynamics import (
     read_system,
     snapshot,
 )
-from datagen.held_force_field import Sphere
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.units import KCAL_PER_MOL, KJ_PER_MOL, NANOMETRE
 
@@ -84,7 +84,7 @@ def equilibrate_held(
     platform: str | None = None,
     progress: Progress = lambda _: None,
 ) -> Box:
-    """As `datagen.dynamics.equilibrate`, around a solute that is held."""
+    """As `datagen.solvent.md.equilibrate`, around a solute that is held."""
     system = _held_system(box, geometry)
     return equilibrate_system(
         system, box, temperature, duration, seed, platform=platform, progress=progress

@@ -7,8 +7,8 @@ from pathlib import Path
 from ase import Atoms
 
 from datagen.molecules.solute import Solute
-from datagen.sampling import SamplingError, SamplingProgress, SamplingSettings
-from datagen.solvation import SolvationSettings, solvate_geometries
+from datagen.solvent.sampling import SamplingError, SamplingProgress, SamplingSettings
+from datagen.solvent.solvation import SolvationSettings, solvate_geometries
 from eqmm_ase.data.frame import Frame
 
 
@@ -21,7 +21,7 @@ def sample_held(
     platform: str | None = None,
     progress: SamplingProgress | None = None,
 ) -> list[Frame]:
-    """As `datagen.sampling.sample`, with the molecule held in the one geometry that it has.
+    """As `datagen.solvent.sampling.sample`, with the molecule held in the one geometry that it has.
 
     Its charges are GFN2-xTB's, its Lennard-Jones spheres those of the elements. The solvent has
     one temperature; each trajectory settles for the decorrelation.

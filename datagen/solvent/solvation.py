@@ -19,22 +19,25 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from datagen.boxes import make_box
-from datagen.dynamics import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
-from datagen.frame_cutter import FrameCutter, QMRegion, frame_hash
-from datagen.held_dynamics import (
+from datagen.molecules.given_geometries import GeometriesError, common_state
+from datagen.molecules.valences import MissingHydrogensError
+from datagen.partition import required_repeat
+from datagen.solvent.boxes import make_box
+from datagen.solvent.frames import FrameCutter, QMRegion, frame_hash
+from datagen.solvent.held_force_field import charged_sphere, element_sphere, held_force_field
+from datagen.solvent.held_solute import (
     RIGID_TIME_STEP,
     HeldGeometry,
     HeldSchedule,
     equilibrate_held,
     follow,
 )
-from datagen.held_force_field import charged_sphere, element_sphere, held_force_field
-from datagen.molecules.given_geometries import GeometriesError, common_state
-from datagen.molecules.valences import MissingHydrogensError
-from datagen.partition import required_repeat
-from datagen.reaction_path import PathError, xtb_calculator
-from datagen.sampling import (
+from datagen.solvent.job import Unfinished
+from datagen.solvent.md import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
+from datagen.solvent.media import find_medium
+from datagen.solvent.parallel import Trajectory, run_trajectories
+from datagen.solvent.reaction_path import PathError, xtb_calculator
+from datagen.solvent.sampling import (
     RECOMMENDED_RADIUS,
     SamplingError,
     SamplingProgress,
@@ -42,9 +45,6 @@ from datagen.sampling import (
     kept_or_temporary,
     openmm_seed,
 )
-from datagen.solvents import find_medium
-from datagen.trajectories import Trajectory, run_trajectories
-from datagen.unfinished import Unfinished
 from eqmm_ase.data.charge_and_spin import StateError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.foreign_errors import short_reason

@@ -22,7 +22,7 @@ from ase.data import atomic_masses, chemical_symbols
 from ase.data.vdw_alvarez import vdw_radii
 from numpy.typing import NDArray
 
-from datagen.parameters import SOLUTE_RESIDUE, ForceField
+from datagen.solvent.force_field import SOLUTE_RESIDUE, ForceField
 
 
 @dataclass(frozen=True)

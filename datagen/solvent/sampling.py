@@ -20,8 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from datagen.boxes import make_box
-from datagen.dynamics import (
+from datagen.molecules.solute import Solute
+from datagen.partition import required_repeat
+from datagen.solvent.boxes import make_box
+from datagen.solvent.force_field import parameterise
+from datagen.solvent.frames import FrameCutter, QMRegion
+from datagen.solvent.job import Unfinished
+from datagen.solvent.md import (
     MINIMAL_REPEAT,
     SETTLING,
     Box,
@@ -31,13 +36,8 @@ from datagen.dynamics import (
     load_box,
     run_trajectory,
 )
-from datagen.frame_cutter import FrameCutter, QMRegion
-from datagen.molecules.solute import Solute
-from datagen.parameters import parameterise
-from datagen.partition import required_repeat
-from datagen.solvents import Medium, find_medium
-from datagen.trajectories import Trajectory, run_trajectories
-from datagen.unfinished import Unfinished
+from datagen.solvent.media import Medium, find_medium
+from datagen.solvent.parallel import Trajectory, run_trajectories
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.settings_help import with_help
 

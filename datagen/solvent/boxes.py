@@ -13,10 +13,10 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from datagen.external_programs import ParameterError, run_program
 from datagen.molecules.solute import read_solute
-from datagen.parameters import SOLUTE_RESIDUE, ForceField, parameterise
-from datagen.solvents import Medium, Solvent
+from datagen.solvent.external_programs import ParameterError, run_program
+from datagen.solvent.force_field import SOLUTE_RESIDUE, ForceField, parameterise
+from datagen.solvent.media import Medium, Solvent
 
 _OCTAHEDRON = 4.0 * math.sqrt(3.0) / 9.0  # volume of a truncated octahedron of unit repeat
 _BOX_ATTEMPTS = 20

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen.dynamics import Box, Snapshots
+from datagen.solvent.md import Box, Snapshots
 from eqmm_ase.atomic_write import atomic_path
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import Queue
 
-from datagen.dynamics import DynamicsError, Progress, Snapshots
+from datagen.solvent.md import DynamicsError, Progress, Snapshots
 
 Trajectory = Callable[[Progress], Snapshots]
 """Runs a trajectory, telling its progress; it can be pickled, as a `functools.partial` can."""

@@ -10,10 +10,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from datagen.external_programs import ParameterError, run_program
 from datagen.molecules.molecule_input import FORCE_FIELD_ELEMENTS
 from datagen.molecules.solute import Solute
-from datagen.sqm import FIXED, changed_bonds
+from datagen.solvent.external_programs import ParameterError, run_program
+from datagen.solvent.sqm import FIXED, changed_bonds
 
 SOLUTE_RESIDUE = "LIG"
 

@@ -1,0 +1,1 @@
+"""Molecules in solvent: force fields, boxes, molecular dynamics, and frames of them."""
