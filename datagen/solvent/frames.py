@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.partition import cut_cluster
+from datagen.cluster import cut_cluster
 from datagen.solvent.md import Box, Snapshots, charges_and_residues
 from datagen.unwrapping import Unwrapper
 from eqmm_ase.data.frame import Frame

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from datagen.cluster import required_repeat
 from datagen.molecules.solute import Solute
-from datagen.partition import required_repeat
 from datagen.solvent.boxes import make_box
 from datagen.solvent.force_field import parameterise
 from datagen.solvent.frames import FrameCutter, QMRegion

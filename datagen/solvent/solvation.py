@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from datagen.cluster import required_repeat
 from datagen.molecules.given_geometries import GeometriesError, common_state
 from datagen.molecules.valences import MissingHydrogensError
-from datagen.partition import required_repeat
 from datagen.solvent.boxes import make_box
 from datagen.solvent.frames import FrameCutter, QMRegion, frame_hash
 from datagen.solvent.held_force_field import charged_sphere, element_sphere, held_force_field

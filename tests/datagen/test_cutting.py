@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, POSITIONS, cut
 
+from datagen.cluster import PartitionError
 from datagen.cutting.qm_region import RegionError, find_region
 from datagen.cutting.snapshots import CutError, CutSettings, SnapshotCutter
 from datagen.cutting.topology import Topology
 from datagen.cutting.trajectories import Snapshot
 from datagen.datasets.statistics import frame_statistics
-from datagen.partition import PartitionError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.switching import residue_scales, switch
 

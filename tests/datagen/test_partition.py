@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ase.geometry import cellpar_to_cell
 
+from datagen.cluster import Cluster, PartitionError, cut_cluster
 from datagen.lattice import shortest_repeat
-from datagen.partition import Cluster, PartitionError, cut_cluster
 from datagen.unwrapping import make_whole
 
 CELLS = {

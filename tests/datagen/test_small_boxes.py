@@ -9,12 +9,12 @@ import pytest
 from box_kit import CELLS, images, in_water
 from dipeptide_kit import BETA_METHYL
 
+from datagen.cluster import PartitionError
 from datagen.cutting.qm_region import find_region
 from datagen.cutting.snapshots import CutError, CutSettings, SnapshotCutter
 from datagen.cutting.topology import Topology
 from datagen.cutting.trajectories import Snapshot
 from datagen.lattice import shortest_repeat
-from datagen.partition import PartitionError
 from eqmm_ase.data.frame import Frame
 
 PEPTIDE = tuple(range(22))
