@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 from benchmark_frames import SMILES, benchmark_frame
-from datagen.method import Method
-from datagen.single_point import label_frame
 from plain_labels import KCAL_PER_MOL, plain_label
 from provenance import provenance
 
 from datagen.campaigns.executors import LocalProcesses
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 
 RESULT = Path(__file__).parent / "results" / "benchmark_labels.json"

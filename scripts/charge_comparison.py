@@ -25,7 +25,6 @@ import numpy as np
 from ase.data import chemical_symbols
 from provenance import provenance
 
-from datagen.gradients import mm_potential
 from datagen.labels.charges import SCHEMES, ElectronDensity, atomic_charges
 from datagen.labels.charges.potential_fit import (
     RESTRAINT,
@@ -34,9 +33,10 @@ from datagen.labels.charges.potential_fit import (
     merz_kollman_points,
     potential_rms,
 )
-from datagen.method import Method
-from datagen.molecule import build_molecule
-from datagen.scf import converge, mean_field
+from datagen.labels.gradients import mm_potential
+from datagen.labels.method import Method
+from datagen.labels.molecule import build_molecule
+from datagen.labels.scf import converge, mean_field
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import KCAL_PER_MOL
 

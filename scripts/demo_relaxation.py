@@ -20,8 +20,8 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import SumCalculator
 from matplotlib.figure import Figure
 
-from datagen.method import Method
-from datagen.reference_calculator import ReferenceCalculator
+from datagen.labels.calculator import ReferenceCalculator
+from datagen.labels.method import Method
 from eqmm_ase import EqMM, Frame, ReferenceData
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones

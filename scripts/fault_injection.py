@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import yaml
-from datagen.method import Method
 from fault_kinds import DAMAGES, Driver, damage_result, tear_ledger
 from provenance import provenance
 
 from datagen.campaigns.collect import collect_campaign
 from datagen.campaigns.ledger import LedgerReader, Row
+from datagen.labels.method import Method
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.units import HARTREE, HARTREE_PER_BOHR

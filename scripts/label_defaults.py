@@ -20,8 +20,8 @@ import numpy as np
 from plain_labels import KCAL_PER_MOL
 from provenance import provenance
 
-from datagen.method import Method
-from datagen.single_point import label_frame
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames
 

@@ -2,7 +2,7 @@
 
 At each distance d from a lone pair the energy is computed without the charge, with ±0.1 e, and with
 the charge; X is what the charge adds beyond the first and second order of the small ones. The
-figures in `datagen.overpolarisation` were made by
+figures in `datagen.labels.overpolarisation` were made by
 
     python scripts/overpolarisation.py --basis def2-tzvpd --charges 0.417 1 2
 """
@@ -16,9 +16,9 @@ from dataclasses import replace
 import numpy as np
 from ase.build import molecule
 
-from datagen.method import Method
-from datagen.molecule import build_molecule
-from datagen.scf import converge, mean_field
+from datagen.labels.method import Method
+from datagen.labels.molecule import build_molecule
+from datagen.labels.scf import converge, mean_field
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.terminal import say, screen
 from eqmm_ase.units import HARTREE, KCAL_PER_MOL

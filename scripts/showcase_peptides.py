@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 from amber_box import build, simulate
-from datagen.method import Method
 from provenance import provenance
 
 from datagen.campaigns.worker import label_task
 from datagen.cli import cli
 from datagen.datasets.statistics import frame_statistics
 from datagen.errors import InvalidFrameError, LabelCheckError, SCFNotConvergedError
+from datagen.labels.method import Method
 from eqmm_ase.command_line import run
 from eqmm_ase.data.boundary_forces import project_forces
 from eqmm_ase.data.frame import Frame

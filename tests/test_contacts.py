@@ -100,7 +100,7 @@ def test_a_model_that_knows_no_contacts_has_a_limit_too():
 def test_labels_training_data_and_calculators_have_one_limit(tmp_path):
     pytest.importorskip("pyscf")
     from datagen.errors import InvalidFrameError
-    from datagen.molecule import check_frame
+    from datagen.labels.molecule import check_frame
     from eqmm_ase.data.dataset_format import DatasetError
     from eqmm_ase.files.dataset_file import write_frames
     from eqmm_ase.training.data import read_files

@@ -15,8 +15,8 @@ from flagship import loosen
 from flagship.compact import COORDINATE, compact, evenly_along_coordinate
 from flagship_data import FOLDER, HELD_OUT
 
-from datagen.method import Method
-from datagen.single_point import label_frame
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames
 

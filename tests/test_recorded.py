@@ -24,7 +24,8 @@ from calculator_kit import (
 
 from eqmm_ase import EqMM
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network import traced, tracing
+from eqmm_ase.network import traced as traced_module
+from eqmm_ase.network import tracing
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.committee import Committee, predict_with_spread
 from eqmm_ase.network.model import MultiscaleModel, Prediction, UnknownElementError, predict_each
@@ -40,8 +41,8 @@ FAR = np.array([4.0, 0.0, 0.0])
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr(traced, "PATIENCE", 1)
-    traced._TRACES.clear()  # nobody else's
+    monkeypatch.setattr(traced_module, "PATIENCE", 1)
+    traced_module._TRACES.clear()  # nobody else's
 
 
 @pytest.fixture
@@ -53,8 +54,8 @@ def traced(monkeypatch):
         made.append((len(inputs[0]), len(inputs[3])))
         return real(function, inputs, weights)
 
-    real = traced.trace
-    monkeypatch.setattr(traced, "trace", trace)
+    real = traced_module.trace
+    monkeypatch.setattr(traced_module, "trace", trace)
     return made
 
 
@@ -153,7 +154,7 @@ def test_an_answer_does_not_tell_whether_it_was_traced(dtype):
 
 
 def test_nothing_is_recorded_before_it_pays(traced, monkeypatch):
-    monkeypatch.setattr(traced, "PATIENCE", 5)
+    monkeypatch.setattr(traced_module, "PATIENCE", 5)
     fast = RecordedModels([random_model().double()])
     for _ in range(5):
         fast(batch(methanol()))
@@ -241,7 +242,7 @@ def test_another_calculator_of_models_of_this_form_does_not_trace_again(calculat
 
 
 def test_calculators_that_answer_in_turns_have_patience_together(traced, monkeypatch):
-    monkeypatch.setattr(traced, "PATIENCE", 5)
+    monkeypatch.setattr(traced_module, "PATIENCE", 5)
     images = [embedded(random_model()) for _ in range(3)]
     for _ in range(2):
         assert not traced
@@ -253,7 +254,7 @@ def test_calculators_that_answer_in_turns_have_patience_together(traced, monkeyp
 
 def test_traces_go_with_the_last_calculator_that_uses_them(calculated):
     twin = copy.deepcopy(calculated.calc)
-    (traces,) = traced._TRACES.values()
+    (traces,) = traced_module._TRACES.values()
     gone = weakref.ref(traces.of_size[6, 32])
     del traces
     calculated.calc = None
@@ -262,7 +263,7 @@ def test_traces_go_with_the_last_calculator_that_uses_them(calculated):
     del twin
     gc.collect()
     assert gone() is None
-    assert not traced._TRACES
+    assert not traced_module._TRACES
 
 
 def test_a_network_that_cannot_be_traced_answers_as_it_is(monkeypatch):

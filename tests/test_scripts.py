@@ -19,9 +19,9 @@ from demo_pipeline import Stage
 
 import datagen.cli
 import eqmm_ase.cli
-from datagen.method import Method
-from datagen.reference_calculator import ReferenceCalculator
-from datagen.single_point import label_frame
+from datagen.labels.calculator import ReferenceCalculator
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.files.structures import atoms_of_frame

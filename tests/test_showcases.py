@@ -12,7 +12,7 @@ pytest.importorskip("pyscf")
 import numpy as np
 import showcase_peptides
 
-from datagen.method import Method
+from datagen.labels.method import Method
 from eqmm_ase.files.dataset_file import read_frames
 
 METHANOL = Path(__file__).parent / "data" / "methanol.h5"

@@ -30,7 +30,7 @@ from datagen.campaigns.storage import read_result, result_path, whole_result, wr
 from datagen.campaigns.worker import Outcome, label_task
 from datagen.errors import CampaignError, DamagedResultsError, DiskFullError, WorkerDiedError
 from datagen.full_disk import full_disk_is_a_sentence, is_full_disk
-from datagen.method import Method
+from datagen.labels.method import Method
 from eqmm_ase.data.frame import Frame
 
 _MAX_DEATHS = 3  # a frame that ends its process this often is given up

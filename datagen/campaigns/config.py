@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datagen.campaigns.limits import Limits
-from datagen.method import Method
+from datagen.labels.method import Method
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.settings_reader import ConfigError, build, overlay, read_yaml
 

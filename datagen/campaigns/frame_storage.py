@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from datagen.errors import CampaignError
-from datagen.method import Method
+from datagen.labels.method import Method
 from eqmm_ase.data.boundary import Boundary
 from eqmm_ase.data.dataset_format import GROUPS
 from eqmm_ase.data.frame import Frame

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from datagen.campaigns.frame_storage import from_bytes
 from datagen.campaigns.ledger import LedgerReader
-from datagen.overpolarisation import contact_warnings
+from datagen.labels.overpolarisation import contact_warnings
 from eqmm_ase.files.dataset_file import read_frames
 
 

@@ -8,9 +8,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from datagen.method import Method, program_versions
-from datagen.single_point import label_frame
-from datagen.warm_start import WarmDensity
+from datagen.labels.method import Method, program_versions
+from datagen.labels.single_point import label_frame
+from datagen.labels.warm_start import WarmDensity
 from eqmm_ase.data.frame import Frame
 
 _MAX_DENSITIES = 16
@@ -37,7 +37,7 @@ class Outcome:
 def label_task(frame: Frame, method: Method) -> Outcome:
     """Label a frame in this process, warm where the same molecule was here before.
 
-    Raises what `datagen.single_point.label_frame` raises.
+    Raises what `datagen.labels.single_point.label_frame` raises.
     """
     molecule = (
         tuple(int(z) for z in frame.atomic_numbers),

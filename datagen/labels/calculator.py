@@ -13,9 +13,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import ArrayLike
 
-from datagen.method import Method
-from datagen.single_point import label_frame
-from datagen.warm_start import WarmDensity
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame
+from datagen.labels.warm_start import WarmDensity
 from eqmm_ase.data.charge_and_spin import State, spin_multiplicity_of, total_charge_of
 from eqmm_ase.data.frame import Frame
 

@@ -10,7 +10,7 @@ from ase.data import atomic_numbers as number_of
 from ase.data import chemical_symbols
 
 from datagen.errors import InvalidFrameError
-from datagen.method import Method
+from datagen.labels.method import Method
 from datagen.molecules.valences import lacking_hydrogens, named_atoms
 from eqmm_ase.data.checks import MIN_DISTANCE
 from eqmm_ase.data.frame import Frame

@@ -15,9 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from datagen.errors import InvalidFrameError
-from datagen.method import Method
-from datagen.molecule import build_molecule, check_frame
-from datagen.scf import converge, mean_field
+from datagen.labels.method import Method
+from datagen.labels.molecule import build_molecule, check_frame
+from datagen.labels.scf import converge, mean_field
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 

@@ -17,7 +17,7 @@ from pyscf.qmmm.itrf import QMMMSCF
 from datagen.errors import SCFNotConvergedError
 from datagen.labels.accelerated.charge_integrals import potential_matrix
 from datagen.labels.accelerated.two_grids import TwoGridIntegrator, converge_on_two_grids
-from datagen.method import Method
+from datagen.labels.method import Method
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR
 
@@ -55,7 +55,7 @@ def mean_field(molecule: Any, frame: Frame, method: Method) -> Any:
     Parameters
     ----------
     molecule
-        From `datagen.molecule.build_molecule`.
+        From `datagen.labels.molecule.build_molecule`.
     frame
         Its MM charges; without any the object is a plain gas-phase one.
     method

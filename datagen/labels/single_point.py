@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from datagen.errors import LabelCheckError
-from datagen.gradients import mm_forces, mm_potential, qm_forces
 from datagen.labels.accelerated.charge_integrals import sharp_gaussian_sites, site_gradients
 from datagen.labels.charges import ElectronDensity, atomic_charges, check_schemes, dipole
-from datagen.method import Method
-from datagen.molecule import build_molecule, check_frame
-from datagen.overpolarisation import contact_warnings
-from datagen.scf import converge, mean_field
-from datagen.vacuum import vacuum_energy
-from datagen.warm_start import WarmDensity
+from datagen.labels.gradients import mm_forces, mm_potential, qm_forces
+from datagen.labels.method import Method
+from datagen.labels.molecule import build_molecule, check_frame
+from datagen.labels.overpolarisation import contact_warnings
+from datagen.labels.scf import converge, mean_field
+from datagen.labels.vacuum import vacuum_energy
+from datagen.labels.warm_start import WarmDensity
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 

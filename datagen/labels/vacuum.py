@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from datagen.errors import SCFNotConvergedError
-from datagen.method import Method
-from datagen.scf import converge, mean_field
+from datagen.labels.method import Method
+from datagen.labels.scf import converge, mean_field
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import HARTREE
 

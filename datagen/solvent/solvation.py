@@ -288,8 +288,8 @@ def _gfn2_charges(atoms: Atoms, region: QMRegion) -> np.ndarray:
 
 
 def _resp_charges(atoms: Atoms, region: QMRegion) -> np.ndarray:
-    from datagen.method import Method
-    from datagen.single_point import label_frame
+    from datagen.labels.method import Method
+    from datagen.labels.single_point import label_frame
 
     method = Method(functional="hf", basis="6-31g*", charges=("resp",))
     return label_frame(_gas_frame(region, atoms, ""), method).frame.charges["resp"]

@@ -1,7 +1,7 @@
 """A model of differences together with the cheaper method it builds on, as one ASE calculator.
 
->>> from datagen.method import Method                                        # doctest: +SKIP
->>> from datagen.single_point import label_frame                             # doctest: +SKIP
+>>> from datagen.labels.method import Method                                        # doctest: +SKIP
+>>> from datagen.labels.single_point import label_frame                             # doctest: +SKIP
 >>> cheap = Method(functional="hf", basis="sto-3g")                          # doctest: +SKIP
 >>> atoms.calc = DeltaEqMM("delta.eqmm", lambda frame: label_frame(frame, cheap).frame)
 ... # doctest: +SKIP

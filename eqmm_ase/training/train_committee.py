@@ -56,8 +56,8 @@ def train_committee(
     Parameters
     ----------
     files, output, config, restart, console
-        As for `eqmm_ase.training.train.train`; `config` holds for each member (its limit of time, too), and
-        member k, counted from 1, has the seed of `config` plus k − 1.
+        As for `eqmm_ase.training.train.train`; `config` holds for each member (its limit of time,
+        too), and member k, counted from 1, has the seed of `config` plus k − 1.
     n_members
         At least two.
     start

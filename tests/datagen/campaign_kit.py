@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datagen.method import Method
 from label_kit import water_in_charges
 
 from datagen.campaigns.worker import Outcome
+from datagen.labels.method import Method
 from eqmm_ase.data.frame import Frame
 
 QUICK = Method(functional="hf", basis="sto-3g")

@@ -26,7 +26,6 @@ from campaign_kit import (
     wait_for,
     waters,
 )
-from datagen.method import Method
 from label_kit import water_in_charges
 
 from datagen.campaigns import campaign as campaign_module
@@ -35,6 +34,7 @@ from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.campaigns.worker import Outcome, label_task
 from datagen.cli import cli
 from datagen.errors import CampaignError, DiskFullError
+from datagen.labels.method import Method
 from eqmm_ase import atomic_write
 from eqmm_ase.command_line import run
 from eqmm_ase.data.frame import Frame

@@ -13,8 +13,8 @@ from pyscf.scf.atom_hf import get_atm_nrhf
 from scipy.integrate import trapezoid
 from scipy.optimize import minimize
 
-from datagen import gradients
 from datagen.errors import InvalidFrameError
+from datagen.labels import gradients
 from datagen.labels.charges import SCHEMES, ElectronDensity, atomic_charges, check_schemes, dipole
 from datagen.labels.charges.hirshfeld import _free_atom
 from datagen.labels.charges.potential_fit import (

@@ -9,8 +9,6 @@ import pytest
 
 pytest.importorskip("pyscf")
 
-from datagen.method import Method
-from datagen.single_point import label_frame, total_density
 from label_kit import WATER, water_in_charges
 from pyscf import dft, gto, scf
 
@@ -19,6 +17,8 @@ from datagen.errors import InvalidFrameError, LabelCheckError, MethodError
 from datagen.labels.charges import ElectronDensity, atomic_charges, dipole
 from datagen.labels.charges.density import density_on_grid
 from datagen.labels.charges.slater_shells import fit_shells
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame, total_density
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 from eqmm_ase.units import BOHR

@@ -16,12 +16,12 @@ pytest.importorskip("MDAnalysis")
 pytest.importorskip("pyscf")
 
 import parmed
-from datagen.method import Method
-from datagen.single_point import label_frame
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile
 
 from datagen.cli import cli
 from datagen.cutting.topology import quiet, read_topology
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame
 from datagen.lattice import shortest_repeat
 from eqmm_ase import forces_on_topology, project_forces
 from eqmm_ase.command_line import run

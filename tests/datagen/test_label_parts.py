@@ -9,18 +9,14 @@ import pytest
 
 pytest.importorskip("pyscf")
 
-from datagen.gradients import qm_forces
-from datagen.method import Method
-from datagen.molecule import build_molecule
-from datagen.single_point import label_frame
 from label_kit import water_in_charges
 from pyscf import df, dft, gto
 from pyscf.grad.rks import get_vxc_full_response
 from pyscf.grad.uks import get_vxc_full_response as get_spin_vxc_full_response
 from pyscf.scf.hf import init_guess_by_minao
 
-from datagen import scf, single_point
 from datagen.errors import LabelCheckError
+from datagen.labels import scf, single_point
 from datagen.labels.accelerated import two_grids
 from datagen.labels.accelerated.becke_weights import BeckeWeights
 from datagen.labels.accelerated.charge_integrals import (
@@ -31,6 +27,10 @@ from datagen.labels.accelerated.charge_integrals import (
 )
 from datagen.labels.accelerated.fitted_gradient import fitted_gradient
 from datagen.labels.accelerated.xc_grid import XCGrid
+from datagen.labels.gradients import qm_forces
+from datagen.labels.method import Method
+from datagen.labels.molecule import build_molecule
+from datagen.labels.single_point import label_frame
 from eqmm_ase.units import BOHR, HARTREE_PER_BOHR
 
 CATION = {"total_charge": 1, "spin_multiplicity": 2}

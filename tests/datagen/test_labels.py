@@ -12,17 +12,17 @@ pytest.importorskip("pyscf")
 from label_kit import WATER, water_in_charges
 from pyscf import dft, gto, qmmm
 
-from datagen import scf, single_point
 from datagen.errors import (
     InvalidFrameError,
     LabelCheckError,
     MethodError,
     SCFNotConvergedError,
 )
-from datagen.gradients import qm_forces
-from datagen.method import Method
-from datagen.molecule import build_molecule
-from datagen.single_point import label_frame
+from datagen.labels import scf, single_point
+from datagen.labels.gradients import qm_forces
+from datagen.labels.method import Method
+from datagen.labels.molecule import build_molecule
+from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR, COULOMB_CONSTANT, HARTREE, HARTREE_PER_BOHR
 

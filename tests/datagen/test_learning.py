@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 from campaign_kit import QUICK, waters
-from datagen.single_point import label_frame
 from rich.console import Console
 
 from datagen import learning
 from datagen.cli import cli
 from datagen.errors import SCFNotConvergedError
+from datagen.labels.single_point import label_frame
 from datagen.learning import LearningError, LearningSettings, learn
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model

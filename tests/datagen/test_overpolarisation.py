@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("pyscf")
 
-from datagen.method import Method
-from datagen.overpolarisation import EXCESS, contact_limit, contact_warnings
 from label_kit import WATER
 from overpolarisation import DONORS, excess
 
 from datagen.campaigns.frame_warnings import warned_in_dataset
 from datagen.cli import cli
+from datagen.labels.method import Method
+from datagen.labels.overpolarisation import EXCESS, contact_limit, contact_warnings
 from eqmm_ase.command_line import run
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import write_frames

@@ -12,9 +12,9 @@ pytest.importorskip("pyscf")
 from label_kit import water_in_charges
 
 from datagen.errors import InvalidFrameError
-from datagen.method import Method
-from datagen.periodic import label_in_periodic_box
-from datagen.single_point import label_frame
+from datagen.labels.method import Method
+from datagen.labels.periodic import label_in_periodic_box
+from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 
 CHEAP = Method(functional="hf", basis="sto-3g", density_fit=False, conv_tol=1e-12)

@@ -7,9 +7,9 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from datagen.method import Method
-from datagen.reference_calculator import ReferenceCalculator
-from datagen.single_point import label_frame
+from datagen.labels.calculator import ReferenceCalculator
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 
 CHARGES = np.array([-0.8, 0.4, 0.4])

@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("pyscf")
 
-from datagen.method import Method
-from datagen.single_point import label_frame
 from label_kit import water_in_charges
 
-from datagen import single_point, vacuum
 from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.errors import LabelCheckError, SCFNotConvergedError
+from datagen.labels import single_point, vacuum
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame
 
 QUICK = Method(functional="hf", basis="sto-3g", vacuum_energy=True)
 CATION = {"total_charge": 1, "spin_multiplicity": 2}

@@ -9,10 +9,10 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.collections import g2
-from datagen.molecule import check_frame
 from label_kit import water_in_charges
 
 from datagen.errors import InvalidFrameError
+from datagen.labels.molecule import check_frame
 from datagen.molecules.valences import (
     MissingHydrogensError,
     lacking_hydrogens,

@@ -11,7 +11,6 @@ pytest.importorskip("pyscf")
 pytest.importorskip("openmm")
 
 from campaign_kit import fake_label, waters
-from datagen.method import Method
 
 from datagen.campaigns import campaign as campaign_module
 from datagen.campaigns import campaign_run
@@ -22,6 +21,7 @@ from datagen.campaigns.progress import Progress, Summary
 from datagen.cli import cli
 from datagen.commands.campaign_output import ShownProgress, show_summary
 from datagen.cutting.snapshots import CutSettings
+from datagen.labels.method import Method
 from datagen.learning import LearningSettings
 from datagen.molecules.solute import read_solute
 from datagen.solvent.held_sampling import sample_held

@@ -104,7 +104,7 @@ def potential_rms(
 
 def _fit(density: ElectronDensity, points: np.ndarray, restraint: float) -> AtomicCharges:
     # Brings PySCF with it, which naming a scheme does not need.
-    from datagen.gradients import mm_potential
+    from datagen.labels.gradients import mm_potential
 
     molecule = density.molecule
     nuclei = molecule.atom_coords()
