@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from places import DATA
+
 # Set before NumPy, PySCF and OpenMM are loaded: pytest-xdist already runs one worker per core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENMM_CPU_THREADS"):
@@ -26,8 +28,6 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].partition(",")[0]))
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests of Ctrl-C
 # would then fail for where they were started from.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(autouse=True)

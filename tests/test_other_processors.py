@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-HERE = Path(__file__).parent
 CHOSEN = {
-    "test_recorded.py": "default or whether_it_was_traced or all_members",
-    "test_committee.py": "is_its_member or like_any_model",
-    "test_calculator.py": "float32 or mm_forces_follow",
-    "test_train.py": "seed_decides",
-    "test_optimizer.py": "saved_state",
-    "test_long_range.py": "small_molecule",
-    "test_runs.py": "resumed and nve",
-    "test_eiqmmm.py": "asked_before",
+    "network/test_traced.py": "default or whether_it_was_traced or all_members",
+    "network/test_committee.py": "is_its_member or like_any_model",
+    "calculator/test_eqmm.py": "float32 or mm_forces_follow",
+    "training/test_train.py": "seed_decides",
+    "training/test_muon.py": "saved_state",
+    "network/test_long_range.py": "small_molecule",
+    "simulation/test_runs.py": "resumed and nve",
+    "calculator/test_ase_eiqmmm.py": "asked_before",
 }
 SETTINGS = {
     "sums in another order": ({"ATEN_CPU_CAPABILITY": "default"}, ["-p", "reordered_sums"]),
@@ -35,15 +35,15 @@ def test_numbers_are_the_same_but_for_rounding(case):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environment.pop(name, None)
     settings, options = SETTINGS[case]
-    environment |= {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])} | settings
-    chosen = " or ".join(f"({name} and ({words}))" for name, words in CHOSEN.items())
+    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests/kits"), *sys.path])} | settings
+    chosen = " or ".join(f"({Path(name).name} and ({words}))" for name, words in CHOSEN.items())
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "-k", chosen]
-        + [str(HERE / name) for name in CHOSEN],
+        + [str(ROOT / "tests/eqmm_ase" / name) for name in CHOSEN],
         env=environment,
         capture_output=True,
         text=True,
-        cwd=HERE.parent,
+        cwd=ROOT,
         timeout=1800.0,
     )
     assert done.returncode == 0, done.stdout

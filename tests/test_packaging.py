@@ -10,11 +10,10 @@ import subprocess
 import sys
 import zipfile
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 TOP_LEVEL = {
     "eqmm_ase",
     "datagen",

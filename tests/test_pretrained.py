@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import DATA
 
 from eqmm_ase import EqMM, read_frames
 from eqmm_ase.evaluation.evaluate import evaluate
@@ -18,7 +18,7 @@ from eqmm_ase.uncertainty.calibration import Calibration
 from eqmm_ase.uncertainty.domain import DomainWarning
 from eqmm_ase.units import KCAL_PER_MOL
 
-FLAGSHIP = Path(__file__).parent / "data" / "flagship.h5"
+FLAGSHIP = DATA / "flagship.h5"
 SN2 = "sn2-chloride-b3lyp"
 
 

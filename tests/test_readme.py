@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 
 from eqmm_ase import read_frames
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import save_model
 from eqmm_ase.uncertainty.domain import Domain
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # Added to the end of a command, where they override what the README says.

@@ -1,8 +1,9 @@
 """The files that keep labelled frames: written in one step, recognised when damaged.
 
-A file is the ``.npz`` archive of `datagen.campaigns.frame_storage` with a record of how the label came about
-as the comment of the archive, which NumPy skips. The SHA-256 of the file stands in the ledger; the
-record has that of the archive alone, so that results can be taken over when the ledger is lost.
+A file is the ``.npz`` archive of `datagen.campaigns.frame_storage` with a record of how the label
+came about as the comment of the archive, which NumPy skips. The SHA-256 of the file stands in the
+ledger; the record has that of the archive alone, so that results can be taken over when the ledger
+is lost.
 """
 
 from __future__ import annotations

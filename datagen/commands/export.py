@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from datagen.commands.options import output_option, refuse_existing
-from datagen.datasets import export
+from datagen.datasets.export import export as export_dataset
 
 
 @click.command()
@@ -24,5 +24,5 @@ def export(dataset: Path, output: Path, overwrite: bool, charges: str | None) ->
     Units stay eV, Å, e and V. `eqmm-datagen import` reads each of them back.
     """
     refuse_existing(output, overwrite)
-    count = export.export(dataset, output, charges)
+    count = export_dataset(dataset, output, charges)
     click.echo(f"{output}: {count} frames")

@@ -71,8 +71,8 @@ def read_extended_xyz(
 ) -> Imported:
     """Frames of a file with these keys, or those of other programs.
 
-    Charge and spin are read under the names of other programs, too (`eqmm_ase.data.charge_and_spin`);
-    given ones are those of all frames.
+    Charge and spin are read under the names of other programs, too
+    (`eqmm_ase.data.charge_and_spin`); given ones are those of all frames.
 
     Raises
     ------

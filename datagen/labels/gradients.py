@@ -38,7 +38,8 @@ def qm_forces(field: Any, in_charges: SiteGradients | None = None) -> np.ndarray
     field
         A converged PySCF mean-field object, with or without MM charges.
     in_charges
-        The part of the charges, from `datagen.labels.accelerated.charge_integrals.site_gradients`; None without any.
+        The part of the charges, from `datagen.labels.accelerated.charge_integrals.site_gradients`;
+        None without any.
 
     Returns
     -------

@@ -61,7 +61,7 @@ class Method:
     """SCF cycles on each rung of the rescue ladder."""
 
     charges: tuple[str, ...] = ("mulliken", "lowdin")
-    """Charge schemes that a label holds, in any order: names in `datagen.labels.charges.SCHEMES`."""
+    """Charge schemes that a label holds, in any order: names in `labels.charges.SCHEMES`."""
 
     vacuum_energy: bool = False
     """Whether a label also holds the energy at the same geometry without the charges."""

@@ -8,7 +8,7 @@ X(q) = E(q) − E(0) − q V − q²/2 · E''(0),
 
 which is small where molecules are merely polarised. B3LYP/def2-TZVPD (aug-cc-pVTZ agrees within a
 tenth; 6-31+G* has a third of it, 6-31G* none), charge q at a distance d from a lone pair,
-−X in kcal/mol (`scripts/overpolarisation.py`):
+−X in kcal/mol (`scripts/studies/overpolarisation.py`):
 
 =====================  =====  =====  =====  =====
 d / Å                    1.8    2.2    2.6    3.0

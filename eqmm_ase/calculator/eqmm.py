@@ -64,8 +64,8 @@ class EqMM(EmbeddedCalculator):
         ``"float32"`` for speed; ``"float64"`` for vibrations, tight relaxations, long NVE runs.
     total_charge, spin_multiplicity
         Of the QM region. None: what the atoms say, in ``atoms.info["total_charge"]``,
-        ``atoms.info["charge"]`` or another way of `eqmm_ase.data.charge_and_spin`; otherwise the only
-        ones that the model knows for such a molecule, or 0 and 1.
+        ``atoms.info["charge"]`` or another way of `eqmm_ase.data.charge_and_spin`; otherwise the
+        only ones that the model knows for such a molecule, or 0 and 1.
     contacts
         What atoms do that come much closer to charges than any in training, or to each other than
         half a bond: ``"error"`` raises `ContactError`, ``"warn"`` warns once and goes on.

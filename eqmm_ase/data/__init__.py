@@ -1,1 +1,1 @@
-"""Frames: QM regions in their charges, with labels; what must hold of them, and how they compare."""
+"""Frames: QM regions in their charges with labels, what must hold of them, and their comparison."""

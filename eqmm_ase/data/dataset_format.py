@@ -73,7 +73,8 @@ FIELDS: Mapping[str, Field] = {
     "medium": Field("frame", kind="text"),
     "source": Field("frame", kind="text"),
     "frame_id": Field("frame", kind="text"),
-    # Only where charges were altered at the cut or covalent bonds were cut; see eqmm_ase.data.boundary.
+    # Only where charges were altered at the cut or covalent bonds were cut; see
+    # eqmm_ase.data.boundary.
     "mm_charges_original": Field("mm", optional=True),
     "boundary": Field("frame", kind="text", optional=True),
     "switch_radii": Field("frame", (2,), optional=True),

@@ -50,7 +50,7 @@ def metrics_table(metrics: Mapping[str, Metrics], name: str = "") -> Table:
 
 
 def reliability_table(found: Mapping[str, Mapping[str, float]], name: str = "") -> Table:
-    """How the uncertainty σ of a committee relates to its errors (`eqmm_ase.evaluation.reliability`).
+    """How the uncertainty σ of a committee relates to its errors (`reliability`).
 
     Shares of errors within σ have those of normally distributed errors in brackets.
     """

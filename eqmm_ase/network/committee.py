@@ -3,8 +3,8 @@
 The energy of a committee is the mean of its members' energies, so that its forces, the mean of
 theirs, are the derivative of one energy. What has no weights is made once for all members
 (`eqmm_ase.network.leaves`); their networks are evaluated one after the other: as traced programs
-(`eqmm_ase.network.traced`), stacking the weights for `torch.func.vmap` saved a seventh of their time for
-6 atoms, and took half as long again for 22.
+(`eqmm_ase.network.traced`), stacking the weights for `torch.func.vmap` saved a seventh of their
+time for 6 atoms, and took half as long again for 22.
 """
 
 from __future__ import annotations

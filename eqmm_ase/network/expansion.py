@@ -4,9 +4,9 @@ Around atom i the potential of the MM charges is φ(R_i + x) = Σ_lm C^i_lm R_lm
 
     C^i_lm = k_e Σ_k q_k I_lm(r_k − R_i),        l = 0 … L
 
-(regular and irregular real solid harmonics R, I of `eqmm_ase.network.harmonics`): potential, field, field
-gradient, … in (L+1)² numbers. All derivatives are closed-form because ∇I_l is a combination of
-I_{l+1}; a gradient with respect to all charges' positions is then one matrix product, cheaper
+(regular and irregular real solid harmonics R, I of `eqmm_ase.network.harmonics`): potential, field,
+field gradient, … in (L+1)² numbers. All derivatives are closed-form because ∇I_l is a combination
+of I_{l+1}; a gradient with respect to all charges' positions is then one matrix product, cheaper
 than tracing the harmonics.
 
 Source: Lei, Yagi, Sugita, J. Chem. Phys. 160, 214109 (2024), there in Cartesian form; A. J. Stone,

@@ -1,8 +1,8 @@
 """Equivariant building blocks on packed features (components, atoms, channels).
 
-All orders l live side by side in the first axis (`eqmm_ase.network.harmonics`), so that a product of two
-features is one Clebsch–Gordan contraction, not one small operation per path: at the size of a QM
-region the number of operations is the cost. Natural parity (−1)^l throughout.
+All orders l live side by side in the first axis (`eqmm_ase.network.harmonics`), so that a product
+of two features is one Clebsch–Gordan contraction, not one small operation per path: at the size of
+a QM region the number of operations is the cost. Natural parity (−1)^l throughout.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ The header (safetensors metadata, all strings) holds
 ``sha256``              of the three above and every tensor, so that damage is noticed
 ======================  ==============================================================
 
-The tensors are the model's state; in the file of a committee (`eqmm_ase.network.committee`), whose members
-share the configuration, those of member k are called ``members.<k>.<name>``.
+The tensors are the model's state; in the file of a committee (`eqmm_ase.network.committee`), whose
+members share the configuration, those of member k are called ``members.<k>.<name>``.
 """
 
 from __future__ import annotations

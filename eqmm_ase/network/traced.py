@@ -2,11 +2,11 @@
 
 At the size of a QM region two thirds of a network's time go to Python and to building the graph of
 its derivatives, not to arithmetic. Here the operations of energy and derivatives are written down
-once (`eqmm_ase.network.tracing`) and from then on run one after the other in torch's interpreter, without
-either: the same numbers, to rounding, in a third of the time. A program holds for one number of
-atoms and of edges; edges of no weight are added up to a multiple of some, so that few programs
-serve a molecule that moves. It holds for all models of one configuration, whatever their weights:
-the members of a committee, copies, and the calculators of all threads share it.
+once (`eqmm_ase.network.tracing`) and from then on run one after the other in torch's interpreter,
+without either: the same numbers, to rounding, in a third of the time. A program holds for one
+number of atoms and of edges; edges of no weight are added up to a multiple of some, so that few
+programs serve a molecule that moves. It holds for all models of one configuration, whatever their
+weights: the members of a committee, copies, and the calculators of all threads share it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Relax a structure and say how far it went.
 
-Molecular dynamics are in `eqmm_ase.simulation.dynamics`. Both write ASE trajectories image by image, so that
-an interrupt or a kill loses nothing that was written, and both report rows instead of printing.
+Molecular dynamics are in `eqmm_ase.simulation.dynamics`. Both write ASE trajectories image by
+image, so that an interrupt or a kill loses nothing that was written, and both report rows instead
+of printing.
 """
 
 from __future__ import annotations

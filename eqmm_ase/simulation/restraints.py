@@ -4,9 +4,9 @@
 
 A QM/MM energy holds electrostatics only: in a real system Lennard-Jones repulsion keeps an atom
 from falling onto a bare charge, where no model knows anything. Where its parameters are known, use
-them (`eqmm_ase.simulation.lennard_jones`); where they are not, d_ik, the closest that an atom of this element
-came to a charge of this sign in the training data, marks where the model's knowledge ends. Within
-it the restraints change nothing, and at it they are twice continuously differentiable.
+them (`eqmm_ase.simulation.lennard_jones`); where they are not, d_ik, the closest that an atom of
+this element came to a charge of this sign in the training data, marks where the model's knowledge
+ends. Within it the restraints change nothing, and at it they are twice continuously differentiable.
 
     >>> atoms.calc.embed(mm_charges, mm_positions)                            # doctest: +SKIP
     >>> restraints = ContactRestraints(atoms, mm_charges, mm_positions, atoms.calc.domain)

@@ -10,8 +10,8 @@ an arbitrary zero. ⟨⟩ runs over the known components of a batch, so a missin
 length of the error: the square up to about δ, a straight line beyond it. Squares would leave the
 many small errors to the few large ones, at strained geometries, when it is the small ones that a
 simulation sees. While a training begins and all errors are large, squares learn faster: δ falls
-from 1 to its final size in the first 900 steps.
-What a frame costs may count less: `eqmm_ase.training.outliers` limits the influence of wrong labels so.
+from 1 to its final size in the first 900 steps. What a frame costs may count less:
+`eqmm_ase.training.outliers` limits the influence of wrong labels so.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write labelled frames into files small enough for the repository, and a subset for the tests.
 
-    python scripts/flagship/compact.py FOLDER
+    python -m scripts.flagship.compact FOLDER
 
 MM positions are multiples of 2⁻¹³ Å, so that single precision holds them exactly. Forces on MM
 charges and the potential at them are rounded to 2⁻²⁰ eV/Å and 2⁻¹⁷ V, a thousandth of what a model
@@ -20,9 +20,9 @@ import numpy as np
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 from eqmm_ase.simulation.coordinate import Coordinate
+from scripts.common import FLAGSHIP, TEST_DATA
 
-HERE = Path(__file__).parent
-TESTS_FILE = HERE.parent.parent / "tests" / "data" / "flagship.h5"
+TESTS_FILE = TEST_DATA / "flagship.h5"
 MEDIA = ("water", "methanol", "gas")
 SWEEPS = ("gas", "methanol", "water_a", "water_b", "water_c")
 PARTS = {**{name: (name,) for name in SWEEPS}, "loose": tuple(f"{m}_loose" for m in MEDIA)}
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with ReferenceData(path) as data:
                 frames += [compact(frame) for frame in data.load()]
                 method = data.method
-        write_frames(HERE / f"{part}.h5", frames, method)
+        write_frames(FLAGSHIP / f"{part}.h5", frames, method)
         if part in SWEEPS:
             by_medium.setdefault(frames[0].medium, []).extend(frames)
         print(f"{part}: {len(frames)} frames")

@@ -1,6 +1,6 @@
 """Geometries about the transition state with longer bonds, in chains of twenty.
 
-    python scripts/flagship/loosen.py OUTPUT SOLVENT SEED CHAINS
+    python -m scripts.flagship.loosen OUTPUT SOLVENT SEED CHAINS
 
 GFN2-xTB holds the chlorines closer to the carbon of the transition state than B3LYP does, and so
 does what is sampled with it. Here geometries of the training data in one solvent, with the
@@ -17,8 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
-sys.path.append(str(Path(__file__).parents[1]))
-from flagship_data import load_flagship, zeta
+from scripts.flagship.flagship_data import load_flagship, zeta
 
 RANGE, LONGEST, LENGTH = 1.2, 0.4, 20
 

@@ -1,8 +1,8 @@
 """MBIS charges and atomic dipoles: atoms as sums of Slater shells fitted to the density.
 
 An atom's share of the density at a point is its share of the model density of
-`datagen.labels.charges.slater_shells` there. Then q_A = Z_A − Σ_i N_Ai. The dipole of the molecule is
-Σ_A (q_A R_A + μ_A) with the atomic dipoles μ_A = −∫ ρ_A (r − R_A) dr.
+`datagen.labels.charges.slater_shells` there. Then q_A = Z_A − Σ_i N_Ai. The dipole of the molecule
+is Σ_A (q_A R_A + μ_A) with the atomic dipoles μ_A = −∫ ρ_A (r − R_A) dr.
 
 Source: T. Verstraelen et al., J. Chem. Theory Comput. 12, 3894 (2016).
 """

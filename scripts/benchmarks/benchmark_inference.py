@@ -1,0 +1,160 @@
+"""Time of one energy with all forces: small and large systems, and against the number of charges.
+
+python -m scripts.benchmarks.benchmark_inference
+
+One thread, float32. Weights are random: the time does not depend on them. ``eager`` is the network
+with all derivatives, as in the first calls; ``recorded`` the same as a program, after some calls of
+one size; ``calculator`` that through ASE with every check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import molecule
+
+from eqmm_ase.calculator.eqmm import EqMM
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.network.traced import PATIENCE, RecordedModels
+from scripts.common import RESULTS
+from scripts.provenance import provenance
+
+RESULT = RESULTS / "benchmark_inference.json"
+DENSITY = 0.1  # atoms per Å³ of water and of biomolecules alike
+NEAREST = 2.0  # Å between a QM atom and an MM charge
+WARM_UP = PATIENCE + 10  # calls, after which programs are recorded and optimised
+
+
+def small() -> Atoms:
+    """Methanol."""
+    return molecule("CH3OH")
+
+
+def large(n_atoms: int = 22, seed: int = 0) -> Atoms:
+    """A dense ball of as many atoms as alanine dipeptide has: more neighbours than a chain."""
+    generator = np.random.default_rng(seed)
+    radius = (3 * n_atoms / (4 * np.pi * DENSITY)) ** (1 / 3)
+    positions = np.zeros((1, 3))
+    while len(positions) < n_atoms:
+        candidate = generator.uniform(-radius, radius, 3)
+        inside = np.linalg.norm(candidate) < radius
+        if inside and np.linalg.norm(positions - candidate, axis=1).min() > 1.0:
+            positions = np.vstack([positions, candidate])
+    return Atoms((["C"] * 6 + ["N"] * 2 + ["O"] * 2 + ["H"] * n_atoms)[:n_atoms], positions)
+
+
+def surroundings(atoms: Atoms, n_charges: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Charges of a liquid's density around the atoms, and their positions."""
+    generator = np.random.default_rng(seed)
+    extent = np.linalg.norm(atoms.positions, axis=1).max() + NEAREST
+    outer = (3 * n_charges / (4 * np.pi * DENSITY) + extent**3) ** (1 / 3)
+    directions = generator.normal(size=(n_charges, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    distance = generator.uniform(extent**3, outer**3, (n_charges, 1)) ** (1 / 3)
+    return generator.uniform(-0.8, 0.8, n_charges), directions * distance
+
+
+def seconds(call: Callable[[], Any], repetitions: int) -> dict[str, float]:
+    """Median and fastest time of a call, ms, after a warm-up."""
+    for _ in range(WARM_UP):
+        call()
+    times = []
+    for _ in range(repetitions):
+        begun = time.perf_counter()
+        call()
+        times.append(1000.0 * (time.perf_counter() - begun))
+    return {"median_ms": float(np.median(times)), "fastest_ms": min(times)}
+
+
+def measure(
+    model: MultiscaleModel, atoms: Atoms, n_charges: int, repetitions: int
+) -> dict[str, Any]:
+    """Both ways of asking for energy, QM forces, MM forces and MM potential."""
+    charges, positions = surroundings(atoms, n_charges)
+    frame = Frame(atoms.numbers, atoms.positions, positions, charges)
+    frames = Frames.from_frames([frame], dtype=torch.float32)
+    recorded = RecordedModels([model])
+    calculator = EqMM(model)
+    calculator.embed(charges, positions)
+    atoms = atoms.copy()
+    atoms.calc = calculator
+
+    def through_ase() -> None:
+        atoms.positions[0, 0] += 1e-6  # results of an unmoved molecule would be remembered
+        atoms.get_forces()
+
+    return {
+        "n_qm": len(atoms),
+        "n_mm": n_charges,
+        "eager": seconds(lambda: predict(model, frames), repetitions),
+        "recorded": seconds(lambda: recorded(frames), repetitions),
+        "calculator": seconds(through_ase, repetitions),
+    }
+
+
+def linear_fit(counts: Sequence[int], times: Sequence[float]) -> dict[str, float]:
+    """A straight line through time against number of charges, and how much of it is straight."""
+    slope, start = np.polyfit(counts, times, 1)
+    residual = np.array(times) - (start + slope * np.array(counts))
+    return {
+        "ms_without_charges": float(start),
+        "ms_per_1000_charges": float(1000.0 * slope),
+        "r_squared": float(1.0 - residual.var() / np.var(times)),
+    }
+
+
+def benchmark(repetitions: int, counts: Sequence[int]) -> dict[str, Any]:
+    """All figures, with what they were measured on."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = ModelConfig(elements=(1, 6, 7, 8))
+    model = MultiscaleModel(config).eval()
+    model.requires_grad_(False)
+    sweep = [measure(model, small(), n, repetitions) for n in counts]
+    return {
+        "what": "energy, QM forces, MM forces and MM potential of one frame, float32, one thread",
+        "model": {**config.to_dict(), "parameters": sum(p.numel() for p in model.parameters())},
+        "repetitions": repetitions,
+        "methanol_720_charges": measure(model, small(), 720, repetitions),
+        "22_atoms_3000_charges": measure(model, large(), 3000, repetitions),
+        "against_number_of_charges": sweep,
+        "linear_fit": linear_fit(counts, [row["recorded"]["median_ms"] for row in sweep]),
+        **provenance(),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("-o", "--output", type=Path, default=RESULT)
+    parser.add_argument("--repetitions", type=int, default=50)
+    parser.add_argument(
+        "--charges", type=int, nargs="+", default=[0, 100, 300, 1000, 3000, 10000, 30000]
+    )
+    chosen = parser.parse_args(arguments)
+    result = benchmark(chosen.repetitions, chosen.charges)
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    chosen.output.write_text(text, encoding="utf-8")
+    chosen_rows = (result["methanol_720_charges"], result["22_atoms_3000_charges"])
+    for row in (*chosen_rows, *result["against_number_of_charges"]):
+        print(
+            f"{row['n_qm']:3d} atoms {row['n_mm']:6d} charges: "
+            f"eager {row['eager']['median_ms']:7.2f} ms, "
+            f"recorded {row['recorded']['median_ms']:7.2f} ms, "
+            f"calculator {row['calculator']['median_ms']:7.2f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()
