@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "models"
+FOLDER = Path(__file__).parent
 """Where they lie."""
 
 

@@ -18,7 +18,7 @@ from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames
 from scripts.flagship import loosen
 from scripts.flagship.compact import COORDINATE, compact, evenly_along_coordinate
-from scripts.flagship.flagship_data import FOLDER, HELD_OUT
+from scripts.flagship.flagship_data import FLAGSHIP, HELD_OUT
 
 SUBSET = DATA / "flagship.h5"
 ZETA = np.linspace(-3.0, 3.0, 13)
@@ -97,7 +97,7 @@ def test_frames_are_chosen_evenly_along_the_coordinate():
 
 def test_loosened_geometries_are_known_ones_with_longer_bonds(tmp_path):
     loosen.main(tmp_path / "loose.xyz", "gas", 5, 2)
-    known = [f for f in read_frames(FOLDER / "gas.h5") if f.source not in HELD_OUT]
+    known = [f for f in read_frames(FLAGSHIP / "gas.h5") if f.source not in HELD_OUT]
     rest = np.array([f.qm_positions[[0, 3, 4, 5]] for f in known])  # carbon and hydrogens
     bonds = np.array(
         [np.linalg.norm(f.qm_positions[1:3] - f.qm_positions[0], axis=1) for f in known]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from datagen.switching import residue_scales
 
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.switching import residue_scales
 from eqmm_ase.network.batch import Frames
 from eqmm_ase.network.expansion import expand
 from eqmm_ase.periodic.cell import BoxTooSmallError
