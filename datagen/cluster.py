@@ -29,6 +29,9 @@ from datagen.unwrapping import Unwrapper
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 
+RECOMMENDED_RADIUS = 12.0
+"""Å. Clusters cut nearer differ from the periodic answer by 1 kcal/mol/Å and more in QM forces."""
+
 _TIE = 1e-6 * np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)])
 """Slope of what is added to distances, so that of two images at the same distance the same one is
 taken every time, and not the one that rounding favours."""

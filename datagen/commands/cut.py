@@ -12,6 +12,7 @@ from typing import Any, get_args
 import click
 import numpy as np
 
+from datagen.cluster import RECOMMENDED_RADIUS
 from datagen.commands.options import output_option, refuse_existing
 from datagen.cutting.boundary_charges import CHARGE_SCHEMES
 from datagen.cutting.missing_hydrogens import check_hydrogens
@@ -27,7 +28,6 @@ from datagen.cutting.trajectories import (
     select_atoms,
 )
 from datagen.datasets.statistics import FrameStatistics, frame_statistics
-from datagen.solvent.sampling import RECOMMENDED_RADIUS
 from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.frame import Frame

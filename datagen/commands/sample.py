@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from datagen.cluster import RECOMMENDED_RADIUS
 from datagen.commands.options import (
     engine_options,
     open_valences_option,
@@ -19,7 +20,6 @@ from datagen.solvent.force_field import why_not_covered
 from datagen.solvent.held_sampling import sample_held
 from datagen.solvent.media import solvent_names
 from datagen.solvent.sampling import (
-    RECOMMENDED_RADIUS,
     SamplingProgress,
     SamplingSettings,
     describe,

@@ -9,15 +9,20 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.cluster import Cluster, PartitionError, cut_cluster, largest_radius
+from datagen.cluster import (
+    RECOMMENDED_RADIUS,
+    Cluster,
+    PartitionError,
+    cut_cluster,
+    largest_radius,
+)
 from datagen.cutting.boundary_charges import CHARGE_SCHEMES
 from datagen.cutting.link_atoms import LONGEST_BOND, SHORTEST_BOND, cap_frame, check_scheme
 from datagen.cutting.qm_region import SelectedRegion, total_charge
 from datagen.cutting.topology import Topology
 from datagen.cutting.trajectories import Snapshot
+from datagen.frame_id import frame_hash
 from datagen.lattice import minimum_image
-from datagen.solvent.frames import frame_hash
-from datagen.solvent.sampling import RECOMMENDED_RADIUS
 from datagen.unwrapping import Unwrapper
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.checks import electron_count

@@ -29,9 +29,9 @@ from datagen.datasets.foreign_labels import Found, labels_of
 from datagen.datasets.imported import Imported
 from datagen.errors import ExchangeError
 from eqmm_ase.atomic_write import atomic_path
-from eqmm_ase.calculator.point_charges import EMBEDDING
 from eqmm_ase.data.charge_and_spin import STATE_KEYS, State, states_of
 from eqmm_ase.data.dataset_format import FIELDS, GROUPS, DatasetError, Field, field_of
+from eqmm_ase.data.embedding_label import EMBEDDING
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import frame_of_values, known_values
 from eqmm_ase.files.dataset_file import ReferenceData

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datagen.cluster import cut_cluster
+from datagen.frame_id import frame_hash
 from datagen.solvent.md import Box, Snapshots, charges_and_residues
 from datagen.unwrapping import Unwrapper
 from eqmm_ase.data.frame import Frame
@@ -78,18 +78,3 @@ class FrameCutter:
             source=source,
         )
         return replace(frame, frame_id=frame_hash(frame))
-
-
-def frame_hash(frame: Frame) -> str:
-    """SHA-256 of everything that a label of the frame depends on besides the method."""
-    digest = hashlib.sha256()
-    for array, kind in (
-        (frame.atomic_numbers, "<i8"),
-        (frame.qm_positions, "<f8"),
-        (frame.mm_positions, "<f8"),
-        (frame.mm_charges, "<f8"),
-        ([frame.total_charge, frame.spin_multiplicity], "<i8"),
-    ):
-        block = np.ascontiguousarray(array, dtype=kind)
-        digest.update(str(block.shape).encode() + block.tobytes())
-    return digest.hexdigest()

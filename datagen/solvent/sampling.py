@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen.cluster import required_repeat
+from datagen.cluster import RECOMMENDED_RADIUS, required_repeat
 from datagen.molecules.solute import Solute
 from datagen.solvent.boxes import make_box
 from datagen.solvent.force_field import parameterise
@@ -40,9 +40,6 @@ from datagen.solvent.media import Medium, find_medium
 from datagen.solvent.parallel import Trajectory, run_trajectories
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.settings_help import with_help
-
-RECOMMENDED_RADIUS = 12.0
-"""Å. Clusters cut nearer differ from the periodic answer by 1 kcal/mol/Å and more in QM forces."""
 
 _MAX_RADIUS = 30.0  # Å; the box of a larger one has more than 70 000 atoms
 _STRETCH = 1.05  # by which vibrations lengthen the molecule

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from datagen.cluster import required_repeat
+from datagen.cluster import RECOMMENDED_RADIUS, required_repeat
+from datagen.frame_id import frame_hash
 from datagen.molecules.given_geometries import GeometriesError, common_state
 from datagen.molecules.valences import MissingHydrogensError
 from datagen.solvent.boxes import make_box
-from datagen.solvent.frames import FrameCutter, QMRegion, frame_hash
+from datagen.solvent.frames import FrameCutter, QMRegion
 from datagen.solvent.held_force_field import charged_sphere, element_sphere, held_force_field
 from datagen.solvent.held_solute import (
     RIGID_TIME_STEP,
@@ -38,7 +39,6 @@ from datagen.solvent.media import find_medium
 from datagen.solvent.parallel import Trajectory, run_trajectories
 from datagen.solvent.reaction_path import PathError, xtb_calculator
 from datagen.solvent.sampling import (
-    RECOMMENDED_RADIUS,
     SamplingError,
     SamplingProgress,
     default_workers,

@@ -18,7 +18,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import ArrayLike
 
 from eqmm_ase.calculator.domain_warnings import Watch
-from eqmm_ase.calculator.point_charges import CHARGES, EMBEDDING, PointCharges
+from eqmm_ase.calculator.point_charges import PointCharges
 from eqmm_ase.calculator.settings import (
     Setting,
     given_charge,
@@ -26,6 +26,7 @@ from eqmm_ase.calculator.settings import (
     what_changed,
 )
 from eqmm_ase.concurrency import Lock, SeenByThread
+from eqmm_ase.data.embedding_label import CHARGES, EMBEDDING
 
 
 class EmbeddedCalculator(Calculator):

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eqmm_ase.data import checks, unit_checks
+from eqmm_ase.data.embedding_label import label_of
 
 if TYPE_CHECKING:
     from eqmm_ase.calculator.eqmm import EqMM
 
 FloatArray = NDArray[np.float64]
-
-EMBEDDING = "embedding"
-"""Where in ``atoms.info`` atoms remember the charges that they were computed in."""
-CHARGES, POSITIONS = "mm_charges", "mm_positions"
-"""Where files have the charges themselves: e, Å."""
 
 
 class PointCharges:
@@ -110,12 +105,3 @@ class PointCharges:
                 "these point charges are no longer in use: embed() was called again on their "
                 "calculator; give each EIQMMM its own calculator"
             )
-
-
-def label_of(charges: FloatArray, positions: FloatArray | None) -> str:
-    """How atoms remember charges (n_mm,) e at positions (n_mm, 3) Å; empty for vacuum."""
-    if positions is None or not charges.any():
-        return ""
-    number = crc32(positions.tobytes(), crc32(charges.tobytes()))
-    net = round(float(charges.sum()), 3) + 0.0  # no negative zero
-    return f"{len(charges)} MM charges, {net:+.3f} e, checksum {number:08x}"

@@ -55,7 +55,7 @@ def test_the_start_is_the_contact_of_the_two() -> None:
 
 
 def test_all_forces_are_the_gradient_of_the_energy_of_everything() -> None:
-    nvt_droplet = pytest.importorskip("nvt_droplet")
+    nvt_droplet = pytest.importorskip("scripts.stability.nvt_droplet")
     start = load_start()
     # A chlorine within its spring, a water within the wall: all that acts has a part.
     positions = start.atoms.positions.copy()
@@ -93,7 +93,7 @@ def test_all_forces_are_the_gradient_of_the_energy_of_everything() -> None:
 def test_what_acts_beside_the_model_has_the_size_that_is_stated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    nvt_droplet = pytest.importorskip("nvt_droplet")
+    nvt_droplet = pytest.importorskip("scripts.stability.nvt_droplet")
     start = load_start()
     start = start._replace(atoms=start.atoms.copy(), waters=start.waters[:40].copy())
     direction = start.atoms.positions[2] / np.linalg.norm(start.atoms.positions[2])
@@ -131,7 +131,7 @@ def test_what_acts_beside_the_model_has_the_size_that_is_stated(
 
 
 def test_the_forces_in_openmm_are_those_of_the_calculator() -> None:
-    nvt_droplet = pytest.importorskip("nvt_droplet")
+    nvt_droplet = pytest.importorskip("scripts.stability.nvt_droplet")
     start = load_start()
     droplet = nvt_droplet.make_droplet(start, Driver(MODEL, None, "float64"), SMALL)
     wanted = {"getForces": True, "getEnergy": True, "getPositions": True}

@@ -15,11 +15,11 @@ import shutil
 
 from ase.data import covalent_radii
 
+from datagen.frame_id import frame_hash
 from datagen.molecules.solute import read_solute
 from datagen.solvent import parallel
 from datagen.solvent.external_programs import ParameterError, first_complaint
 from datagen.solvent.force_field import parameterise
-from datagen.solvent.frames import frame_hash
 from datagen.solvent.job import Unfinished, UnfinishedError
 from datagen.solvent.md import (
     DynamicsError,

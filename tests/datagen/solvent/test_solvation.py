@@ -15,8 +15,8 @@ from ase.geometry import get_distances
 from ase.io import write
 
 from datagen.cli import cli
+from datagen.frame_id import frame_hash
 from datagen.solvent import solvation
-from datagen.solvent.frames import frame_hash
 from datagen.solvent.held_force_field import charged_sphere, element_sphere
 from datagen.solvent.held_solute import turned_onto
 from datagen.solvent.sampling import SamplingError

@@ -17,7 +17,7 @@ from ase.optimize import BFGS
 from calculator_kit import SpringModel, embedded, methanol, random_model, some_charges
 
 from eqmm_ase import EqMM, cli, read_structure, save_model
-from eqmm_ase.calculator.point_charges import EMBEDDING
+from eqmm_ase.data.embedding_label import EMBEDDING
 from eqmm_ase.files.structures import StructureError
 from eqmm_ase.simulation.dynamics import MDSettings, run_md
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones

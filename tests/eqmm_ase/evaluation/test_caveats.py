@@ -71,7 +71,7 @@ def ethanol_like(frame):
 def test_frames_like_those_of_training_get_no_warning(evaluate, frames):
     code, _, err, warnings = evaluate(frames)
     assert code == 0
-    assert err == ""
+    assert err == "QM region: CH4O, total charge 0, singlet\n"
     assert warnings == []
 
 

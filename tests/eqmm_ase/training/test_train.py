@@ -172,8 +172,8 @@ def test_a_killed_training_goes_on_to_the_same_weights_as_one_that_ran_through(
         [sys.executable, "-c", KILLED, data, output, "7", *TINY], capture_output=True, check=False
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    # Data, head of the table, explanation, one round; no advertisements and no warnings.
-    assert len(killed.stderr.decode().splitlines()) == 4, killed.stderr.decode()
+    # QM region, data, head of the table, explanation, one round; no advertisements and no warnings.
+    assert len(killed.stderr.decode().splitlines()) == 5, killed.stderr.decode()
     assert not output.exists()
     assert Path(f"{output}.train", "last.ckpt").is_file()
     screen = io.StringIO()
@@ -417,9 +417,9 @@ def test_the_report_has_a_line_per_round(data, tmp_path):
     screen = io.StringIO()
     run(data, tmp_path / "model.eqmm", console=Console(file=screen, width=200))
     lines = screen.getvalue().splitlines()
-    assert lines[1].split()[:3] == ["step", "min", "rate"]
-    assert [line.split()[0] for line in lines[3:6]] == ["4", "8", "12"]
-    assert all(len(line) <= 100 for line in lines[1:6])
+    assert lines[2].split()[:3] == ["step", "min", "rate"]
+    assert [line.split()[0] for line in lines[4:7]] == ["4", "8", "12"]
+    assert all(len(line) <= 100 for line in lines[1:7])
 
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left(data, tmp_path):

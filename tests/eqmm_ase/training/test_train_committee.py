@@ -89,7 +89,7 @@ def test_progress_says_which_member_is_trained(trained):
     lines = screen.splitlines()
     places = [lines.index(f"member {k} of 2") for k in (1, 2)]
     assert lines[-1].startswith(f"{output} holds a committee of 2")
-    rounds = [[int(line.split()[0]) for line in lines[p + 4 : p + 7]] for p in places]
+    rounds = [[int(line.split()[0]) for line in lines[p + 5 : p + 8]] for p in places]
     assert rounds == [[4, 8, 12]] * 2
 
 

@@ -1,0 +1,50 @@
+"""MM charges that files hold for their atoms.
+
+Trajectories that EqMM wrote have the charges in their header, extended XYZ that it exported in each
+image. ASE's databases keep only a label of the charges, with the parameters of the calculator, and
+PDB or CIF files keep nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io.trajectory import Trajectory
+from numpy.typing import NDArray
+
+from eqmm_ase.data.embedding_label import CHARGES, EMBEDDING, POSITIONS
+
+FloatArray = NDArray[np.float64]
+
+_MAGIC = b"- of UlmASE-Trajectory"
+
+
+def label_in_file(path: str | os.PathLike[str], image: Atoms) -> str:
+    """Label of the charges that an image of a file was computed in; empty for vacuum."""
+    if not os.fspath(path).endswith((".db", ".json")):
+        return str(image.info.get(EMBEDDING, ""))
+    from ase.db import connect
+
+    with connect(path) as rows:
+        parameters = (row.get("calculator_parameters", {}) for row in rows.select())
+        return next((found[EMBEDDING] for found in parameters if EMBEDDING in found), "")
+
+
+def charges_in_file(
+    path: str | os.PathLike[str], image: Atoms
+) -> tuple[FloatArray, FloatArray] | None:
+    """Charges (n_mm,) e and positions (n_mm, 3) Å that a file holds for an image, or None."""
+    stored: Any = image.info
+    with open(path, "rb") as file:
+        ours = file.read(len(_MAGIC)) == _MAGIC
+    if ours:
+        with Trajectory(os.fspath(path)) as images:
+            stored = (getattr(images, "description", None) or {}).get(EMBEDDING, stored)
+    if not np.size(stored.get(CHARGES, ())):
+        return None
+    # One charge comes back as a number from some files.
+    charges = np.array(stored[CHARGES], np.float64).reshape(-1)
+    return charges, np.array(stored.get(POSITIONS, ()), np.float64).reshape(-1, 3)
