@@ -1,72 +1,96 @@
 """EqMM: machine-learned QM/MM potentials from an equivariant multiscale model.
 
+=====================  ==========================================================================
+EqMM                   ASE calculator of a QM region in the potential of MM point charges
+DeltaEqMM              the same, adding a cheaper QM method to a model of the difference from it
+HeldLennardJones       ASE calculator: Lennard-Jones interaction with MM sites that do not move
+ContactRestraints      ASE constraint that keeps QM atoms off charges that do not move
+Frame                  a QM region in its charges, with its labels
+read_frames            the frames of a dataset file
+write_frames           write a dataset file
+ReferenceData          an open dataset file, read frame by frame
+read_structure         QM atoms and the charges around them, from any file
+atoms_of_frame         the QM atoms of a frame as `ase.Atoms`
+project_forces         forces of a frame with link atoms, on real atoms only
+forces_on_topology     forces of a frame, on all atoms of the topology it was cut from
+Frames                 a batch of frames as tensors: what a network sees
+load_model             the network of a model file
+save_model             write a model file
+ContactError           raised where an atom is too near a charge
+DomainError            raised where a model was not trained on such molecules
+DomainWarning          warned where a model was not trained on such geometries
+units                  conversion factors to eV, Å and e
+=====================  ==========================================================================
+
 Names are imported on first use, so that ``import eqmm_ase`` costs nothing and the calculator never
 pays for the trainer.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from eqmm_ase import units
 from eqmm_ase.concurrency import survive_forks
+from eqmm_ase.public_names import on_first_use
 
 if TYPE_CHECKING:
+    from eqmm_ase.calculator.delta import DeltaEqMM
     from eqmm_ase.calculator.eqmm import EqMM
     from eqmm_ase.data.atom_map import forces_on_topology
     from eqmm_ase.data.boundary_forces import project_forces
     from eqmm_ase.data.frame import Frame
     from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
-    from eqmm_ase.files.structures import read_structure
+    from eqmm_ase.files.structures import atoms_of_frame, read_structure
     from eqmm_ase.network.batch import Frames
     from eqmm_ase.network.model_file import load_model, save_model
+    from eqmm_ase.simulation.lennard_jones import HeldLennardJones
     from eqmm_ase.simulation.restraints import ContactRestraints
     from eqmm_ase.uncertainty.contacts import ContactError
+    from eqmm_ase.uncertainty.domain import DomainError, DomainWarning
 
 _HOME = {
     "ContactError": "eqmm_ase.uncertainty.contacts",
     "ContactRestraints": "eqmm_ase.simulation.restraints",
+    "DeltaEqMM": "eqmm_ase.calculator.delta",
+    "DomainError": "eqmm_ase.uncertainty.domain",
+    "DomainWarning": "eqmm_ase.uncertainty.domain",
     "EqMM": "eqmm_ase.calculator.eqmm",
     "Frame": "eqmm_ase.data.frame",
     "Frames": "eqmm_ase.network.batch",
-    "forces_on_topology": "eqmm_ase.data.atom_map",
-    "project_forces": "eqmm_ase.data.boundary_forces",
+    "HeldLennardJones": "eqmm_ase.simulation.lennard_jones",
     "ReferenceData": "eqmm_ase.files.dataset_file",
-    "read_frames": "eqmm_ase.files.dataset_file",
-    "write_frames": "eqmm_ase.files.dataset_file",
-    "read_structure": "eqmm_ase.files.structures",
+    "atoms_of_frame": "eqmm_ase.files.structures",
+    "forces_on_topology": "eqmm_ase.data.atom_map",
     "load_model": "eqmm_ase.network.model_file",
+    "project_forces": "eqmm_ase.data.boundary_forces",
+    "read_frames": "eqmm_ase.files.dataset_file",
+    "read_structure": "eqmm_ase.files.structures",
     "save_model": "eqmm_ase.network.model_file",
+    "write_frames": "eqmm_ase.files.dataset_file",
 }
 
 __all__ = [
     "ContactError",
     "ContactRestraints",
+    "DeltaEqMM",
+    "DomainError",
+    "DomainWarning",
     "EqMM",
     "Frame",
     "Frames",
+    "HeldLennardJones",
     "ReferenceData",
+    "atoms_of_frame",
     "forces_on_topology",
     "load_model",
     "project_forces",
     "read_frames",
     "read_structure",
     "save_model",
+    "units",
     "write_frames",
 ]
 
 survive_forks()
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("eqmm")
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'eqmm_ase' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*_HOME, "__version__"])
+__getattr__, __dir__ = on_first_use(__name__, _HOME)

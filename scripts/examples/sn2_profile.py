@@ -20,9 +20,7 @@ from ase.constraints import FixInternals
 from ase.optimize import BFGS
 from matplotlib.figure import Figure
 
-from eqmm_ase import EqMM, Frame, read_frames
-from eqmm_ase.files.structures import atoms_of_frame
-from eqmm_ase.units import KCAL_PER_MOL
+from eqmm_ase import EqMM, Frame, atoms_of_frame, read_frames, units
 
 FLAGSHIP = Path(__file__).resolve().parents[1] / "flagship"
 # Whole sweeps that were held out from training.
@@ -47,7 +45,7 @@ def energies(calculator: EqMM, frames: list[Frame]) -> np.ndarray:
         atoms = atoms_of_frame(frame)
         atoms.calc = calculator
         calculator.embed(frame.mm_charges, frame.mm_positions)
-        found.append(atoms.get_potential_energy() / KCAL_PER_MOL)
+        found.append(atoms.get_potential_energy() / units.KCAL_PER_MOL)
     return np.array(found)
 
 
@@ -68,7 +66,7 @@ def gas_profile(calculator: EqMM, start: Frame, values: np.ndarray) -> np.ndarra
             atoms.positions[SECOND] += move * along
         atoms.set_constraint(FixInternals(bondcombos=[[zeta(atoms), combination]], epsilon=1e-6))
         BFGS(atoms, logfile=None).run(fmax=0.02, steps=200)
-        found.append(atoms.get_potential_energy() / KCAL_PER_MOL)
+        found.append(atoms.get_potential_energy() / units.KCAL_PER_MOL)
         atoms.set_constraint()
     return np.array(found)
 
@@ -76,7 +74,7 @@ def gas_profile(calculator: EqMM, start: Frame, values: np.ndarray) -> np.ndarra
 def draw(axes: Any, medium: str, frames: list[Frame], predicted: np.ndarray) -> float:
     """One panel; returns the energy that is its zero."""
     where = np.array([zeta(atoms_of_frame(frame)) for frame in frames])
-    reference = np.array([frame.energy for frame in frames], dtype=float) / KCAL_PER_MOL
+    reference = np.array([frame.energy for frame in frames], dtype=float) / units.KCAL_PER_MOL
     zero = float(reference[np.abs(where) > 2.0].mean())
     color = COLORS[medium]
     axes.plot(where, reference - zero, ".", color="black", ms=4, label="B3LYP-D3(BJ)/6-31+G*")
