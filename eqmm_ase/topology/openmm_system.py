@@ -44,14 +44,43 @@ def read_openmm(path: Path, system_path: Path) -> FileEvidence:
             f"{path} has {topology.getNumAtoms()} atoms and {system_path} has {n} particles; "
             "expected the same, virtual sites included"
         )
-    charges = _charges(system, system_path)
+    numbers = _pdb_numbers(path, list(topology.atoms())) if pdb else None
+    return openmm_evidence(topology, system, str(system_path), numbers)
+
+
+def openmm_evidence(
+    topology: Any, system: Any, name: str = "the System", numbers: IntArray | None = None
+) -> FileEvidence:
+    """What an OpenMM Topology and System in memory say.
+
+    Parameters
+    ----------
+    topology, system
+        ``openmm.app.Topology`` and ``openmm.System`` of the same particles.
+    name
+        What errors call the System.
+    numbers
+        (n,) atomic numbers; None takes those of the Topology.
+
+    Raises
+    ------
+    TopologyError
+        When the charges are not fixed point charges.
+    """
+    n = system.getNumParticles()
+    if topology.getNumAtoms() != n:
+        raise TopologyError(
+            f"the Topology has {topology.getNumAtoms()} atoms and {name} has {n} particles; "
+            "expected the same, virtual sites included"
+        )
+    charges = _charges(system, name)
     atoms, residues = list(topology.atoms()), list(topology.residues())
     virtual = np.array([system.isVirtualSite(i) for i in range(n)], dtype=bool)
     return FileEvidence(
         names=[atom.name for atom in atoms],
         kinds=[""] * n,
         masses=np.array([system.getParticleMass(i)._value for i in range(n)]),
-        numbers=_pdb_numbers(path, atoms) if pdb else _numbers(atoms),
+        numbers=_numbers(atoms) if numbers is None else numbers,
         charges=charges,
         residues=np.array([atom.residue.index for atom in atoms]),
         residue_names=[residue.name for residue in residues],
@@ -78,7 +107,7 @@ def _read_system(path: Path) -> Any:
     return system
 
 
-def _charges(system: Any, path: Path) -> NDArray[np.float64]:
+def _charges(system: Any, path: Path | str) -> NDArray[np.float64]:
     forces = {type(force).__name__: force for force in system.getForces()}
     if "NonbondedForce" not in forces or {"DrudeForce", "AmoebaMultipoleForce"} & set(forces):
         raise TopologyError(

@@ -1,0 +1,156 @@
+"""An OpenMM System of classical surroundings with a network in the place of an ML region."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import app
+
+from eqmm_ase.cutting.qm_region import find_region
+from eqmm_ase.cutting.qm_region import total_charge as nearest_charge
+from eqmm_ase.data.boundary import CapRule
+from eqmm_ase.engines.classical_system import classical_rest, nonbonded_force
+from eqmm_ase.engines.embedded_region import EmbeddedRegion
+from eqmm_ase.engines.openmm_force import network_force
+from eqmm_ase.engines.rest_charge import RestCharge
+from eqmm_ase.engines.system_potential import Electrostatics, SystemPotential
+from eqmm_ase.network.committee import Committee
+from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.topology.evidence import topology_of
+from eqmm_ase.topology.openmm_system import openmm_evidence
+
+_PERIODIC = (
+    openmm.NonbondedForce.CutoffPeriodic,
+    openmm.NonbondedForce.Ewald,
+    openmm.NonbondedForce.PME,
+    openmm.NonbondedForce.LJPME,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class MixedSystem:
+    """A System of the classical rest and the network, and what it was made of."""
+
+    system: openmm.System
+    potential: SystemPotential
+    group: int
+    """Force group of the network."""
+
+    @property
+    def region(self) -> EmbeddedRegion:
+        """The ML region in its system."""
+        return self.potential.region
+
+
+def mixed_system(
+    topology: app.Topology,
+    system: openmm.System,
+    ml_atoms: Iterable[int],
+    model: str | os.PathLike[str] | MultiscaleModel | Committee,
+    *,
+    total_charge: int | None = None,
+    spin_multiplicity: int = 1,
+    cap_rule: CapRule | None = None,
+    redistribution: str | None = None,
+    rest_charge: RestCharge = "refuse",
+    electrostatics: Electrostatics | None = None,
+    switch: tuple[float, float] = (10.0, 12.0),
+    dtype: str = "float32",
+    remove_constraints: bool = True,
+    group: int = 0,
+) -> MixedSystem:
+    """Replace the force field of an ML region by a network in the potential of all other charges.
+
+    Parameters
+    ----------
+    topology, system
+        Of everything, as the force field describes it; neither is changed.
+    ml_atoms
+        Rows of the ML atoms, anywhere and in any order. Bonds to other atoms get caps.
+    model
+        A model file, model or committee.
+    total_charge, spin_multiplicity
+        Of the region. By default the integer next to the sum of its force-field charges, and 1.
+    cap_rule, redistribution
+        How bonds are cut, see `eqmm_ase.cutting`. By default as in the model's training frames,
+        or ``scaled`` and ``rcd`` where those had no cut bonds.
+    rest_charge
+        Where charge goes that the force field and the total charge of the region differ by:
+        ``refuse``, ``hosts`` or ``background``.
+    electrostatics
+        ``ewald``, ``cutoff`` or ``all``; by default what the System's NonbondedForce does: PME and
+        Ewald are ``ewald``, other periodic methods ``cutoff``, no box ``all``.
+    switch
+        Å, where a cutoff begins and ends.
+    dtype
+        Of the network, ``float32`` or ``float64``.
+    remove_constraints
+        Whether bonds within the region may vibrate.
+    group
+        Force group of the network.
+
+    Raises
+    ------
+    ClassicalSystemError, RegionError, BoundaryError, RestChargeError, TopologyError
+        When System, selection, cut bonds or charges cannot be coupled; one sentence each.
+    DomainError, UnknownElementError, ModelFileError
+        When the model is not for such a region.
+    """
+    force = nonbonded_force(system)
+    sites = topology_of(openmm_evidence(topology, system))
+    selected = _checked(ml_atoms, sites.n_sites)
+    region = find_region(sites, selected)
+    charge = nearest_charge(region) if total_charge is None else total_charge
+    embedded = EmbeddedRegion(
+        sites,
+        region,
+        total_charge=charge,
+        spin_multiplicity=spin_multiplicity,
+        cap_rule=cap_rule or "scaled",
+        redistribution=redistribution or "rcd",
+        rest=rest_charge,
+    )
+    potential = SystemPotential(
+        model,
+        embedded,
+        electrostatics=electrostatics or _as_in(force),
+        switch=switch,
+        dtype=dtype,
+    )
+    rest = classical_rest(
+        system,
+        embedded.inside,
+        charges=embedded.force_field_charges,
+        remove_constraints=remove_constraints,
+    )
+    periodic = system.usesPeriodicBoundaryConditions()
+    rest.addForce(network_force(potential, periodic=periodic, group=group))
+    return MixedSystem(rest, potential, group)
+
+
+def _checked(ml_atoms: Iterable[int], n_sites: int) -> Any:
+    rows = np.asarray(list(ml_atoms))
+    if rows.size == 0:
+        raise ValueError("no ML atoms are given; give the rows of at least one atom")
+    if rows.dtype.kind not in "iu" or len(set(rows.tolist())) != len(rows):
+        raise ValueError("the rows of the ML atoms must be whole numbers, each of them once")
+    if rows.min() < 0 or rows.max() >= n_sites:
+        raise ValueError(
+            f"ML atoms {rows.min()} to {rows.max()} do not fit into {n_sites} particles; rows "
+            "count from 0"
+        )
+    return rows
+
+
+def _as_in(force: openmm.NonbondedForce) -> Electrostatics:
+    method = force.getNonbondedMethod()
+    if method in (openmm.NonbondedForce.Ewald, openmm.NonbondedForce.PME):
+        return "ewald"
+    if method == openmm.NonbondedForce.LJPME:
+        return "ewald"
+    return "cutoff" if method == openmm.NonbondedForce.CutoffPeriodic else "all"

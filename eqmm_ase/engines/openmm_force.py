@@ -1,0 +1,83 @@
+"""The network as a force of OpenMM: positions in, energy and forces out, nm and kJ/mol there."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+import numpy as np
+import openmm
+from openmm import unit
+
+from eqmm_ase.engines.system_potential import SystemEnergy, SystemPotential
+from eqmm_ase.units import KJ_PER_MOL, NANOMETRE
+
+FORCE_NAME = "EqMM"
+
+_LIVE: WeakValueDictionary[str, NetworkCallback] = WeakValueDictionary()
+"""Callbacks by the names of their forces: OpenMM gives no way back from a force to its function.
+
+Of copies of a System, the one asked last."""
+
+
+class NetworkCallback:
+    """Function that an `openmm.PythonForce` calls at every step; picklable with its System.
+
+    Parameters
+    ----------
+    potential
+        Of the whole system.
+    periodic
+        Whether the state has a box.
+    name
+        Of the force; unique.
+    """
+
+    def __init__(self, potential: SystemPotential, periodic: bool, name: str) -> None:
+        self.potential, self.periodic, self.name = potential, periodic, name
+        self.latest: SystemEnergy | None = None
+        """Answer to the last question of the engine."""
+        _LIVE[name] = self
+
+    def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
+        """Energy in kJ/mol and forces on all particles, (n, 3) kJ/mol/nm."""
+        _LIVE[self.name] = self
+        positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
+        cell = None
+        if self.periodic:
+            cell = np.asarray(
+                state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom)
+            )
+        self.latest = found = self.potential(np.asarray(positions, np.float64), cell)
+        return found.energy / KJ_PER_MOL, found.forces * (NANOMETRE / KJ_PER_MOL)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"potential": self.potential, "periodic": self.periodic, "name": self.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def network_force(potential: SystemPotential, *, periodic: bool, group: int = 0) -> Any:
+    """An `openmm.PythonForce` that adds the energy of an ML region in its surroundings."""
+    name = f"{FORCE_NAME} {uuid4().hex[:8]}"
+    force = openmm.PythonForce(NetworkCallback(potential, periodic, name))
+    force.setName(name)
+    force.setUsesPeriodicBoundaryConditions(periodic)
+    force.setForceGroup(group)
+    return force
+
+
+def callback_of(system: openmm.System) -> NetworkCallback:
+    """The live callback of a System that holds a network; its `latest` has all results.
+
+    Raises
+    ------
+    ValueError
+        When the System has none.
+    """
+    for force in system.getForces():
+        if (found := _LIVE.get(force.getName())) is not None:
+            return found
+    raise ValueError("the System holds no network of EqMM")

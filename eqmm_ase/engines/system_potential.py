@@ -1,0 +1,232 @@
+"""Energy of an ML region in the whole of its surroundings, and forces on all sites of the system.
+
+    E = E_network(R_A; potential of B) + E_images(A)
+
+One function of all positions and the box, without any engine: Å, eV, e.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eqmm_ase.calculator.domain_warnings import Watch
+from eqmm_ase.calculator.settings import DTYPES
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.engines.embedded_region import Configuration, EmbeddedRegion
+from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
+from eqmm_ase.network.model import MultiscaleModel, Prediction
+from eqmm_ase.network.model_file import cast, load_model
+from eqmm_ase.network.traced import RecordedModels
+from eqmm_ase.periodic.ewald import Ewald
+from eqmm_ase.periodic.prediction import SurroundedModels
+from eqmm_ase.periodic.switched import INNER, OUTER, SwitchedCutoff
+from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
+from eqmm_ase.uncertainty.domain import Domain
+
+FloatArray = NDArray[np.float64]
+Electrostatics = Literal["ewald", "cutoff", "all"]
+"""How far charges act: in all periodic images, within a switched cutoff, or all of them once."""
+
+
+class SystemPotentialError(RuntimeError):
+    """The energy of a configuration is no number; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class SystemEnergy:
+    """What the ML region adds to the energy of a system."""
+
+    energy: float
+    """eV, `image_energy` included."""
+
+    image_energy: float
+    """eV, of the region with its own periodic images."""
+
+    forces: FloatArray  # (n_sites, 3) eV/Å
+    charges: FloatArray  # (n_qm,) e, caps last
+    mm_potential: FloatArray
+    """dE/dq of every MM charge, (n_mm,) V, in the order of `EmbeddedRegion.mm_charges`."""
+
+    uncertainty: Uncertainty | None
+    """Of a committee: expected errors of energy and forces; None for a single model."""
+
+
+class SystemPotential:
+    """Network, ML region and surroundings as one potential of all positions.
+
+    Parameters
+    ----------
+    model
+        A model file, or a model or committee, which is copied.
+    region
+        The ML region in its system.
+    electrostatics
+        ``ewald``: all charges of a periodic box and their images, needs finufft; ``cutoff``: whole
+        residues, switched off between the two radii of `switch`; ``all``: all charges once, for
+        systems without a box.
+    switch
+        Å, where a cutoff begins and ends.
+    dtype
+        ``float32``, or ``float64`` for tests of conservation and finite differences.
+
+    Raises
+    ------
+    ModelFileError, FileNotFoundError
+        When the file is not a model.
+    DomainError, UnknownElementError
+        When the model does not know elements, charge or spin of the region.
+    ImportError
+        When Ewald's sum is asked for and finufft is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | MultiscaleModel | Committee,
+        region: EmbeddedRegion,
+        *,
+        electrostatics: Electrostatics = "ewald",
+        switch: tuple[float, float] = (INNER, OUTER),
+        dtype: str = "float32",
+    ) -> None:
+        if electrostatics not in get_args(Electrostatics):
+            raise ValueError(
+                f"electrostatics is {electrostatics!r}; expected one of "
+                f"{', '.join(get_args(Electrostatics))}"
+            )
+        self.region, self.electrostatics = region, electrostatics
+        self.card: dict[str, Any] = {}
+        if isinstance(model, MultiscaleModel | Committee):
+            source = copy.deepcopy(model)
+        else:
+            source, self.card = load_model(model)
+        self._dtype = DTYPES[dtype]
+        source = cast(source.cpu().eval(), self._dtype).requires_grad_(False)
+        self._members = members_of(source)
+        self._members[0].elements(torch.as_tensor(region.atomic_numbers))
+        self.calibration = Calibration.from_dict(self.card.get("calibration", {}))
+        domain = Domain.from_dict(self.card.get("domain", {}))
+        self._watch = Watch(domain, self.calibration)
+        domain.refuse_state(region.atomic_numbers, region.total_charge, region.spin_multiplicity)
+        self._models = self._surrounded(switch)
+
+    def __call__(self, positions: FloatArray, cell: FloatArray | None) -> SystemEnergy:
+        """Energy of the region in its surroundings, and forces on all sites.
+
+        Parameters
+        ----------
+        positions
+            (n_sites, 3) Å, wrapped in any way.
+        cell
+            Lattice vectors as rows, (3, 3) Å; None without a box.
+
+        Raises
+        ------
+        BoxTooSmallError, ImagesTooNearError, ContactError, ValueError
+            When the box or the positions make no sense.
+        SystemPotentialError
+            When the energy is not a finite number.
+        """
+        region = self.region
+        now = region.configuration(positions, cell)
+        self._watch.region(
+            region.atomic_numbers, now.qm_positions, region.total_charge, region.spin_multiplicity
+        )
+        each, image_energy = self._predict(now, cell)
+        prediction, uncertainty = each[0], None
+        if len(each) > 1:
+            prediction, spread = mean_and_spread(each)
+            uncertainty = self.calibration.uncertainty(
+                float(spread.energy[0]), _array(spread.qm_forces)
+            )
+        forces = region.site_forces(now, _array(prediction.qm_forces), _array(prediction.mm_forces))
+        energy = float(prediction.energy[0])
+        if not np.isfinite(energy + forces.sum()):
+            raise SystemPotentialError(
+                f"the model's energy ({energy}) or forces are not finite: "
+                + (self._watch.strange or "the ML region is unlike anything it was trained on")
+            )
+        return SystemEnergy(
+            energy=energy,
+            image_energy=image_energy,
+            forces=forces,
+            charges=_array(prediction.charges),
+            mm_potential=_array(prediction.mm_potential),
+            uncertainty=uncertainty,
+        )
+
+    def frame(self, positions: FloatArray, cell: FloatArray | None) -> Frame:
+        """The region and all charges as one frame, without labels, about the region's centre."""
+        now = self.region.configuration(positions, cell)
+        centre = now.qm_positions.mean(axis=0)
+        return Frame(
+            self.region.atomic_numbers,
+            now.qm_positions - centre,
+            now.mm_positions - centre,
+            self.region.mm_charges,
+            self.region.total_charge,
+            self.region.spin_multiplicity,
+        )
+
+    def _surrounded(self, switch: tuple[float, float]) -> SurroundedModels | RecordedModels:
+        order = self._members[0].config.l_expansion
+        if self.electrostatics == "all":
+            return RecordedModels(self._members)
+        if self.electrostatics == "ewald":
+            return SurroundedModels(self._members, Ewald(order, dtype=self._dtype))
+        inner, outer = switch
+        groups = np.unique(self.region.mm_groups, return_inverse=True)[1]
+        cutoff = SwitchedCutoff(groups, order, inner=inner, outer=outer, dtype=self._dtype)
+        return SurroundedModels(self._members, cutoff, images=False)
+
+    def _predict(
+        self, now: Configuration, cell: FloatArray | None
+    ) -> tuple[list[Prediction], float]:
+        """Of every member, and the energy with periodic images, eV."""
+        region = self.region
+        if isinstance(self._models, RecordedModels):
+            centre = now.qm_positions.mean(axis=0)
+            now = Configuration(now.qm_positions - centre, now.mm_positions - centre, now.caps)
+        frames = Frames.from_frames(
+            [
+                Frame(
+                    region.atomic_numbers,
+                    now.qm_positions,
+                    now.mm_positions,
+                    region.mm_charges,
+                    region.total_charge,
+                    region.spin_multiplicity,
+                )
+            ]
+        )
+        if isinstance(self._models, RecordedModels):
+            return self._models(_cast(frames, self._dtype)), 0.0
+        each = self._models(frames, cell)
+        image_energy = float(np.mean([float(one.image_energy) for one in each]))
+        return [one.total for one in each], image_energy
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Plans of Fourier transforms cannot be pickled; they are made again when they are needed.
+        state = self.__dict__.copy()
+        if isinstance(self._models, SurroundedModels):
+            settings = self._models.surroundings
+            if isinstance(settings, Ewald):
+                fresh = Ewald(settings.l_max, tolerance=settings.tolerance, dtype=settings.dtype)
+                state["_models"] = SurroundedModels(self._members, fresh)
+        return state
+
+
+def _cast(frames: Frames, dtype: torch.dtype) -> Frames:
+    names = ("qm_positions", "mm_positions", "mm_charges", "total_charge", "spin_multiplicity")
+    return replace(frames, **{name: getattr(frames, name).to(dtype) for name in names})
+
+
+def _array(tensor: torch.Tensor) -> FloatArray:
+    return tensor.detach().cpu().numpy().astype(np.float64)

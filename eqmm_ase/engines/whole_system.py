@@ -1,0 +1,221 @@
+"""ASE calculators of whole systems: OpenMM supplies everything classical."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openmm
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from numpy.typing import NDArray
+
+from eqmm_ase.engines.energy_ledger import EnergyLedger, energy_ledger
+from eqmm_ase.engines.mixed_system import mixed_system
+from eqmm_ase.engines.openmm_context import (
+    box_of,
+    energy_and_forces,
+    move_to,
+    new_context,
+    positions_of,
+    real_particles,
+)
+from eqmm_ase.engines.openmm_force import callback_of
+from eqmm_ase.engines.system_potential import SystemEnergy
+
+FloatArray = NDArray[np.float64]
+
+
+class WholeSystemError(ValueError):
+    """The system cannot be run by ASE as asked; the message is one sentence for the user."""
+
+
+class WholeSystem(Calculator):
+    """ASE calculator of an ML region with all of its classical surroundings, in a box or not.
+
+    All atoms move, and virtual sites follow their parents. The System must have no constraints
+    (``constraints=None, rigidWater=False``): a rigid water has no bonds that would hold it
+    together in ASE. `RelaxedSurroundings` takes rigid waters too.
+
+    Parameters
+    ----------
+    topology, system, ml_atoms, model
+        As `eqmm_ase.engines.mixed_system.mixed_system` takes them.
+    platform
+        Of OpenMM: ``Reference`` is in double precision and slow, ``CPU`` in single.
+    threads
+        Of the platform ``CPU``.
+    settings
+        All other settings of `mixed_system`: ``total_charge``, ``electrostatics``, ``dtype`` …
+
+    Raises
+    ------
+    WholeSystemError
+        When the System has constraints outside the ML region.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        topology: Any,
+        system: openmm.System,
+        ml_atoms: Sequence[int],
+        model: Any,
+        *,
+        platform: str = "CPU",
+        threads: int = 1,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        self.mixed = mixed_system(topology, system, ml_atoms, model, **settings)
+        if count := self.mixed.system.getNumConstraints():
+            raise WholeSystemError(
+                f"the System has {count} constraints, which ASE does not keep; make it with "
+                "constraints=None and rigidWater=False, or take RelaxedSurroundings"
+            )
+        self.context = new_context(self.mixed.system, platform, threads)
+        self.real = real_particles(self.mixed.system)
+        """(n_atoms,) rows of the atoms among all particles; virtual sites are left out."""
+
+    def atoms_at(self, positions: FloatArray, cell: FloatArray | None = None) -> Atoms:
+        """Atoms of the whole system with this calculator.
+
+        Parameters
+        ----------
+        positions
+            (n_particles, 3) Å, of all particles.
+        cell
+            Lattice vectors as rows, (3, 3) Å; None takes the System's box, if it has one.
+        """
+        if cell is None:
+            cell = box_of(self.mixed.system)
+        system, topology = self.mixed.system, self.mixed.region.topology
+        return Atoms(
+            numbers=topology.atomic_numbers[self.real],
+            positions=np.asarray(positions, np.float64)[self.real],
+            masses=[system.getParticleMass(int(i))._value for i in self.real],
+            cell=cell,
+            pbc=cell is not None,
+            calculator=self,
+        )
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Compute energy and forces; ASE calls this when they are out of date."""
+        super().calculate(atoms, properties, system_changes)
+        particles = np.zeros((self.mixed.system.getNumParticles(), 3))
+        particles[self.real] = self.atoms.positions
+        cell = self.atoms.cell.array if self.atoms.pbc.any() else None
+        move_to(self.context, particles, cell)
+        energy, forces = energy_and_forces(self.context)
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces[self.real]}
+
+    @property
+    def latest(self) -> SystemEnergy:
+        """What the network said last: charges, potentials and uncertainty among it."""
+        return _latest(self.mixed.system)
+
+    def ledger(self) -> EnergyLedger:
+        """Energy of the configuration computed last, by terms."""
+        return energy_ledger(self.mixed, *positions_of(self.context))
+
+
+class RelaxedSurroundings(Calculator):
+    """ASE calculator of an ML region whose classical surroundings are relaxed at every step.
+
+    E(R_A) = min over R_B of E(R_A, R_B): atoms of the region are those of ASE, and all else is
+    relaxed around them by OpenMM before each answer (micro-iterations), constraints kept. Its
+    forces are the partial derivatives ∂E/∂R_A, those of E(R_A) once the surroundings are at rest.
+
+    Parameters
+    ----------
+    topology, system, ml_atoms, model
+        As `eqmm_ase.engines.mixed_system.mixed_system` takes them.
+    positions
+        (n_particles, 3) Å, from which the surroundings begin.
+    tolerance
+        eV/Å, the root-mean-square force at which surroundings count as relaxed.
+    platform, threads
+        As for `WholeSystem`.
+    settings
+        All other settings of `mixed_system`.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        topology: Any,
+        system: openmm.System,
+        ml_atoms: Sequence[int],
+        model: Any,
+        positions: FloatArray,
+        *,
+        tolerance: float = 0.01,
+        platform: str = "CPU",
+        threads: int = 1,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        self.mixed = mixed_system(topology, system, ml_atoms, model, **settings)
+        self.tolerance = tolerance
+        self._rows = np.asarray(self.mixed.region.region.atoms)
+        for row in self._rows:
+            # OpenMM's minimiser leaves particles without mass where they are.
+            self.mixed.system.setParticleMass(int(row), 0.0)
+        self.context = new_context(self.mixed.system, platform, threads)
+        move_to(self.context, np.asarray(positions, np.float64), box_of(self.mixed.system))
+
+    def region_atoms(self) -> Atoms:
+        """Atoms of the ML region where they are now, with this calculator."""
+        positions, cell = positions_of(self.context)
+        whole = self.mixed.region.configuration(positions, cell).qm_positions
+        numbers = self.mixed.region.atomic_numbers[: len(self._rows)]
+        return Atoms(numbers=numbers, positions=whole[: len(self._rows)], calculator=self)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Relax the surroundings, then compute energy and forces on the region."""
+        super().calculate(atoms, properties, system_changes)
+        positions, cell = positions_of(self.context)
+        positions[self._rows] = self.atoms.positions
+        move_to(self.context, positions, cell)
+        relax_surroundings(self.context, self.tolerance)
+        energy, forces = energy_and_forces(self.context)
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces[self._rows]}
+
+    @property
+    def latest(self) -> SystemEnergy:
+        """What the network said last."""
+        return _latest(self.mixed.system)
+
+    def ledger(self) -> EnergyLedger:
+        """Energy of the configuration computed last, by terms."""
+        return energy_ledger(self.mixed, *positions_of(self.context))
+
+
+def relax_surroundings(context: openmm.Context, tolerance: float) -> None:
+    """Minimise the energy of all particles with a mass, to a tolerance in eV/Å."""
+    from openmm import unit
+
+    from eqmm_ase.units import KJ_PER_MOL
+
+    per_angstrom = unit.kilojoule_per_mole / unit.angstrom
+    openmm.LocalEnergyMinimizer.minimize(context, tolerance / KJ_PER_MOL * per_angstrom)
+
+
+def _latest(system: openmm.System) -> SystemEnergy:
+    found = callback_of(system).latest
+    if found is None:
+        raise WholeSystemError("nothing has been computed yet; ask for an energy first")
+    return found
