@@ -21,6 +21,7 @@ from eqmm_ase.engines.rest_charge import RestCharge
 from eqmm_ase.engines.system_potential import Electrostatics, SystemPotential
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.topology import Topology
 from eqmm_ase.topology.evidence import topology_of
 from eqmm_ase.topology.openmm_system import openmm_evidence
 
@@ -63,6 +64,7 @@ def mixed_system(
     dtype: str = "float32",
     remove_constraints: bool = True,
     group: int = 0,
+    sites: Topology | None = None,
 ) -> MixedSystem:
     """Replace the force field of an ML region by a network in the potential of all other charges.
 
@@ -93,6 +95,9 @@ def mixed_system(
         Whether bonds within the region may vibrate.
     group
         Force group of the network.
+    sites
+        What is known of the system's atoms from its files, see `eqmm_ase.engines.loading`; by
+        default what `topology` and `system` say.
 
     Raises
     ------
@@ -102,7 +107,7 @@ def mixed_system(
         When the model is not for such a region.
     """
     force = nonbonded_force(system)
-    sites = topology_of(openmm_evidence(topology, system))
+    sites = sites or topology_of(openmm_evidence(topology, system))
     selected = _checked(ml_atoms, sites.n_sites)
     region = find_region(sites, selected)
     charge = nearest_charge(region) if total_charge is None else total_charge

@@ -1,0 +1,182 @@
+"""OpenMM Systems from the files of other programs, with the topology as EqMM reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from openmm import app, unit
+
+from eqmm_ase.cutting.trajectories import read_snapshots
+from eqmm_ase.foreign_errors import short_reason
+from eqmm_ase.topology import Topology, read_topology
+from eqmm_ase.topology.evidence import topology_of
+from eqmm_ase.topology.openmm_system import openmm_evidence
+
+FloatArray = NDArray[np.float64]
+
+_PDB = (".pdb", ".ent", ".cif", ".pdbx")
+
+
+class LoadingError(ValueError):
+    """Files that make no system; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSystem:
+    """A classical system from files."""
+
+    topology: app.Topology
+    system: openmm.System
+    sites: Topology
+    """Elements, charges and bonds by all that the topology file says."""
+
+    positions: FloatArray  # (n, 3) Å
+    cell: FloatArray | None  # (3, 3) Å, lattice vectors as rows
+
+
+def load_system(
+    topology: Path,
+    coordinates: Path | None = None,
+    *,
+    system: Path | None = None,
+    force_field: Sequence[str] = (),
+    cutoff: float = 10.0,
+    rigid: bool = True,
+    hydrogen_mass: float | None = None,
+    isolated: bool = False,
+) -> LoadedSystem:
+    """Read a classical system.
+
+    Parameters
+    ----------
+    topology
+        AMBER prmtop, GROMACS top, CHARMM psf (with its parameter files as `force_field`), or a PDB
+        or mmCIF with an OpenMM System in XML (`system`) or the names of OpenMM force fields
+        (`force_field`).
+    coordinates
+        Any file that `eqmm_ase.cutting.trajectories` reads; its last frame counts. None: those of
+        a PDB.
+    cutoff
+        Å, of the real-space part of PME, and of Lennard-Jones.
+    rigid
+        Whether waters are rigid and bonds to hydrogen are constrained.
+    hydrogen_mass
+        u, to which masses are repartitioned; None leaves them.
+    isolated
+        The system does not repeat; a box in the files is ignored.
+
+    Raises
+    ------
+    LoadingError, TopologyError, TrajectoryError, FileNotFoundError
+        When files are missing, of another kind, or do not fit each other.
+    """
+    if not topology.is_file():
+        raise FileNotFoundError(f"there is no topology {topology}")
+    kind = topology.suffix.lower()
+    if coordinates is None and kind not in _PDB:
+        raise LoadingError(f"{topology} holds no coordinates; give a file that does")
+    settings: dict[str, Any] = {}
+    if rigid:
+        settings |= {"constraints": app.HBonds, "rigidWater": True}
+    else:
+        settings |= {"constraints": None, "rigidWater": False}
+    if hydrogen_mass is not None:
+        settings["hydrogenMass"] = hydrogen_mass * unit.dalton
+    sites = None if kind in _PDB else read_topology(topology)
+    source, found, box = _open(topology, system, force_field)
+    count = source.getNumAtoms()
+    snapshot = None
+    for snapshot in read_snapshots(coordinates or topology, count):  # noqa: B007 - the last one
+        pass
+    assert snapshot is not None  # `read_snapshots` refuses files without frames
+    cell = None if isolated else _reduced(snapshot.cell if snapshot.cell is not None else box)
+    if cell is not None:
+        source.setPeriodicBoxVectors(cell * unit.angstrom)
+        settings |= {"nonbondedMethod": app.PME, "nonbondedCutoff": cutoff * unit.angstrom}
+    made = found if isinstance(found, openmm.System) else _create(found, settings, topology)
+    if cell is not None:
+        made.setDefaultPeriodicBoxVectors(*(cell * unit.angstrom))
+    if sites is None:
+        sites = topology_of(openmm_evidence(source, made))
+    return LoadedSystem(source, made, sites, np.asarray(snapshot.positions, np.float64), cell)
+
+
+def _open(
+    path: Path, system: Path | None, force_field: Sequence[str]
+) -> tuple[app.Topology, Any, FloatArray | None]:
+    """Topology, what makes the System or the System itself, and the box of the file."""
+    try:
+        if path.suffix.lower() in _PDB:
+            return _open_pdb(path, system, force_field)
+        if system is not None:
+            raise LoadingError(f"{path} has a force field of its own; a System goes with a PDB")
+        if path.suffix.lower() == ".top":
+            made = app.GromacsTopFile(str(path))
+        elif path.suffix.lower() == ".psf":
+            if not force_field:
+                raise LoadingError(f"{path} needs the files of its parameters (--force-field)")
+            psf = app.CharmmPsfFile(str(path))
+            parameters = app.CharmmParameterSet(*force_field)
+            return psf.topology, (lambda **args: psf.createSystem(parameters, **args)), None
+        else:
+            made = app.AmberPrmtopFile(str(path))
+    except LoadingError:
+        raise
+    except Exception as error:  # OpenMM's readers raise whatever they stumble over
+        raise LoadingError(f"OpenMM cannot read {path}: {short_reason(error)}") from error
+    return made.topology, made.createSystem, _box(made.topology)
+
+
+def _open_pdb(
+    path: Path, system: Path | None, force_field: Sequence[str]
+) -> tuple[app.Topology, Any, FloatArray | None]:
+    if (system is None) == (not force_field):
+        raise LoadingError(
+            f"{path} needs either an OpenMM System in XML (--system) or the names of OpenMM force "
+            "fields (--force-field amber14-all.xml --force-field amber14/tip3p.xml)"
+        )
+    pdb = path.suffix.lower() in (".pdb", ".ent")
+    file = app.PDBFile(str(path)) if pdb else app.PDBxFile(str(path))
+    if system is not None:
+        made = openmm.XmlSerializer.deserialize(system.read_text(encoding="utf-8"))
+        if not isinstance(made, openmm.System):
+            raise LoadingError(f"{system} holds a {type(made).__name__}; expected a System")
+        return file.topology, made, _box(file.topology)
+    field = app.ForceField(*force_field)
+    return (
+        file.topology,
+        (lambda **args: field.createSystem(file.topology, **args)),
+        _box(file.topology),
+    )
+
+
+def _create(make: Any, settings: dict[str, Any], path: Path) -> openmm.System:
+    try:
+        return make(**settings)
+    except Exception as error:  # missing parameters, a box that is too small
+        raise LoadingError(
+            f"OpenMM cannot make a System of {path}: {short_reason(error)}"
+        ) from error
+
+
+def _box(topology: app.Topology) -> FloatArray | None:
+    vectors = topology.getPeriodicBoxVectors()
+    return None if vectors is None else np.array(vectors.value_in_unit(unit.angstrom))
+
+
+def _reduced(cell: FloatArray | None) -> FloatArray | None:
+    """Lattice vectors in the form that OpenMM wants."""
+    if cell is None:
+        return None
+    from ase.geometry import cell_to_cellpar, cellpar_to_cell
+    from openmm.app.internal.unitcell import reducePeriodicBoxVectors
+
+    standard = cellpar_to_cell(cell_to_cellpar(cell))
+    vectors = reducePeriodicBoxVectors([openmm.Vec3(*row) for row in standard])
+    return np.array([[*row] for row in vectors])

@@ -1,0 +1,78 @@
+"""Settings of a run of a whole system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from eqmm_ase.settings_help import with_help
+
+Ensemble = Literal["nve", "langevin"]
+WhenUncertain = Literal["stop", "write"]
+
+
+class SystemRunError(ValueError):
+    """A setting makes no sense, or a run cannot go on; the message is one sentence."""
+
+
+@with_help
+@dataclass(frozen=True)
+class SystemRunSettings:
+    """Dynamics of a whole system."""
+
+    steps: int
+    """Of production, in all."""
+
+    timestep: float = 1.0
+    """fs."""
+
+    ensemble: Ensemble = "langevin"
+    """Constant energy, or constant temperature by Langevin's equation."""
+
+    temperature: float = 300.0
+    """K."""
+
+    friction: float = 1.0
+    """1/ps, of Langevin's equation."""
+
+    pressure: float | None = None
+    """bar; None keeps the volume."""
+
+    minimize: bool = True
+    """Whether the energy is minimised before heating."""
+
+    heating: float = 5.0
+    """ps, in which the temperature rises from a tenth to all; 0 leaves it out."""
+
+    interval: int = 1000
+    """Steps between rows of the table and images of the trajectory."""
+
+    uncertainty_limit: float | None = None
+    """eV/Å, of the force on an ML atom; None asks nothing. A committee tells it."""
+
+    when_uncertain: WhenUncertain = "stop"
+    """What to do beyond the limit, once the frame is written: stop, or go on."""
+
+    seed: int = 1
+    """Of velocities and thermostat."""
+
+    platform: str = "CPU"
+    """Of OpenMM: CPU, CUDA, OpenCL, Reference."""
+
+    threads: int = 1
+    """Of the platform CPU."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "timestep", "temperature", "friction", "interval", "threads"):
+            if not getattr(self, name) > 0:
+                raise SystemRunError(f"{name} is {getattr(self, name)}; expected more than 0")
+        if self.heating < 0.0:
+            raise SystemRunError(f"heating is {self.heating:g} ps; expected 0 or more")
+        if self.ensemble not in ("nve", "langevin"):
+            raise SystemRunError(f"ensemble is {self.ensemble!r}; expected nve or langevin")
+        if self.pressure is not None and self.ensemble == "nve":
+            raise SystemRunError("a pressure needs a thermostat; take the ensemble langevin")
+        if self.uncertainty_limit is not None and not self.uncertainty_limit > 0.0:
+            raise SystemRunError(
+                f"uncertainty_limit is {self.uncertainty_limit:g}; expected more than 0 eV/Å"
+            )
