@@ -16,6 +16,7 @@ _COMMANDS = {
     "info": "Describe a model file or a dataset file.",
     "optimize": "Relax a molecule in held MM charges or in vacuum.",
     "md": "Run molecular dynamics of a molecule in held MM charges or in vacuum.",
+    "ledger": "Print the energy of a whole system by terms.",
     "explore": "Find structures that a committee does not know, to be labelled.",
 }
 _Group = lazy_group("eqmm_ase.commands", _COMMANDS)

@@ -35,6 +35,8 @@ RECOMMENDED_RADIUS = 12.0
 _TIE = 1e-6 * np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)])
 """Slope of what is added to distances, so that of two images at the same distance the same one is
 taken every time, and not the one that rounding favours."""
+_ROUNDING = 1e-9
+"""Å. What is at the radius itself is within it, wherever the origin is."""
 
 
 class PartitionError(ValueError):
@@ -117,7 +119,9 @@ def cut_cluster(
     mm_positions, nearest, complete_to = _nearest_images(
         mm_positions, owner, qm_positions, cell, radius
     )
-    taken = (nearest <= radius)[owner] & ((charges[mm_sites] != 0.0) | np.isin(mm_sites, keep))
+    taken = (nearest <= radius + _ROUNDING)[owner] & (
+        (charges[mm_sites] != 0.0) | np.isin(mm_sites, keep)
+    )
     sites = mm_sites[taken]
     return Cluster(qm_positions, mm_positions[taken], charges[sites], sites, complete_to)
 
@@ -194,7 +198,7 @@ def _nearest_images(
         moved = centroids + shift
         tried = np.linalg.norm(moved, axis=1) <= reach
         sites = np.flatnonzero(tried[owner])
-        distances, _ = tree.query(positions[sites] + shift, distance_upper_bound=radius + 1e-9)
+        distances, _ = tree.query(positions[sites] + shift, distance_upper_bound=radius + _ROUNDING)
         found = np.full(n_residues, np.inf)
         np.minimum.at(found, owner[sites], distances)
         ranked = found + moved @ _TIE

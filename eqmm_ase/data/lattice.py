@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-from ase.geometry import cellpar_to_cell, find_mic, minkowski_reduce
+from ase.geometry import cellpar_to_cell, minkowski_reduce
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
@@ -47,10 +48,16 @@ def minimum_image(vectors: FloatArray, cell: FloatArray | None) -> FloatArray:
     """Shortest of the periodic images of each vector, (n, 3) in the unit of the cell."""
     if cell is None:
         return np.asarray(vectors)
+    reduced, inverse, steps = _reduction(cell)
     shortest = np.array(vectors, np.float64)
-    far = (shortest**2).sum(axis=1) >= (shortest_repeat(cell) / 2.0) ** 2  # the rest is shortest
+    half = float(np.linalg.norm(reduced, axis=1).min()) / 2.0
+    far = (shortest**2).sum(axis=1) >= half**2  # the rest is shortest
     if far.any():
-        shortest[far] = np.asarray(find_mic(shortest[far], cell, pbc=True)[0]).reshape(-1, 3)
+        # In a reduced cell, the shortest image is among the neighbours of the wrapped one.
+        wrapped = shortest[far] - np.round(shortest[far] @ inverse) @ reduced
+        images = wrapped[:, None] + steps
+        nearest = (images**2).sum(axis=2).argmin(axis=1)
+        shortest[far] = images[np.arange(len(images)), nearest]
     return shortest
 
 
@@ -65,4 +72,18 @@ def translations(cell: FloatArray, reach: float) -> FloatArray:
 
 
 def _reduced(cell: FloatArray) -> FloatArray:
-    return np.asarray(minkowski_reduce(np.asarray(cell, float), pbc=True)[0])
+    return _reduction(cell)[0]
+
+
+def _reduction(cell: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Minkowski-reduced cell, its inverse, and the 27 steps to itself and its neighbours."""
+    return _reduction_of(np.ascontiguousarray(cell, np.float64).tobytes())
+
+
+@lru_cache(maxsize=64)  # dynamics ask for one cell over and over, and reducing it takes a while
+def _reduction_of(cell: bytes) -> tuple[FloatArray, FloatArray, FloatArray]:
+    vectors = np.frombuffer(cell, np.float64).reshape(3, 3)
+    reduced = np.asarray(minkowski_reduce(vectors, pbc=True)[0])
+    # Zero first: of images at one distance, the wrapped one is taken.
+    ordered = sorted(itertools.product((-1, 0, 1), repeat=3), key=lambda n: sum(map(abs, n)))
+    return reduced, np.linalg.inv(reduced), np.array(ordered, np.float64) @ reduced

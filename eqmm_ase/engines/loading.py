@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import openmm
+from ase.geometry import cell_to_cellpar, cellpar_to_cell
 from numpy.typing import NDArray
 from openmm import app, unit
 
 from eqmm_ase.cutting.trajectories import read_snapshots
 from eqmm_ase.foreign_errors import short_reason
-from eqmm_ase.topology import Topology, read_topology
+from eqmm_ase.topology import Topology, quiet, read_topology
 from eqmm_ase.topology.evidence import topology_of
 from eqmm_ase.topology.openmm_system import openmm_evidence
 
@@ -89,7 +90,8 @@ def load_system(
     if hydrogen_mass is not None:
         settings["hydrogenMass"] = hydrogen_mass * unit.dalton
     sites = None if kind in _PDB else read_topology(topology)
-    source, found, box = _open(topology, system, force_field)
+    with quiet():
+        source, found, box = _open(topology, system, force_field)
     count = source.getNumAtoms()
     snapshot = None
     for snapshot in read_snapshots(coordinates or topology, count):  # noqa: B007 - the last one
@@ -174,9 +176,8 @@ def _reduced(cell: FloatArray | None) -> FloatArray | None:
     """Lattice vectors in the form that OpenMM wants."""
     if cell is None:
         return None
-    from ase.geometry import cell_to_cellpar, cellpar_to_cell
-    from openmm.app.internal.unitcell import reducePeriodicBoxVectors
-
-    standard = cellpar_to_cell(cell_to_cellpar(cell))
-    vectors = reducePeriodicBoxVectors([openmm.Vec3(*row) for row in standard])
-    return np.array([[*row] for row in vectors])
+    first, second, third = cellpar_to_cell(cell_to_cellpar(cell))
+    third = third - second * np.round(third[1] / second[1])
+    third = third - first * np.round(third[0] / first[0])
+    second = second - first * np.round(second[0] / first[0])
+    return np.array([first, second, third])
