@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import openmm
 from numpy.typing import NDArray
-from openmm import unit
 
 from eqmm_ase.engines.mixed_system import MixedSystem
+from eqmm_ase.engines.openmm_context import energy_and_forces, move_to, new_context
 from eqmm_ase.engines.openmm_force import FORCE_NAME
-from eqmm_ase.units import KCAL_PER_MOL, KJ_PER_MOL
+from eqmm_ase.units import KCAL_PER_MOL
 
 FloatArray = NDArray[np.float64]
 
@@ -30,6 +30,7 @@ _NAMES = {
 }
 COULOMB = "Coulomb among all charges outside the ML region"
 LENNARD_JONES = "Lennard-Jones, none within the ML region"
+_NOTHING = 1e-12  # eV
 NETWORK = "ML region in the potential of all charges"
 IMAGES = "ML region with its own periodic images"
 
@@ -85,7 +86,7 @@ def energy_ledger(
         COULOMB: coulomb[COULOMB],
         **found,
     }
-    return EnergyLedger({name: value for name, value in terms.items() if value != 0.0})
+    return EnergyLedger({name: value for name, value in terms.items() if abs(value) > _NOTHING})
 
 
 def _one_group_each(system: openmm.System) -> dict[str, int]:
@@ -107,16 +108,9 @@ def _energies(
     cell: FloatArray | None,
 ) -> dict[str, float]:
     """Energies by group, eV."""
-    platform = openmm.Platform.getPlatformByName("Reference")
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-    if cell is not None:
-        context.setPeriodicBoxVectors(*(cell * unit.angstrom))
-    context.setPositions(positions * unit.angstrom)
-    found = {}
-    for name, group in groups.items():
-        energy = context.getState(energy=True, groups={group}).getPotentialEnergy()
-        found[name] = energy.value_in_unit(unit.kilojoule_per_mole) * KJ_PER_MOL
-    return found
+    context = new_context(system, "Reference")
+    move_to(context, positions, cell)
+    return {name: energy_and_forces(context, {group})[0] for name, group in groups.items()}
 
 
 def _without_lennard_jones(system: openmm.System) -> openmm.System:

@@ -21,6 +21,7 @@ from eqmm_ase.topology.openmm_system import openmm_evidence
 
 FloatArray = NDArray[np.float64]
 
+_CUTOFF = 10.0  # Å
 _PDB = (".pdb", ".ent", ".cif", ".pdbx")
 
 
@@ -47,7 +48,7 @@ def load_system(
     *,
     system: Path | None = None,
     force_field: Sequence[str] = (),
-    cutoff: float = 10.0,
+    cutoff: float | None = None,
     rigid: bool = True,
     hydrogen_mass: float | None = None,
     isolated: bool = False,
@@ -64,7 +65,8 @@ def load_system(
         Any file that `eqmm_ase.cutting.trajectories` reads; its last frame counts. None: those of
         a PDB.
     cutoff
-        Å, of the real-space part of PME, and of Lennard-Jones.
+        Å, of the real-space part of PME and of Lennard-Jones; by default 10, or as much as fits
+        into a smaller box.
     rigid
         Whether waters are rigid and bonds to hydrogen are constrained.
     hydrogen_mass
@@ -100,7 +102,8 @@ def load_system(
     cell = None if isolated else _reduced(snapshot.cell if snapshot.cell is not None else box)
     if cell is not None:
         source.setPeriodicBoxVectors(cell * unit.angstrom)
-        settings |= {"nonbondedMethod": app.PME, "nonbondedCutoff": cutoff * unit.angstrom}
+        within = _cutoff(cell, cutoff)
+        settings |= {"nonbondedMethod": app.PME, "nonbondedCutoff": within * unit.angstrom}
     made = found if isinstance(found, openmm.System) else _create(found, settings, topology)
     if cell is not None:
         made.setDefaultPeriodicBoxVectors(*(cell * unit.angstrom))
@@ -165,6 +168,19 @@ def _create(make: Any, settings: dict[str, Any], path: Path) -> openmm.System:
         raise LoadingError(
             f"OpenMM cannot make a System of {path}: {short_reason(error)}"
         ) from error
+
+
+def _cutoff(cell: FloatArray, wanted: float | None) -> float:
+    """Å, at most half of the width of the box."""
+    width = float((1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)).min())
+    if wanted is None:
+        return float(min(_CUTOFF, np.floor(0.48 * width * 10.0) / 10.0))
+    if wanted > width / 2.0:
+        raise LoadingError(
+            f"the box is {width:.1f} Å wide, less than twice the cutoff of {wanted:g} Å; give a "
+            "smaller cutoff or a larger box"
+        )
+    return wanted
 
 
 def _box(topology: app.Topology) -> FloatArray | None:

@@ -7,6 +7,7 @@ import openmm
 from numpy.typing import NDArray
 from openmm import unit
 
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.units import KJ_PER_MOL
 
 FloatArray = NDArray[np.float64]
@@ -45,9 +46,11 @@ def new_context(
         )
     properties = {"Threads": str(threads)} if platform == "CPU" else {}
     integrator = openmm.VerletIntegrator(0.001) if integrator is None else integrator
-    return openmm.Context(
-        system, integrator, openmm.Platform.getPlatformByName(platform), properties
-    )
+    chosen = openmm.Platform.getPlatformByName(platform)
+    try:
+        return openmm.Context(system, integrator, chosen, properties)
+    except openmm.OpenMMException as error:
+        raise ValueError(f"OpenMM refuses the System: {short_reason(error)}") from error
 
 
 def move_to(context: openmm.Context, positions: FloatArray, cell: FloatArray | None) -> None:

@@ -57,13 +57,13 @@ def charges_with_rest(
     if wanted == "refuse":
         raise RestChargeError(
             f"the force field gives the ML region {rest:+.3f} e more than its total charge; check "
-            "the total charge, or say where the rest goes with rest_charge='hosts' (the classical "
-            "atoms of cut bonds) or 'background'"
+            "the total charge, or say where the rest goes: rest_charge (--rest-charge) hosts, the "
+            "classical atoms of cut bonds, or background"
         )
     if not len(hosts):
         raise RestChargeError(
             f"no bond is cut, so that there is no host for the rest of {rest:+.3f} e; check the "
-            "total charge, or give rest_charge='background'"
+            "total charge, or give rest_charge (--rest-charge) background"
         )
     shared = charges.copy()
     shared[hosts] += rest / len(hosts)

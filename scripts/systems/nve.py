@@ -1,0 +1,134 @@
+"""Conservation of the energy of a solute in a box, beside the same box without a network.
+
+Both begin from the end of a short run at constant temperature. The drift is the slope of a straight
+line through block averages of the total energy, with its standard error. What goes wrong in single
+precision or by constraints goes wrong in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import unit
+
+from eqmm_ase.engines.mixed_system import mixed_system
+from eqmm_ase.engines.openmm_context import move_to, new_context
+from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.units import KJ_PER_MOL
+from scripts.common import write_json
+from scripts.provenance import provenance
+from scripts.stability.nve_drift import drift
+from scripts.systems.boxes import Box, make_box
+
+_EVERY = 20  # steps between energies
+_BLOCKS = 10
+
+
+def total_energies(
+    system: openmm.System, box: Box, options: argparse.Namespace, name: str
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Times in ps, total energies in eV, and CPU seconds a step, of a run at constant energy."""
+    warm = openmm.LangevinMiddleIntegrator(
+        options.temperature * unit.kelvin,
+        5.0 / unit.picosecond,
+        options.timestep * unit.femtosecond,
+    )
+    warm.setRandomNumberSeed(options.seed)
+    warm.setConstraintTolerance(_TIGHT)
+    context = new_context(system, options.platform, 1, warm)
+    move_to(context, box.positions, box.cell)
+    openmm.LocalEnergyMinimizer.minimize(context)
+    context.setVelocitiesToTemperature(options.temperature * unit.kelvin, options.seed)
+    warm.step(round(1000 * options.equilibration / options.timestep))
+    state = context.getState(positions=True, velocities=True)
+    integrator = openmm.VerletIntegrator(options.timestep * unit.femtosecond)
+    integrator.setConstraintTolerance(_TIGHT)
+    context = new_context(system, options.platform, 1, integrator)
+    context.setState(state)
+    steps = round(1000 * options.time / options.timestep)
+    times, energies, begun = [], [], time.process_time()
+    with ProgressBar(name, "steps", steps) as bar:
+        for step in range(0, steps, _EVERY):
+            integrator.step(_EVERY)
+            found = context.getState(energy=True)
+            total = found.getPotentialEnergy() + found.getKineticEnergy()
+            energies.append(total.value_in_unit(unit.kilojoule_per_mole) * KJ_PER_MOL)
+            times.append((step + _EVERY) * options.timestep * 1e-3)
+            bar.update(step + _EVERY)
+    return np.array(times), np.array(energies), (time.process_time() - begun) / steps
+
+
+_TIGHT = 1e-6
+"""Of constraints, relative: with OpenMM's 1e-5 rigid water alone drifts."""
+
+
+def figures(times: np.ndarray, energies: np.ndarray, cpu: float, n_atoms: int) -> dict[str, Any]:
+    """Drift and fluctuation in meV and ps."""
+    slope, error = drift(times, 1000 * energies, _BLOCKS)
+    return {
+        "drift_meV_per_ps": slope,
+        "standard_error": error,
+        "drift_per_atom": slope / n_atoms,
+        "fluctuation_meV": float(
+            1000 * (energies - np.polyval(np.polyfit(times, energies, 1), times)).std()
+        ),
+        "cpu_ms_per_step": 1000 * cpu,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run both, write the JSON and say what came out."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--solute", choices=("methanol", "sn2"), default="sn2")
+    parser.add_argument("--edge", type=float, default=30.0, help="Å")
+    parser.add_argument("--electrostatics", choices=("ewald", "cutoff"), default="ewald")
+    parser.add_argument("--timestep", type=float, default=0.5, help="fs")
+    parser.add_argument("--hydrogen-mass", type=float, help="u")
+    parser.add_argument("--time", type=float, default=50.0, help="ps")
+    parser.add_argument("--equilibration", type=float, default=5.0, help="ps")
+    parser.add_argument("--temperature", type=float, default=300.0, help="K")
+    parser.add_argument("--platform", default="CPU")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--without-control", action="store_true", help="leave out the classical box"
+    )
+    options = parser.parse_args(arguments)
+    box = make_box(options.solute, options.edge, hydrogen_mass=options.hydrogen_mass)
+    mixed = mixed_system(
+        box.topology,
+        box.system,
+        box.ml_atoms,
+        options.model,
+        total_charge=box.total_charge,
+        electrostatics=options.electrostatics,
+    )
+    systems = {"network": mixed.system} | (
+        {} if options.without_control else {"classical": box.system}
+    )
+    found = {}
+    for name, system in systems.items():
+        found[name] = figures(
+            *total_energies(system, box, options, name), n_atoms=len(box.positions)
+        )
+        settings = {k: v for k, v in vars(options).items() if k not in ("output", "model")}
+        content = {
+            "what": "total energy of a box at constant energy",
+            "atoms": len(box.positions),
+            "settings": settings,
+            "runs": found,
+            **provenance(("eqmm", "torch", "openmm", "finufft")),
+        }
+        write_json(options.output, content)
+        print(name, {key: round(value, 5) for key, value in found[name].items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
