@@ -34,6 +34,8 @@ autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 
+# Commands are copied without their prompt, and output not at all.
+copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
 copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "furo"
