@@ -102,7 +102,7 @@ def _entry(package: str, name: str, thing: Any) -> str:
 def _choice(thing: type) -> Iterator[str]:
     """Options of autodoc: what to say of the members of a class."""
     if issubclass(thing, Calculator):  # what ASE says of its own is in ASE's documentation
-        yield f"members: {', '.join(_own(thing))}"
+        yield from [f"members: {', '.join(own)}"] if (own := _own(thing)) else []
         return
     yield "members:"
     if "\nAttributes\n" in (thing.__doc__ or ""):  # lists its fields already
