@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 import subprocess
+import sys
+import types
 
 import pytest
 from places import ROOT
 
+import datagen
+import eqmm_ase
 from eqmm_ase.data.dataset_format import FIELDS, GROUPS, POINTERS
+from eqmm_ase.settings_help import field_help
 from eqmm_ase.training.config import TrainConfig
 from scripts.docs import figures, reference_pages
 from scripts.docs.results import RESULTS, number
@@ -85,3 +92,23 @@ def test_marks_are_replaced_and_other_text_stays() -> None:
     assert found.startswith("# Title\n\n`name`\n: ")
     assert found.endswith("\n\nAn end.\n")
     assert "`parsl_config`\n: *str | None, default `null`.*" in found
+
+
+def described(thing: object) -> set[str]:
+    """Parameters or fields that a docstring describes."""
+    doc = inspect.getdoc(thing) or ""
+    heads = re.findall(r"^([\w*, ]+?)(?: : .*)?\n    \S", doc, re.MULTILINE)
+    found = {name.strip(" *") for head in heads for name in head.split(",")}
+    return found | (set(field_help(thing)) if dataclasses.is_dataclass(thing) else set())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"{package.__name__}.{name}" for package in (eqmm_ase, datagen) for name in package.__all__],
+)
+def test_every_parameter_of_a_public_name_is_described(name: str) -> None:
+    package, _, attribute = name.partition(".")
+    thing = getattr(sys.modules[package], attribute)
+    if isinstance(thing, types.ModuleType) or attribute.endswith(("Error", "Warning")):
+        return
+    assert set(inspect.signature(thing).parameters) <= described(thing)
