@@ -42,6 +42,9 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {"ArrayLike": "ArrayLike", "FloatArray": "numpy.ndarray"}
+
+smartquotes = False  # the options of commands begin with two hyphens
 
 copybutton_exclude = ".linenos, .gp, .go"
 
