@@ -76,12 +76,11 @@ SHORTER = {
 NOT_RUN = {
     (
         "getting_started",
-        "$ pip install .                       # run and train models",
+        "$ pip install .                        # run and train models",
     ): "a network",
     (
         "tutorials/own_simulation",
-        "$ eqmm-datagen cut topol.tpr run.xtc -o frames.h5 --medium protein "
-        "--qm 'resname SER and name CB HB2 HB3 OG HG'",
+        "$ eqmm-datagen cut topol.tpr run.xtc -o frames.h5 --medium protein \\",
     ): "a GROMACS run",
     ("howto/cluster", "$ cp scripts/examples/slurm/* campaign/"): "a cluster",
 }
