@@ -44,8 +44,6 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "FloatArray": "numpy.ndarray"}
 
-smartquotes = False  # the options of commands begin with two hyphens
-
 # Commands are copied without their prompt, and output not at all.
 copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
 copybutton_exclude = ".linenos, .gp, .go"

@@ -17,21 +17,50 @@ from importlib import import_module
 from typing import Any
 
 from ase.calculators.calculator import Calculator
+from docutils import nodes
 from sphinx.application import Sphinx
 
 from eqmm_ase.settings_help import field_help
 
+_OPTION = re.compile(r"(?<![\w`-])--[a-z][\w-]*")
+_ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+_PACKAGES = ("eqmm_ase", "datagen")
 _MARK = re.compile(r"^<!-- (settings|names): ([\w.]+) -->$", re.MULTILINE)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this when it loads the extension."""
     app.connect("source-read", _fill)
+    app.connect("sphinx-click-process-description", _tidy)
+    app.connect("sphinx-click-process-options", _tidy)
+    app.connect("object-description-transform", _plain_aliases, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def _fill(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = filled(source[0])
+
+
+def _tidy(_app: Sphinx, _context: Any, lines: list[str]) -> None:
+    """Show options in the help of commands as code, and lines of examples as they stand."""
+    examples = [line.startswith("| ") for line in lines]
+    tidy = []
+    for line, example, before in zip(lines, examples, [False, *examples], strict=False):
+        if example:
+            tidy += [] if before else ["::", ""]
+            tidy.append(f"    {line[2:]}")
+        elif line.startswith(".. "):
+            tidy.append(line)
+        else:
+            tidy.append(_OPTION.sub(r"``\g<0>``", line))
+    lines[:] = tidy
+
+
+def _plain_aliases(_app: Sphinx, _domain: str, _kind: str, content: nodes.Element) -> None:
+    """Write ``ArrayLike | None`` where Sphinx writes the object that stands for the alias."""
+    for text in list(content.findall(nodes.Text)):
+        if (plain := _ALIAS.sub(r"\1", text)) != text:
+            text.parent.replace(text, nodes.Text(plain))
 
 
 def filled(page: str) -> str:
@@ -110,11 +139,15 @@ def _choice(thing: type) -> Iterator[str]:
 
 
 def _own(calculator: type[Calculator]) -> list[str]:
-    """Public methods and properties of a calculator that this package adds to ASE's."""
-    ours = [cls for cls in calculator.__mro__ if cls.__module__.startswith("eqmm_ase.")]
-    ours += [cls for cls in calculator.__mro__ if cls.__module__.startswith("datagen.")]
-    names = dict.fromkeys(name for cls in ours for name in vars(cls))
-    known = dir(Calculator)
+    """Public methods and properties that a calculator adds to those of ASE and to public ones."""
+    known = set(dir(Calculator))
+    names: dict[str, None] = {}
+    for cls in calculator.__mro__:
+        package = cls.__module__.partition(".")[0]
+        if package in _PACKAGES:
+            if cls is not calculator and cls.__name__ in import_module(package).__all__:
+                known.update(dir(cls))
+            names.update(dict.fromkeys(vars(cls)))
     return [name for name in names if not name.startswith("_") and name not in known]
 
 
