@@ -157,8 +157,9 @@ def test_dependencies_have_lower_bounds_only_and_a_tested_version() -> None:
 def test_the_changelog_begins_with_this_version_and_its_date() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     first = re.search(r"^## (.+)$", changelog, flags=re.MULTILINE)[1]
-    stated = setup_cfg()["metadata"]["version"]
-    assert re.fullmatch(rf"{re.escape(stated)} – \d{{4}}-\d{{2}}-\d{{2}}", first), first
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    date = re.search(r"^date-released: (\d{4}-\d{2}-\d{2})$", citation, flags=re.MULTILINE)[1]
+    assert first == f"{setup_cfg()['metadata']['version']} – {date}"
 
 
 def test_workflows_call_scripts_that_exist_on_every_python_that_is_stated() -> None:
