@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 from eqmm_ase import __version__
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # to find our own extension
 
 project = "EqMM"
 author = "The EqMM developers"
@@ -20,19 +25,24 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_click",
     "sphinx_copybutton",
+    "scripts.docs.reference_pages",
 ]
 
 # Markdown: equations between dollar signs, anchors for headings so that pages can link to them.
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-# Docstrings are numpydoc without types: those come from the annotations.
+# Docstrings are numpydoc without types: those come from the annotations. `name` is code in them,
+# and a link where it names something on the page.
+default_role = "py:obj"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # settings are listed in the docstring of their class
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {"ArrayLike": "ArrayLike", "FloatArray": "numpy.ndarray"}
 
 # Commands are copied without their prompt, and output not at all.
 copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
