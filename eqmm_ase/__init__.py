@@ -13,7 +13,7 @@ read_structure         QM atoms and the charges around them, from any file
 atoms_of_frame         the QM atoms of a frame as `ase.Atoms`
 project_forces         forces of a frame with link atoms, on real atoms only
 forces_on_topology     forces of a frame, on all atoms of the topology it was cut from
-Frames                 a batch of frames as tensors: what a network sees
+FrameBatch             a batch of frames as tensors: what a network sees
 load_model             the network of a model file
 save_model             write a model file
 ContactError           raised where an atom is too near a charge
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from eqmm_ase.data.frame import Frame
     from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
     from eqmm_ase.files.structures import atoms_of_frame, read_structure
-    from eqmm_ase.network.batch import Frames
+    from eqmm_ase.network.batch import FrameBatch
     from eqmm_ase.network.model_file import load_model, save_model
     from eqmm_ase.simulation.lennard_jones import HeldLennardJones
     from eqmm_ase.simulation.restraints import ContactRestraints
@@ -57,7 +57,7 @@ _HOME = {
     "DomainWarning": "eqmm_ase.uncertainty.domain",
     "EqMM": "eqmm_ase.calculator.eqmm",
     "Frame": "eqmm_ase.data.frame",
-    "Frames": "eqmm_ase.network.batch",
+    "FrameBatch": "eqmm_ase.network.batch",
     "HeldLennardJones": "eqmm_ase.simulation.lennard_jones",
     "ReferenceData": "eqmm_ase.files.dataset_file",
     "atoms_of_frame": "eqmm_ase.files.structures",
@@ -78,7 +78,7 @@ __all__ = [
     "DomainWarning",
     "EqMM",
     "Frame",
-    "Frames",
+    "FrameBatch",
     "HeldLennardJones",
     "ReferenceData",
     "atoms_of_frame",

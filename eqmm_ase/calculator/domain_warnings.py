@@ -16,7 +16,7 @@ from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 FloatArray = NDArray[np.float64]
 
 
-class Watch:
+class DomainWarnings:
     """Warnings and refusals of one calculator.
 
     Parameters

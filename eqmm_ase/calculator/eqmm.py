@@ -23,7 +23,7 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
-from eqmm_ase.calculator.domain_warnings import Watch
+from eqmm_ase.calculator.domain_warnings import DomainWarnings
 from eqmm_ase.calculator.embedded import EmbeddedCalculator
 from eqmm_ase.calculator.settings import (
     DEFAULTS,
@@ -34,11 +34,12 @@ from eqmm_ase.calculator.settings import (
 )
 from eqmm_ase.data import checks
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
-from eqmm_ase.network.model import MultiscaleModel, Prediction
+from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import cast, load_model
-from eqmm_ase.network.traced import RecordedModels
+from eqmm_ase.network.prediction import Prediction
+from eqmm_ase.network.traced import TracedModels
 from eqmm_ase.uncertainty.calibration import Calibration, FloatArray, Uncertainty
 from eqmm_ase.uncertainty.domain import Domain
 
@@ -107,7 +108,7 @@ class EqMM(EmbeddedCalculator):
         self.calibration = Calibration.from_dict(self.card.get("calibration", {}))
         self._mm_results: tuple[FloatArray, FloatArray] | None = None
         self._uncertainty: Uncertainty | None = None
-        super().__init__(Watch(self.domain, self.calibration))
+        super().__init__(DomainWarnings(self.domain, self.calibration))
         self._settle()
         self.set(
             device=device,
@@ -242,7 +243,7 @@ class EqMM(EmbeddedCalculator):
             setting.total_charge,
             setting.spin_multiplicity,
         )
-        frames = Frames.from_frames(
+        frames = FrameBatch.from_frames(
             [frame], dtype=DTYPES[self.parameters["dtype"]], device=self.parameters["device"]
         )
         each = self._models(frames)
@@ -260,7 +261,7 @@ class EqMM(EmbeddedCalculator):
     def _settle(self) -> None:
         # From the original each time: float64 weights must survive a visit to float32.
         model = cast(copy.deepcopy(self._source), DTYPES[self.parameters["dtype"]])
-        self._models = RecordedModels(members_of(model.to(self.parameters["device"])))
+        self._models = TracedModels(members_of(model.to(self.parameters["device"])))
 
     def _check_region(self, atoms: Atoms, positions: FloatArray, setting: Setting) -> None:
         try:

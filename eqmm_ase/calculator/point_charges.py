@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eqmm_ase.data import checks, unit_checks
-from eqmm_ase.data.embedding_label import label_of
+from eqmm_ase.files.stored_charges import label_of
 
 if TYPE_CHECKING:
     from eqmm_ase.calculator.eqmm import EqMM

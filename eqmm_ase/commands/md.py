@@ -76,7 +76,8 @@ def md(
     """
     from eqmm_ase.commands.run_log import RunLog
     from eqmm_ase.progress_bar import duration
-    from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
+    from eqmm_ase.simulation.dynamics import MDState, run_md
+    from eqmm_ase.simulation.ensembles import MDSettings
     from eqmm_ase.simulation.relax import refuse_existing
 
     for option, its in (("friction", "langevin"), ("coupling_time", "bussi")):

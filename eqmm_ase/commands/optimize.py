@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eqmm_ase.commands.structure_options import prepare, structure_options, wall_energy
+from eqmm_ase.commands.structure_options import prepare, restraint_energy, structure_options
 
 _COLUMNS = (
     ("step", "d", 6),
@@ -79,7 +79,7 @@ def optimize(
             f"RMSD from the start {result.rmsd:.4f} Å ({result.rmsd_superposed:.4f} Å after "
             f"superposition); images in {output}"
         )
-        if energy := wall_energy(atoms):
+        if energy := restraint_energy(atoms):
             log.line(
                 f"walls hold {energy:.6f} eV of the energy: where they touch, Lennard-Jones "
                 "repulsion would decide"

@@ -126,6 +126,6 @@ def _tell_replaced(atoms: Any, total_charge: int | None) -> None:
         )
 
 
-def wall_energy(atoms: Any) -> float | None:
+def restraint_energy(atoms: Any) -> float | None:
     """Energy of the walls in eV, or None where there are none."""
     return atoms.constraints[0].energy(atoms) if atoms.constraints else None

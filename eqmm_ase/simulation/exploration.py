@@ -25,11 +25,11 @@ from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.simulation.coordinate import Coordinate
-from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
-from eqmm_ase.simulation.geometry_checks import KnownFrames, insane
+from eqmm_ase.simulation.dynamics import MDState, run_md
+from eqmm_ase.simulation.ensembles import MDSettings
+from eqmm_ase.simulation.geometry_checks import KnownFrames, invalid_geometry
 from eqmm_ase.simulation.relax import RunError, RunFailedError, require_positive
-from eqmm_ase.simulation.restraints import ContactRestraints
-from eqmm_ase.simulation.sweep import SweptBias
+from eqmm_ase.simulation.restraints import ContactRestraints, MovingRestraint
 from eqmm_ase.uncertainty.calibration import Uncertainty
 from eqmm_ase.uncertainty.contacts import ContactError
 from eqmm_ase.uncertainty.domain import DomainWarning
@@ -223,7 +223,7 @@ def _visit(
             warnings.filterwarnings("ignore", "the members of the committee", DomainWarning)
             run_md(atoms, dynamics, steps=steps, report=watch, report_interval=1)
     except _Uncertain as found:
-        if reason := insane(here(), calculator.domain):
+        if reason := invalid_geometry(here(), calculator.domain):
             return Visit(number, start, reached, "rejected", reason, None)
         return Visit(number, start, reached, "kept", str(found), here())
     except (RunFailedError, ContactError) as error:
@@ -236,11 +236,11 @@ def _visit(
 
 def _prepare(
     calculator: EqMM, frame: Frame, settings: ExplorationSettings
-) -> tuple[Atoms, SweptBias | None]:
+) -> tuple[Atoms, MovingRestraint | None]:
     atoms = atoms_of_frame(frame)
     atoms.calc = calculator
     calculator.embed(frame.mm_charges, frame.mm_positions)
-    constraints: list[ContactRestraints | SweptBias] = []
+    constraints: list[ContactRestraints | MovingRestraint] = []
     if settings.walls and frame.n_mm and calculator.domain.closest_mm is not None:
         constraints.append(
             ContactRestraints(atoms, frame.mm_charges, frame.mm_positions, calculator.domain)
@@ -249,7 +249,9 @@ def _prepare(
     if settings.coordinate is not None and settings.sweep is not None:
         coordinate = Coordinate.parse(settings.coordinate)
         here = coordinate.value(atoms.positions)
-        bias = SweptBias(coordinate, here, max(settings.sweep, key=lambda end: abs(end - here)))
+        bias = MovingRestraint(
+            coordinate, here, max(settings.sweep, key=lambda end: abs(end - here))
+        )
         constraints.append(bias)
     atoms.set_constraint(constraints)
     return atoms, bias

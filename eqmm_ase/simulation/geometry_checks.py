@@ -32,7 +32,7 @@ SAME_POTENTIAL = 0.1
 """V, root mean square over the QM atoms: a tenth of how potentials differ between frames."""
 
 
-def insane(frame: Frame, domain: Domain | None = None) -> str:
+def invalid_geometry(frame: Frame, domain: Domain | None = None) -> str:
     """Say why a frame is not worth a label; an empty text for a good one.
 
     What a model of this `domain` has seen is no reason.

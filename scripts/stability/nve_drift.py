@@ -31,7 +31,8 @@ from eqmm_ase import EqMM
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.files.structures import Structure, read_structure
 from eqmm_ase.progress_bar import ProgressBar
-from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.simulation.dynamics import MDState, run_md
+from eqmm_ase.simulation.ensembles import MDSettings
 from eqmm_ase.simulation.restraints import ContactRestraints
 from eqmm_ase.terminal import say, screen
 from scripts.provenance import provenance

@@ -85,14 +85,14 @@ def test_no_frame_is_trained_and_validated_on(learnt):
 
 def test_a_finished_learning_is_found_finished(labels, learnt, monkeypatch):
     folder, committees, _ = learnt
-    for name in ("explore", "label_frames", "train_committee"):
+    for name in ("explore", "label_frames", "train"):
         monkeypatch.setattr(learning, name, None)
     assert run(labels, folder)[0] == committees
 
 
 def test_killed_after_labelling_it_does_not_label_again(labels, tmp_path, monkeypatch):
     folder, trained = tmp_path / "learning", []
-    real = learning.train_committee
+    real = learning.train
 
     def killed_in_round_1(files, output, *rest, **options):
         if len(files) > 1 and not trained:
@@ -100,7 +100,7 @@ def test_killed_after_labelling_it_does_not_label_again(labels, tmp_path, monkey
             raise KeyboardInterrupt
         return real(files, output, *rest, **options)
 
-    monkeypatch.setattr(learning, "train_committee", killed_in_round_1)
+    monkeypatch.setattr(learning, "train", killed_in_round_1)
     with pytest.raises(KeyboardInterrupt):
         run(labels, folder)
     assert not (folder / "round-1" / "committee.eqmm").exists()

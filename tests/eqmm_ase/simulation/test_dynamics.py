@@ -11,8 +11,8 @@ from ase.io import read, write
 from calculator_kit import bound, methanol, random_model
 
 from eqmm_ase import EqMM
-from eqmm_ase.simulation.dynamics import ENSEMBLES, MDSettings, run_md
-from eqmm_ase.simulation.momenta import degrees_of_freedom, draw_momenta
+from eqmm_ase.simulation.dynamics import run_md
+from eqmm_ase.simulation.ensembles import ENSEMBLES, MDSettings, degrees_of_freedom, draw_momenta
 from eqmm_ase.simulation.relax import RunError, RunFailedError, relax
 
 

@@ -19,7 +19,7 @@ from eqmm_ase.simulation.coordinate import Coordinate, CoordinateError
 from eqmm_ase.simulation.exploration import ExplorationSettings, explore
 from eqmm_ase.simulation.geometry_checks import KnownFrames
 from eqmm_ase.simulation.relax import RunError
-from eqmm_ase.simulation.sweep import SweptBias
+from eqmm_ase.simulation.restraints import MovingRestraint
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 
 CARD = {"calibration": {"factors": {"energy": 1.0, "qm_forces": 1.0}}}
@@ -147,7 +147,7 @@ def test_a_sweep_drags_the_coordinate_to_the_farther_end(start, ends, longer):
 def test_forces_of_the_sweep_are_the_numerical_gradient():
     atoms = methanol()
     atoms.calc = EqMM(random_model(), dtype="float64")
-    atoms.set_constraint(SweptBias(Coordinate.parse("d(0,1)-d(0,2)"), -1.0, 2.0))
+    atoms.set_constraint(MovingRestraint(Coordinate.parse("d(0,1)-d(0,2)"), -1.0, 2.0))
     atoms.constraints[0].move(0.25)
     assert atoms.constraints[0].centre == pytest.approx(-0.25)
     numerical = calculate_numerical_forces(atoms, eps=1e-4)

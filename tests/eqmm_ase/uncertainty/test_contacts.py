@@ -23,7 +23,7 @@ from eqmm_ase.data.checks import MIN_DISTANCE, squared_distances
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.simulation.exploration import ExplorationSettings, explore
-from eqmm_ase.simulation.geometry_checks import insane
+from eqmm_ase.simulation.geometry_checks import invalid_geometry
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 from eqmm_ase.uncertainty.contacts import FLOOR, TOO_CLOSE, deepest_contact
 from eqmm_ase.uncertainty.domain import Domain, DomainWarning
@@ -139,8 +139,8 @@ def test_charges_beside_a_link_atom_are_meant_where_training_had_them():
     domain = Domain.of([frame])
     squared = squared_distances(positions, frame.mm_positions)
     assert deepest_contact(squared, frame.atomic_numbers, frame.mm_charges, domain) is None
-    assert insane(frame).startswith("an MM charge is 0.45 Å from a nucleus")
-    assert insane(frame, domain) == ""
+    assert invalid_geometry(frame).startswith("an MM charge is 0.45 Å from a nucleus")
+    assert invalid_geometry(frame, domain) == ""
 
 
 @pytest.mark.parametrize(
