@@ -36,7 +36,8 @@ from eqmm_ase.data.selection import split
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.settings_reader import build
-from eqmm_ase.simulation.exploration import ExplorationSettings, explore, trajectories_bar
+from eqmm_ase.simulation.exploration import explore, trajectories_bar
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.training.config import TrainConfig, load_config
 from eqmm_ase.training.data import read_files
@@ -182,6 +183,8 @@ def _claim(folder: Path, settings: LearningSettings, content_hash: str) -> None:
     mark = folder / "learning.json"
     if mark.is_file():
         found, asked = json.loads(mark.read_text(encoding="utf-8")), json.loads(wanted)
+        if "walls" in (exploration := found.get("exploration", {})):  # as earlier versions said
+            exploration["restraints"] = exploration.pop("walls")
         changed = [name for name in asked if found.get(name) != asked[name]]
         if changed:
             raise LearningError(

@@ -23,6 +23,7 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.calculator.domain_warnings import DomainWarnings
 from eqmm_ase.calculator.embedded import EmbeddedCalculator
 from eqmm_ase.calculator.settings import (
@@ -40,7 +41,7 @@ from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import cast, load_model
 from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.network.traced import TracedModels
-from eqmm_ase.uncertainty.calibration import Calibration, FloatArray, Uncertainty
+from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 from eqmm_ase.uncertainty.domain import Domain
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.boundary import Boundary
-
-FloatArray = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +69,7 @@ class Frame:
         return len(self.mm_charges)
 
     def in_vacuum(self) -> Frame:
-        """The same QM region without charges and without labels."""
+        """QM region alone, without charges and labels."""
         return Frame(
             self.atomic_numbers,
             self.qm_positions,

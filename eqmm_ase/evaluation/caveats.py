@@ -112,7 +112,7 @@ def _outside(frame: Frame, domain: Domain) -> list[str]:
         domain.refuse_state(*region)
     except DomainError as error:
         return [str(error).partition(";")[0]]  # what to set is advice for the calculator
-    return list(domain.strangers(*region).values())
+    return list(domain.out_of_domain(*region).values())
 
 
 def _contact(frame: Frame, domain: Domain) -> tuple[float, str] | None:

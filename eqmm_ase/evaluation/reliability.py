@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.quantities import QUANTITIES
 from eqmm_ase.network.batch import Batch
 from eqmm_ase.network.committee import Spread
@@ -23,8 +23,8 @@ mean square is σ² (χ² of three degrees of freedom below 3 and 12)."""
 class Bins(NamedTuple):
     """Labels in order of their uncertainty, cut into groups of equal size."""
 
-    uncertainty: NDArray[np.float64]  # root mean square of each group
-    error: NDArray[np.float64]
+    uncertainty: FloatArray  # root mean square of each group
+    error: FloatArray
 
 
 class DeviationCollector:
@@ -94,5 +94,5 @@ def binned(pairs: Deviations, factor: float, most: int = 12) -> Bins:
     )
 
 
-def _rms(values: NDArray[np.float64]) -> float:
+def _rms(values: FloatArray) -> float:
     return float(np.sqrt(np.square(values).mean()))

@@ -14,9 +14,8 @@ from zlib import crc32
 import numpy as np
 from ase import Atoms
 from ase.io.trajectory import Trajectory
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from eqmm_ase.arrays import FloatArray
 
 EMBEDDING = "embedding"
 """Where in ``atoms.info`` atoms remember the charges that they were computed in."""

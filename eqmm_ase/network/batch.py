@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from eqmm_ase.data.frame import FloatArray, Frame
+from eqmm_ase.arrays import FloatArray
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.quantities import QUANTITIES, Quantity
 
 
@@ -83,7 +84,7 @@ class FrameBatch:
         return _owner(self.mm_ptr, self.mm_positions.device)
 
     def to(self, device: torch.device | str) -> FrameBatch:
-        """The same batch on another device; the pointers stay on the CPU."""
+        """Copy to another device; the row pointers stay on the CPU."""
         moved = (
             "atomic_numbers",
             "qm_positions",

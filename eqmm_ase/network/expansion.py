@@ -49,7 +49,7 @@ def expand(frames: FrameBatch, l_max: int) -> torch.Tensor:
 
 
 class Expansion:
-    """The same expansion with its own chain rule: values now, gradients from dE/dC later.
+    """Local multipole expansion as a leaf tensor, with the chain rule from dE/dC on.
 
     `tensors` is a leaf of the graph; what `pull_back` returns can be differentiated with respect to
     dE/dC, hence the weights, but not positions. Training on forces needs no more, and

@@ -157,15 +157,15 @@ def rmsd(a: NDArray[np.float64], b: NDArray[np.float64], superpose: bool = False
     a, b
         (n, 3), Å, in the same order.
     superpose
-        Move and turn one onto the other first (Kabsch, Acta Cryst. A32, 922 (1976)). In held
+        Move and turn one onto the other first (Kabsch, Acta Cryst. A32, 922 (1976)). In fixed
         charges the place matters, in vacuum it does not.
     """
     if superpose:
+        from scipy.spatial.transform import Rotation  # half a second that only this needs
+
         a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-        u, _, vt = np.linalg.svd(a.T @ b)
-        # A reflection would superpose mirror images.
-        u[:, -1] *= np.sign(np.linalg.det(u @ vt))
-        a = a @ (u @ vt)
+        turn, _ = Rotation.align_vectors(b, a)
+        a = turn.apply(a)
     return float(np.sqrt(((a - b) ** 2).sum(axis=1).mean()))
 
 

@@ -19,9 +19,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from eqmm_ase.arrays import FloatArray
 
 MUCH_LARGER = 2.0
 """An uncertainty above so many times the largest usual one is far outside training."""

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from eqmm_ase.data.frame import FloatArray, Frame
+from eqmm_ase.arrays import FloatArray
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.expansion import Expansion
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel

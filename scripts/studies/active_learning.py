@@ -28,7 +28,7 @@ from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.simulation.coordinate import Coordinate
-from eqmm_ase.simulation.exploration import ExplorationSettings
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.terminal import messages
 from eqmm_ase.training.train import train
 from eqmm_ase.units import KCAL_PER_MOL

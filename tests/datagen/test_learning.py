@@ -17,7 +17,7 @@ from datagen.labels.single_point import label_frame
 from datagen.learning import LearningError, LearningSettings, learn
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.simulation.exploration import ExplorationSettings
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.simulation.relax import RunError
 
 SETTINGS = LearningSettings(

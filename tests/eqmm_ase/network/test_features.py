@@ -143,7 +143,7 @@ def test_gradients_of_the_weights_are_those_of_autograd(model: MultiscaleModel, 
     assert float((found - expected).abs().max()) < 1e-10 * float(expected.abs().max())
 
 
-def test_members_with_scales_of_their_own_share_leaves() -> None:
+def test_members_with_scales_of_their_own_share_features() -> None:
     members = [random_model(DEFAULT, scale) for scale in (0.3, 2.0)]
     frames = BATCHES["different sizes"]
     each = zip(*(by_hand(member, frames) for member in members), strict=True)

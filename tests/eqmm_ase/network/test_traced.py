@@ -1,4 +1,4 @@
-"""Recorded programs give what the network gives, for every input of their size."""
+"""Traced programs give what the network gives, for every input of their size."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def assert_predicted(found: list[Prediction], expected: list[Prediction], dtype=
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_recorded_programs_give_what_the_network_gives(config, traced):
+def test_traced_programs_give_what_the_network_gives(config, traced):
     models = [random_model(seed, CONFIGS[config]).double() for seed in (1, 2)]
     fast = TracedModels(models)
     for _ in range(3):
@@ -114,7 +114,7 @@ def test_recorded_programs_give_what_the_network_gives(config, traced):
         assert_predicted(fast(frames), predict_each(models, frames))
 
 
-def test_an_atom_without_edges_is_recorded_too(traced):
+def test_an_atom_without_edges_is_traced_too(traced):
     models = [random_model().double()]
     fast = TracedModels(models)
     for _ in range(2):
@@ -154,7 +154,7 @@ def test_an_answer_does_not_tell_whether_it_was_traced(dtype):
     assert_predicted(after, before, dtype)
 
 
-def test_nothing_is_recorded_before_it_pays(traced, monkeypatch):
+def test_nothing_is_traced_before_it_pays(traced, monkeypatch):
     monkeypatch.setattr(traced_module, "PATIENCE", 5)
     fast = TracedModels([random_model().double()])
     for _ in range(5):
@@ -175,7 +175,7 @@ LEFT_ALONE = {
 
 
 @pytest.mark.parametrize("case", LEFT_ALONE)
-def test_what_a_program_would_miss_is_not_recorded(case, traced):
+def test_what_a_program_would_miss_is_not_traced(case, traced):
     model, frames = LEFT_ALONE[case]
     model = model.double()
     fast = TracedModels([model])
@@ -196,7 +196,7 @@ def test_an_element_the_model_does_not_know_is_named():
 
 @pytest.fixture
 def calculated() -> Atoms:
-    """Methanol in charges whose model has been recorded."""
+    """Methanol in charges whose model has been traced."""
     atoms = embedded(random_model())
     for _ in range(2):
         atoms.positions += 0.01

@@ -71,9 +71,9 @@ def test_the_training_loss_is_that_of_the_saved_weights(data, frames, tmp_path):
     dataset = FrameDataset(frames, "mulliken")
     items = [dataset[i] for i in range(len(frames))]
     loss = Loss.fit(load_config(None, TINY).loss, items)
-    model, influence = load_model(output)[0], RobustWeights()
+    model, robust = load_model(output)[0], RobustWeights()
     batches = [collate(items[i : i + 3]) for i in range(0, len(items), 3)]
-    losses = [float(loss(predict(model, b.frames), b, influence)) for b in batches]
+    losses = [float(loss(predict(model, b.frames), b, robust)) for b in batches]
     assert float(last["training_loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
     assert float(last["step_loss"]) > 1.2 * float(last["training_loss"])
 

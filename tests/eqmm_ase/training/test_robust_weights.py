@@ -1,4 +1,4 @@
-"""Wrong labels: they hardly pull, and are named; ordinary frames do not notice."""
+"""Wrong labels: they hardly count, and are named; ordinary frames do not notice."""
 
 from __future__ import annotations
 
@@ -56,25 +56,25 @@ def test_frames_of_ordinary_error_count_as_without_the_limit(frames):
 
 
 @pytest.mark.parametrize("error", [1.0, 50.0])
-def test_a_wrong_energy_pulls_the_less_the_more_it_is_wrong(frames, error):
+def test_a_wrong_energy_counts_the_less_the_more_it_is_wrong(frames, error):
     loss, batch = energy_loss(frames)
     errors = np.full(len(frames), 0.01)
     errors[3] = error
     prediction = prediction_off_by(batch, errors)
     loss(prediction, batch, RobustWeights()).backward()
-    pull, no_limit = prediction.energy.grad, prediction_off_by(batch, errors)
+    limited, no_limit = prediction.energy.grad, prediction_off_by(batch, errors)
     loss(no_limit, batch).backward()
-    weight = pull / no_limit.energy.grad
+    weight = limited / no_limit.energy.grad
     assert weight[3].item() == pytest.approx((LIMIT / (error / 0.01)) ** 2, rel=1e-9)
     assert torch.allclose(weight[4:], torch.ones(()).double(), rtol=1e-12)
-    assert torch.allclose(pull[4:], pull[0].expand(len(frames) - 4), rtol=1e-12)
+    assert torch.allclose(limited[4:], limited[0].expand(len(frames) - 4), rtol=1e-12)
 
 
 def test_the_median_is_that_of_the_frames_seen_lately():
-    influence = RobustWeights()
-    influence.weights({"energy": torch.full((1000,), 1.0)})
-    influence.weights({"energy": torch.full((300,), 0.01)})
-    weights = influence.weights({"energy": torch.tensor([1.0, 0.01])})["energy"]
+    robust = RobustWeights()
+    robust.weights({"energy": torch.full((1000,), 1.0)})
+    robust.weights({"energy": torch.full((300,), 0.01)})
+    weights = robust.weights({"energy": torch.tensor([1.0, 0.01])})["energy"]
     assert weights.tolist() == pytest.approx([(LIMIT / 100) ** 2, 1.0])
 
 
