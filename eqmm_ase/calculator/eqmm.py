@@ -82,7 +82,6 @@ class EqMM(EmbeddedCalculator):
 
     implemented_properties = ["energy", "free_energy", "forces", "charges", "dipole"]  # noqa: RUF012
     default_parameters = DEFAULTS
-    _adds_baseline = False
 
     def __init__(
         self,
@@ -100,7 +99,7 @@ class EqMM(EmbeddedCalculator):
             self.card: dict[str, Any] = {}
         else:
             self._source, self.card = load_model(model)
-        if ("baseline" in self.card) != self._adds_baseline:
+        if not self._predicts_what_is_asked():
             from eqmm_ase.data.baseline import other_calculator  # takes h5py along
 
             raise ValueError(f"{model} {other_calculator(self.card)}")
@@ -258,6 +257,10 @@ class EqMM(EmbeddedCalculator):
         self._keep(prediction, origin, setting)
 
     # --- inside ---
+
+    def _predicts_what_is_asked(self) -> bool:
+        """Whether the model predicts energies, not differences from a cheaper method's."""
+        return "baseline" not in self.card
 
     def _settle(self) -> None:
         # From the original each time: float64 weights must survive a visit to float32.

@@ -102,6 +102,8 @@ class Learner(lightning.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step and move the average of the weights along."""
+        # Not Lightning's WeightAveraging: its checkpoints put the average in the place of the
+        # weights, so that no training begun before could go on, and it needs Lightning 2.5.5.
         decay = averaging_decay(self.config.optimizer.ema_decay, self.global_step)
         super().optimizer_step(*args, **kwargs)
         get_ema_multi_avg_fn(decay)(self._averages, self._weights, self.global_step)
