@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import click
@@ -111,3 +111,30 @@ def test_value_of_another_type_is_refused_by_the_name_of_the_option(cooked, word
     result, _ = cooked(*words.split())
     assert result.exit_code == 2
     assert sentence in result.output
+
+
+def test_metadata_of_a_field_names_its_choices_and_what_stands_for_its_value():
+    kinds = {"thin": 1, "thick": 2}
+
+    @dataclass(frozen=True)
+    class Serving:
+        """How a soup is served."""
+
+        kind: str = field(default="thin", metadata={"choices": kinds})
+        """How thick it is."""
+        table: str | None = field(default=None, metadata={"metavar": "ROW,SEAT"})
+        """Where it goes."""
+
+    @click.command()
+    @setting_options(Serving)
+    def command(**options: Any) -> None:
+        assert settings_from(Serving, options) == Serving("thick", "3,1")
+
+    def run(*arguments: str):
+        return CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+    assert run("--kind", "thick", "--table", "3,1").exit_code == 0
+    assert "'solid' is not one of 'thin', 'thick'" in run("--kind", "solid").output
+    words = " ".join(run("--help").output.split())
+    assert "--kind [thin|thick] How thick it is." in words
+    assert "--table ROW,SEAT Where it goes." in words
