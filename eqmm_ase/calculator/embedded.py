@@ -30,7 +30,7 @@ from eqmm_ase.files.stored_charges import CHARGES, EMBEDDING
 
 
 class EmbeddedCalculator(Calculator):
-    """The part of a calculator that knows atoms and charges, but not how to compute.
+    """ASE calculator in point charges: input and cache; subclasses compute energies and forces.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ _SET_BY = (
 
 
 class Setting(NamedTuple):
-    """What a result depends on besides the atoms."""
+    """MM charges, total charge and spin multiplicity, on which a result depends like on atoms."""
 
     mm_positions: FloatArray  # (n_mm, 3) Å
     mm_charges: FloatArray  # (n_mm,) e
@@ -57,7 +57,7 @@ class Setting(NamedTuple):
 
 
 def given_charge(parameters: Mapping[str, Any], atoms: Atoms) -> int | None:
-    """Total charge as set, else as the atoms say, else None.
+    """Total charge as the calculator is set, else as the atoms say, else None.
 
     Raises
     ------

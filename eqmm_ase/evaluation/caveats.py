@@ -40,7 +40,7 @@ def refuse_unlabelled(frames: Sequence[Frame], path: Path) -> None:
 def caveats(
     frames: Sequence[Frame], method: Mapping[str, Any], card: Mapping[str, Any], path: Path
 ) -> list[str]:
-    """What of a dataset lies outside what a model was trained on.
+    """Warnings of frames out of a model's domain, and of labels of another level of theory.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ class DeviationCollector:
 def reliability(
     deviations: Mapping[str, Deviations], calibration: Calibration
 ) -> dict[str, dict[str, float]]:
-    """How calibrated spreads relate to errors.
+    """Reliability of a committee's uncertainty: calibrated spreads against errors on labels.
 
     Returns
     -------

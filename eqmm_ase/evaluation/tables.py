@@ -112,7 +112,7 @@ def dataset_table(path: Path) -> Table:
 
 
 def model_table(path: Path, card: Mapping[str, Any]) -> Table:
-    """What a model's card says of it."""
+    """Contents of a model's card: elements, cutoff, training data, level of theory."""
     domain = card.get("domain", {})
     sizes = domain.get("n_qm") or []
     closest = domain.get("closest_mm")

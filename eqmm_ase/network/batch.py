@@ -97,7 +97,7 @@ class FrameBatch:
 
 
 class ByQuantity(dict[str, torch.Tensor]):
-    """A tensor for each of `QUANTITIES`, as ``labels["energy"]`` or ``labels.energy``.
+    """Tensors of all `QUANTITIES` of a batch, as ``labels["energy"]`` or ``labels.energy``.
 
     Rows of frames (F, …), of QM atoms (N, …) or of MM sites (K, …), in the unit of the table.
     """
@@ -142,7 +142,7 @@ class Labels(ByQuantity):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Frames with their labels, their media and their places in the dataset."""
+    """Batch of labelled frames, with their media and their places in the dataset."""
 
     frames: FrameBatch
     labels: Labels
@@ -160,7 +160,7 @@ class Batch:
 
 
 class FrameDataset(Dataset[Batch]):
-    """Frames as tensors; item i is a batch of one frame.
+    """Torch dataset of labelled frames; item i is a batch of one frame.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ class FrameDataset(Dataset[Batch]):
 
 
 def collate(batches: Sequence[Batch]) -> Batch:
-    """Lay batches end to end; tensors of zero length (gas-phase frames) included."""
+    """Concatenate batches, gas-phase frames without charges included."""
     labels = [batch.labels for batch in batches]
     return Batch(
         _collate_frames([batch.frames for batch in batches]),

@@ -31,7 +31,7 @@ from eqmm_ase.settings_help import with_help
 @with_help
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that fixes the network's shape; plain values, stored in the model file."""
+    """Hyperparameters that fix the network's shape; plain values, stored in the model file."""
 
     elements: tuple[int, ...]
     """Atomic numbers the model knows, ascending; in the settings of a training, those of the data
@@ -80,14 +80,14 @@ class UnknownElementError(ValueError):
 
 
 class Energies(NamedTuple):
-    """What one forward pass gives."""
+    """Energies and atomic charges of a batch: what one forward pass gives."""
 
     energy: torch.Tensor  # (F,) eV, float64
     charges: torch.Tensor  # (N,) e
 
 
 class Layer(torch.nn.Module):
-    """Message, environment, product of the features with themselves, MLP on invariants."""
+    """Message-passing layer: message, environment, product of the features with themselves, MLP."""
 
     def __init__(self, config: ModelConfig, first: bool) -> None:
         super().__init__()

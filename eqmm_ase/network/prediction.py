@@ -18,7 +18,7 @@ from eqmm_ase.network.model import Energies
 
 
 class Potential(Protocol):
-    """A model, or several as one."""
+    """Potential energy surface: a model, or a committee as one."""
 
     def features(self, frames: FrameBatch) -> PrecomputedFeatures:
         """Precomputed features of a batch."""
@@ -64,7 +64,7 @@ READOUTS: dict[str, Callable[[Derivatives], torch.Tensor]] = {
 
 
 class Prediction(ByQuantity):
-    """All quantities of a batch as a model predicts them."""
+    """Predictions of all `QUANTITIES` for a batch."""
 
     @classmethod
     def of(
@@ -106,7 +106,7 @@ def predict(model: Potential, frames: FrameBatch, *, create_graph: bool = False)
 def predict_each(
     models: Sequence[Potential], frames: FrameBatch, *, create_graph: bool = False
 ) -> list[Prediction]:
-    """What `predict` gives for several models of one configuration, which share all features."""
+    """Predictions of several models of one configuration, from shared precomputed features."""
     names = ("qm_positions", "mm_positions", "mm_charges")
     inputs = [getattr(frames, name).detach().requires_grad_() for name in names]
     frames = replace(frames, **dict(zip(names, inputs, strict=True)))

@@ -72,7 +72,7 @@ class Multipoles(torch.nn.Module):
 
 
 class AtomicEnergy(torch.nn.Module):
-    """ε_i from the final scalars, in units of the energy scale."""
+    """Atomic energies ε_i from the final scalar features, in units of the energy scale."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ MAX_ENERGY_PER_ATOM = 10.0
 
 @dataclass(frozen=True)
 class MDState:
-    """One row of a molecular-dynamics log."""
+    """State of molecular dynamics at one step: energies, temperature, drift."""
 
     step: int
     time: float  # ps

@@ -22,7 +22,7 @@ from eqmm_ase.simulation.relax import RunError, require_positive
 
 @dataclass(frozen=True)
 class Ensemble:
-    """One way of running molecular dynamics."""
+    """Ensemble of molecular dynamics: its integrator or thermostat."""
 
     make: Callable[[Atoms, MDSettings, np.random.Generator], MolecularDynamics]
     """The integrator; its ``transferred_energy``, where it has one, is that given to the atoms by
@@ -72,7 +72,7 @@ ENSEMBLES: dict[str, Ensemble] = {
 @with_help
 @dataclass(frozen=True)
 class MDSettings:
-    """What defines a trajectory, besides where it starts and how long it gets."""
+    """Settings of molecular dynamics: ensemble, temperature, time step, thermostat, seed."""
 
     ensemble: str = field(default="nve", metadata={"choices": ENSEMBLES})
     """Integrator and thermostat."""

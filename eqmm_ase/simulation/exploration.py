@@ -38,7 +38,7 @@ from eqmm_ase.uncertainty.domain import DomainWarning
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """What became of one trajectory."""
+    """Outcome of one trajectory of an exploration."""
 
     number: int
     """Of the trajectory, from 0."""
@@ -69,7 +69,7 @@ class _Uncertain(Exception):  # noqa: N818 - a way out of the dynamics, not an e
 def explore(
     calculator: EqMM, starts: Sequence[Frame], settings: ExplorationSettings
 ) -> Iterator[Visit]:
-    """Run trajectories until enough uncertain frames are found.
+    """Active learning: run dynamics of a committee until enough uncertain frames are found.
 
     Parameters
     ----------

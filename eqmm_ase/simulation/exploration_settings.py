@@ -11,7 +11,7 @@ from eqmm_ase.simulation.relax import RunError, require_positive
 @with_help
 @dataclass(frozen=True)
 class ExplorationSettings:
-    """How dynamics of a committee look for frames it is uncertain of."""
+    """Settings of active learning: how dynamics of a committee find frames it is uncertain of."""
 
     frames: int = 20
     """Stop after so many are found."""

@@ -38,7 +38,7 @@ class RunFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class RelaxationStep:
-    """One row of a relaxation."""
+    """One step of a geometry optimisation."""
 
     step: int
     energy: float  # eV
@@ -49,7 +49,7 @@ class RelaxationStep:
 
 @dataclass(frozen=True)
 class Relaxation:
-    """What a relaxation came to."""
+    """Result of a geometry optimisation."""
 
     converged: bool
     steps: int
@@ -70,7 +70,7 @@ def relax(
     trajectory: str | os.PathLike[str] | None = None,
     report: Callable[[RelaxationStep], None] | None = None,
 ) -> Relaxation:
-    """Minimise the energy of atoms that have a calculator; they end up relaxed.
+    """Geometry optimisation of atoms that have a calculator, in place.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ from eqmm_ase.training.config import ConfigError, TrainConfig
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The data of one training."""
+    """Training and validation frames of one training, as tensors, with what they have in common."""
 
     training_frames: list[Frame]
     training: FrameDataset

@@ -28,7 +28,7 @@ from eqmm_ase.training.scales import fit_atomic_energies, fit_ion_charges
 
 @dataclass(frozen=True)
 class Start:
-    """The model file that a training starts from."""
+    """Model that a training starts from (fine-tuning)."""
 
     path: Path
     model: MultiscaleModel

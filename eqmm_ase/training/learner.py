@@ -30,7 +30,7 @@ class TrainingError(RuntimeError):
 
 
 class Learner(lightning.LightningModule):
-    """One training of one model.
+    """Lightning module of one training: steps, averaged weights, validation, resumption.
 
     Validation sees the moving average of the weights; the best of these averages is what becomes
     the model file.

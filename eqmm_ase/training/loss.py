@@ -105,7 +105,7 @@ class RobustWeights:
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss with the scales of one training set."""
+    """Training loss: weighted errors of all quantities, in units of a training set's scales."""
 
     weights: LossWeights = field(default_factory=LossWeights)
     scales: Mapping[str, float] = field(default_factory=dict)

@@ -31,7 +31,7 @@ _LENGTH = 1.0
 
 
 class Statistics(NamedTuple):
-    """What `MultiscaleModel.set_statistics` takes."""
+    """Constants of a training set: energies per element, scales of energies and potentials."""
 
     atomic_energies: torch.Tensor
     """(n_elements,) float64, eV, in the order of the sorted atomic numbers."""
@@ -44,7 +44,7 @@ class Statistics(NamedTuple):
 
 
 def fit_statistics(frames: Sequence[Frame], l_max: int, cutoff: float = 5.0) -> Statistics:
-    """Fit the constants that a model is told before it is trained.
+    """Fit atomic energies and scales to a training set, for `MultiscaleModel.set_statistics`.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def fit_potential_scale(frames: Sequence[Frame], l_max: int) -> torch.Tensor:
 
 
 def fit_ion_charges(frames: Sequence[Frame], elements: Sequence[int], cutoff: float) -> np.ndarray:
-    """Charges of lone atoms, whole numbers: the median over all of an element.
+    """Formal charges of monatomic ions, by element: the median, rounded to whole numbers.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ class Deviations:
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """What a committee's members leave open: expected size of the errors of their mean."""
+    """Uncertainty of a committee's prediction: the expected size of the errors of its mean."""
 
     energy: float
     """eV."""
