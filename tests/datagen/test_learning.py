@@ -194,3 +194,14 @@ def test_the_command_learns(labels, tmp_path):
     command.main([str(labels), "-o", str(folder), *words], standalone_mode=False)
     assert (folder / "round-1" / "committee.eqmm").exists()
     assert json.loads((folder / "learning.json").read_text())["members"] == 2
+
+
+def test_a_folder_of_an_earlier_version_goes_on(tmp_path):
+    folder, settings = tmp_path / "learning", learning.LearningSettings()
+    learning._claim(folder, settings, "hash")
+    mark = folder / "learning.json"
+    mark.write_text(mark.read_text().replace('"restraints"', '"walls"'))
+    learning._claim(folder, settings, "hash")
+    other = replace(settings, exploration=ExplorationSettings(restraints=False))
+    with pytest.raises(learning.LearningError, match="with other exploration"):
+        learning._claim(folder, other, "hash")
