@@ -32,16 +32,17 @@ from datagen.labels.method import Method
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.selection import split
 from eqmm_ase.files.dataset_file import read_frames, write_frames
-from eqmm_ase.network.frame_dataset import split
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.settings_reader import build
-from eqmm_ase.simulation.exploration import ExplorationSettings, explore, trajectories_bar
+from eqmm_ase.simulation.exploration import explore, trajectories_bar
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.training.config import TrainConfig, load_config
 from eqmm_ase.training.data import read_files
 from eqmm_ase.training.fine_tuning import Start
-from eqmm_ase.training.train_committee import train_committee
+from eqmm_ase.training.train import train
 
 VALIDATION_FRACTION = 0.1
 """Of the given labels, whole trajectories where there are three, and of those of each round."""
@@ -182,6 +183,8 @@ def _claim(folder: Path, settings: LearningSettings, content_hash: str) -> None:
     mark = folder / "learning.json"
     if mark.is_file():
         found, asked = json.loads(mark.read_text(encoding="utf-8")), json.loads(wanted)
+        if "walls" in (exploration := found.get("exploration", {})):  # as earlier versions said
+            exploration["restraints"] = exploration.pop("walls")
         changed = [name for name in asked if found.get(name) != asked[name]]
         if changed:
             raise LearningError(
@@ -212,11 +215,11 @@ def _train(rounds: Sequence[Round], settings: LearningSettings, console: Console
     held = tuple(str(each.validation) for each in rounds if read_frames(each.validation))
     config = replace(config, data=replace(config.data, validation=held))
     say(console, f"round {this.number}: training")
-    train_committee(
+    train(
         [each.train for each in rounds],
         this.committee,
-        settings.members,
         config,
+        n_members=settings.members,
         start=before,
         console=console,
     )

@@ -12,8 +12,10 @@ from datagen.learning import LearningSettings
 from datagen.learning import learn as run
 from eqmm_ase.command_line import files_and_settings
 from eqmm_ase.commands.evaluate import show_metrics
-from eqmm_ase.commands.exploration_options import exploration_options, exploration_settings
+from eqmm_ase.commands.explore import exploration_options
 from eqmm_ase.network.model_file import load_model
+from eqmm_ase.setting_options import settings_from
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.terminal import messages
 
 _DEFAULT = LearningSettings()
@@ -52,7 +54,7 @@ def learn(
     settings = LearningSettings(
         rounds=rounds,
         members=members,
-        exploration=exploration_settings(options),
+        exploration=settings_from(ExplorationSettings, options),
         training=tuple(overrides),
     )
     if not files:

@@ -23,7 +23,7 @@ from ase.md.langevin import Langevin
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.simulation.coordinate import Coordinate
-from eqmm_ase.simulation.momenta import draw_momenta
+from eqmm_ase.simulation.ensembles import draw_momenta
 
 STIFFNESS = 6.0
 """eV/Å², of the bias: ζ stays within 0.07 Å of its centre at 300 K."""

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.lattice import minimum_image, shortest_repeat, translations
 from eqmm_ase.data.unwrapping import Unwrapper
 
-FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 
 RECOMMENDED_RADIUS = 12.0

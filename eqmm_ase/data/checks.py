@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from ase.formula import Formula
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
+from eqmm_ase.arrays import FloatArray
 
 MAX_CHARGE = 10.0
 """e. Force fields stay below 5 e; Amber files hold charges times 18.2."""
@@ -45,7 +45,7 @@ class ElectronCountError(ValueError):
         return type(self), (self.reason, self.allowed, self.settings)
 
     def set_by(self, *settings: str) -> ElectronCountError:
-        """The same error where the two are set in another way."""
+        """Copy of the error for charge and multiplicity that are set in another way."""
         return ElectronCountError(self.reason, self.allowed, (settings[0], settings[1]))
 
 

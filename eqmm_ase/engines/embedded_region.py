@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.cutting.link_atoms import cap_length, check_scheme
 from eqmm_ase.cutting.qm_region import SelectedRegion
 from eqmm_ase.cutting.redistribution import CHARGE_SCHEMES
@@ -20,7 +21,6 @@ from eqmm_ase.data.unwrapping import make_whole
 from eqmm_ase.engines.rest_charge import RestCharge, charges_with_rest
 from eqmm_ase.topology import Topology
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 

@@ -7,10 +7,9 @@ import openmm
 from numpy.typing import NDArray
 from openmm import unit
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.units import KJ_PER_MOL
-
-FloatArray = NDArray[np.float64]
 
 _PER_ANGSTROM = unit.kilojoule_per_mole / unit.angstrom
 

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eqmm_ase.calculator.domain_warnings import Watch
+from eqmm_ase.calculator.domain_warnings import DomainWarnings
 from eqmm_ase.calculator.settings import DTYPES
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.engines.embedded_region import Configuration, EmbeddedRegion
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
 from eqmm_ase.network.model import MultiscaleModel, Prediction
 from eqmm_ase.network.model_file import cast, load_model
-from eqmm_ase.network.traced import RecordedModels
+from eqmm_ase.network.traced import TracedModels
 from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.prediction import SurroundedModels
 from eqmm_ase.periodic.switched import INNER, OUTER, SwitchedCutoff
@@ -113,7 +113,7 @@ class SystemPotential:
         self._members[0].elements(torch.as_tensor(region.atomic_numbers))
         self.calibration = Calibration.from_dict(self.card.get("calibration", {}))
         domain = Domain.from_dict(self.card.get("domain", {}))
-        self._watch = Watch(domain, self.calibration)
+        self._watch = DomainWarnings(domain, self.calibration)
         domain.refuse_state(region.atomic_numbers, region.total_charge, region.spin_multiplicity)
         self._models = self._surrounded(switch)
 
@@ -175,10 +175,10 @@ class SystemPotential:
             self.region.spin_multiplicity,
         )
 
-    def _surrounded(self, switch: tuple[float, float]) -> SurroundedModels | RecordedModels:
+    def _surrounded(self, switch: tuple[float, float]) -> SurroundedModels | TracedModels:
         order = self._members[0].config.l_expansion
         if self.electrostatics == "all":
-            return RecordedModels(self._members)
+            return TracedModels(self._members)
         if self.electrostatics == "ewald":
             return SurroundedModels(self._members, Ewald(order, dtype=self._dtype))
         inner, outer = switch
@@ -191,10 +191,10 @@ class SystemPotential:
     ) -> tuple[list[Prediction], float]:
         """Of every member, and the energy with periodic images, eV."""
         region = self.region
-        if isinstance(self._models, RecordedModels):
+        if isinstance(self._models, TracedModels):
             centre = now.qm_positions.mean(axis=0)
             now = Configuration(now.qm_positions - centre, now.mm_positions - centre, now.caps)
-        frames = Frames.from_frames(
+        frames = FrameBatch.from_frames(
             [
                 Frame(
                     region.atomic_numbers,
@@ -206,7 +206,7 @@ class SystemPotential:
                 )
             ]
         )
-        if isinstance(self._models, RecordedModels):
+        if isinstance(self._models, TracedModels):
             return self._models(_cast(frames, self._dtype)), 0.0
         each = self._models(frames, cell)
         image_energy = float(np.mean([float(one.image_energy) for one in each]))
@@ -223,7 +223,7 @@ class SystemPotential:
         return state
 
 
-def _cast(frames: Frames, dtype: torch.dtype) -> Frames:
+def _cast(frames: FrameBatch, dtype: torch.dtype) -> FrameBatch:
     names = ("qm_positions", "mm_positions", "mm_charges", "total_charge", "spin_multiplicity")
     return replace(frames, **{name: getattr(frames, name).to(dtype) for name in names})
 

@@ -12,11 +12,11 @@ from openmm import unit
 from eqmm_ase.calculator.settings import DTYPES
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.unwrapping import make_whole
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import cast, load_model
-from eqmm_ase.network.traced import RecordedModels
+from eqmm_ase.network.traced import TracedModels
 from eqmm_ase.units import KJ_PER_MOL, NANOMETRE
 
 
@@ -52,7 +52,7 @@ class VacuumPotential:
     ) -> None:
         source = model if isinstance(model, MultiscaleModel | Committee) else load_model(model)[0]
         source = cast(source.cpu().eval(), DTYPES[dtype]).requires_grad_(False)
-        self._models, self._dtype = RecordedModels(members_of(source)), DTYPES[dtype]
+        self._models, self._dtype = TracedModels(members_of(source)), DTYPES[dtype]
         self._numbers, self._bonds, self._periodic = np.asarray(atomic_numbers), bonds, periodic
         self._state = total_charge, spin_multiplicity
 
@@ -69,7 +69,7 @@ class VacuumPotential:
             np.zeros(0),
             *self._state,
         )
-        each = self._models(Frames.from_frames([frame], dtype=self._dtype))
+        each = self._models(FrameBatch.from_frames([frame], dtype=self._dtype))
         prediction = mean_and_spread(each)[0]
         forces = prediction.qm_forces.numpy().astype(np.float64)
         return float(prediction.energy[0]) / KJ_PER_MOL, forces * (NANOMETRE / KJ_PER_MOL)

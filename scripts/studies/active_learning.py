@@ -28,9 +28,9 @@ from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.simulation.coordinate import Coordinate
-from eqmm_ase.simulation.exploration import ExplorationSettings
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.terminal import messages
-from eqmm_ase.training.train_committee import train_committee
+from eqmm_ase.training.train import train
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.common import FLAGSHIP
 from scripts.provenance import provenance
@@ -109,8 +109,12 @@ def control(first: Path, folder: Path) -> Path:
     for number in range(1, SETTINGS.rounds + 1):
         output = folder / f"control-{number}.eqmm"
         if not output.exists():
-            train_committee(
-                [first.parent / "train.h5"], output, SETTINGS.members, config, start=before
+            train(
+                [first.parent / "train.h5"],
+                output,
+                config,
+                n_members=SETTINGS.members,
+                start=before,
             )
         before = output
     return before

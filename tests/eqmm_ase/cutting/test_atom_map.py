@@ -20,8 +20,9 @@ from eqmm_ase.cutting.snapshots import CutError, CutSettings, SnapshotCutter
 from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import Boundary
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.prediction import predict
 
 CELL = CELLS["cube"]
 TOPOLOGY, POSITIONS = in_water(CELL)
@@ -119,7 +120,7 @@ def test_forces_of_a_network_are_the_derivative_too():
     model = MultiscaleModel(ModelConfig(elements=(1, 6), channels=4)).double()
 
     def label(frame: Frame) -> Frame:
-        prediction = predict(model, Frames.from_frames([frame], dtype=torch.float64))
+        prediction = predict(model, FrameBatch.from_frames([frame], dtype=torch.float64))
         values = ("qm_forces", "mm_forces", "mm_potential")
         arrays = {name: getattr(prediction, name).detach().numpy() for name in values}
         return replace(frame, energy=float(prediction.energy[0]), **arrays)

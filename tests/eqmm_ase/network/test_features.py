@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.prediction import predict
 
 DEFAULT = ModelConfig((1, 6, 8), channels=6, hidden=8)
 CONFIGS = {
@@ -41,7 +42,7 @@ def random_model(config: ModelConfig, scale: float = 0.5) -> MultiscaleModel:
     return model
 
 
-def make_frames(n_qm: list[int], n_mm: list[int]) -> Frames:
+def make_frames(n_qm: list[int], n_mm: list[int]) -> FrameBatch:
     """Atoms on a jittered grid of 1.6 Å, charges in a shell around them; the same every time."""
     generator = torch.Generator().manual_seed(3)
 
@@ -53,7 +54,7 @@ def make_frames(n_qm: list[int], n_mm: list[int]) -> Frames:
         for k in map(torch.arange, n_qm)
     ]
     directions = torch.nn.functional.normalize(uniform(sum(n_mm), 3) - 0.5)
-    return Frames(
+    return FrameBatch(
         atomic_numbers=torch.tensor([8, 1, 6])[torch.arange(sum(n_qm)) % 3],
         qm_positions=torch.cat(atoms),
         mm_positions=directions * (4.0 + 5.0 * uniform(sum(n_mm), 1)),
@@ -65,7 +66,7 @@ def make_frames(n_qm: list[int], n_mm: list[int]) -> Frames:
     )
 
 
-def pairs_at(cutoff: float) -> Frames:
+def pairs_at(cutoff: float) -> FrameBatch:
     """Two atoms and a charge beside the first, all pairs just within, at or beyond the cutoff."""
     distances = cutoff + torch.tensor([-1e-2, -1e-7, 0.0, 1e-7]).double()
     frames = make_frames([2] * 4, [1] * 4)
@@ -88,7 +89,7 @@ BATCHES = {
 
 
 def by_autograd(
-    model: MultiscaleModel, frames: Frames, create_graph: bool = False
+    model: MultiscaleModel, frames: FrameBatch, create_graph: bool = False
 ) -> tuple[torch.Tensor, ...]:
     """Energy, charges, dE/dR, dE/dr and dE/dq through `forward`."""
     names = ("qm_positions", "mm_positions", "mm_charges")
@@ -101,7 +102,7 @@ def by_autograd(
 
 
 def by_hand(
-    model: MultiscaleModel, frames: Frames, create_graph: bool = False
+    model: MultiscaleModel, frames: FrameBatch, create_graph: bool = False
 ) -> tuple[torch.Tensor, ...]:
     """The same through `predict`."""
     out = predict(model, frames, create_graph=create_graph)
@@ -142,7 +143,7 @@ def test_gradients_of_the_weights_are_those_of_autograd(model: MultiscaleModel, 
     assert float((found - expected).abs().max()) < 1e-10 * float(expected.abs().max())
 
 
-def test_members_with_scales_of_their_own_share_leaves() -> None:
+def test_members_with_scales_of_their_own_share_features() -> None:
     members = [random_model(DEFAULT, scale) for scale in (0.3, 2.0)]
     frames = BATCHES["different sizes"]
     each = zip(*(by_hand(member, frames) for member in members), strict=True)

@@ -1,4 +1,4 @@
-"""Wrong labels: they hardly pull, and are named; ordinary frames do not notice."""
+"""Wrong labels: they hardly count, and are named; ordinary frames do not notice."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import torch
 from rich.console import Console
 from training_kit import few_charges
 
+from eqmm_ase.data.quantities import QUANTITIES
 from eqmm_ase.files.dataset_file import read_frames, write_frames
-from eqmm_ase.network.frame_dataset import FrameDataset, collate
-from eqmm_ase.network.model import Prediction
+from eqmm_ase.network.batch import FrameDataset, collate
+from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.training.config import load_config
-from eqmm_ase.training.loss import QUANTITIES, Loss, LossWeights
-from eqmm_ase.training.outliers import Influence
-from eqmm_ase.training.robust import LIMIT
-from eqmm_ase.training.scales import fit_statistics
+from eqmm_ase.training.loss import Loss, LossWeights, RobustWeights
+from eqmm_ase.training.scales import LIMIT, fit_statistics
 from eqmm_ase.training.train import train
 
 TINY = [
@@ -38,7 +37,7 @@ def frames(methanol_file):
 
 def prediction_off_by(batch, errors) -> Prediction:
     """Energies off by the given errors, everything else exact."""
-    parts = {n: getattr(batch.labels, n).nan_to_num() for n in Prediction._fields}
+    parts = {n: getattr(batch.labels, n).nan_to_num() for n in QUANTITIES}
     parts["energy"] = (parts["energy"] + torch.tensor(errors)).requires_grad_()
     return Prediction(**parts)
 
@@ -53,37 +52,37 @@ def energy_loss(frames):
 def test_frames_of_ordinary_error_count_as_without_the_limit(frames):
     loss, batch = energy_loss(frames)
     prediction = prediction_off_by(batch, np.linspace(0.01, 0.1, len(frames)))
-    assert loss(prediction, batch, Influence()).item() == loss(prediction, batch).item()
+    assert loss(prediction, batch, RobustWeights()).item() == loss(prediction, batch).item()
 
 
 @pytest.mark.parametrize("error", [1.0, 50.0])
-def test_a_wrong_energy_pulls_the_less_the_more_it_is_wrong(frames, error):
+def test_a_wrong_energy_counts_the_less_the_more_it_is_wrong(frames, error):
     loss, batch = energy_loss(frames)
     errors = np.full(len(frames), 0.01)
     errors[3] = error
     prediction = prediction_off_by(batch, errors)
-    loss(prediction, batch, Influence()).backward()
-    pull, no_limit = prediction.energy.grad, prediction_off_by(batch, errors)
+    loss(prediction, batch, RobustWeights()).backward()
+    limited, no_limit = prediction.energy.grad, prediction_off_by(batch, errors)
     loss(no_limit, batch).backward()
-    weight = pull / no_limit.energy.grad
+    weight = limited / no_limit.energy.grad
     assert weight[3].item() == pytest.approx((LIMIT / (error / 0.01)) ** 2, rel=1e-9)
     assert torch.allclose(weight[4:], torch.ones(()).double(), rtol=1e-12)
-    assert torch.allclose(pull[4:], pull[0].expand(len(frames) - 4), rtol=1e-12)
+    assert torch.allclose(limited[4:], limited[0].expand(len(frames) - 4), rtol=1e-12)
 
 
 def test_the_median_is_that_of_the_frames_seen_lately():
-    influence = Influence()
-    influence.weights({"energy": torch.full((1000,), 1.0)})
-    influence.weights({"energy": torch.full((300,), 0.01)})
-    weights = influence.weights({"energy": torch.tensor([1.0, 0.01])})["energy"]
+    robust = RobustWeights()
+    robust.weights({"energy": torch.full((1000,), 1.0)})
+    robust.weights({"energy": torch.full((300,), 0.01)})
+    weights = robust.weights({"energy": torch.tensor([1.0, 0.01])})["energy"]
     assert weights.tolist() == pytest.approx([(LIMIT / 100) ** 2, 1.0])
 
 
 def test_exact_and_unknown_quantities_do_not_set_the_limit():
     exact = torch.tensor([0.0, 0.0, 0.0, 0.3])
-    assert Influence().weights({"charges": exact})["charges"].tolist() == [1.0] * 4
+    assert RobustWeights().weights({"charges": exact})["charges"].tolist() == [1.0] * 4
     unknown = torch.tensor([torch.nan, torch.nan, 0.01, 0.01, 0.01, 1.0])
-    weights = Influence().weights({"charges": unknown})["charges"].tolist()
+    weights = RobustWeights().weights({"charges": unknown})["charges"].tolist()
     assert weights == pytest.approx([1.0] * 5 + [(LIMIT / 100) ** 2])
 
 

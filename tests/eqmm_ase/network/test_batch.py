@@ -9,19 +9,14 @@ import pytest
 import torch
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.evaluation.metrics import ALL, REPORTED, ErrorSums
+from eqmm_ase.data.quantities import QUANTITIES
+from eqmm_ase.data.selection import choose_charge_scheme, split
+from eqmm_ase.evaluation.metrics import ALL, ErrorSums
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch, FrameDataset, collate
 from eqmm_ase.network.expansion import expand
-from eqmm_ase.network.frame_dataset import (
-    FrameDataset,
-    Labels,
-    RoundSampler,
-    choose_charge_scheme,
-    collate,
-    split,
-)
-from eqmm_ase.network.model import Prediction
+from eqmm_ase.network.prediction import Prediction
+from eqmm_ase.training.batches import RoundSampler
 from eqmm_ase.training.scales import fit_atomic_energies, fit_potential_scale, fit_statistics
 from eqmm_ase.units import KCAL_PER_MOL
 
@@ -40,8 +35,8 @@ def test_a_batch_is_its_frames_laid_end_to_end(methanol):
     batch = collate([FrameDataset(mixed, "mulliken")[i] for i in (2, 0, 1)])
     assert batch.index.tolist() == [2, 0, 1]
     assert batch.frames.mm_ptr.diff().tolist() == [mixed[2].n_mm, mixed[0].n_mm, 0]
-    expected = Frames.from_frames([mixed[2], mixed[0], mixed[1]], torch.float32)
-    for field in fields(Frames):
+    expected = FrameBatch.from_frames([mixed[2], mixed[0], mixed[1]], torch.float32)
+    for field in fields(FrameBatch):
         torch.testing.assert_close(getattr(batch.frames, field.name), getattr(expected, field.name))
     forces = np.concatenate([mixed[2].mm_forces, mixed[0].mm_forces])
     np.testing.assert_allclose(batch.labels.mm_forces, forces)
@@ -49,7 +44,7 @@ def test_a_batch_is_its_frames_laid_end_to_end(methanol):
 
 def test_labels_that_are_not_known_are_nan_and_energies_stay_double(methanol):
     labels = FrameDataset([methanol[0].in_vacuum()], "mulliken")[0].labels
-    assert all(getattr(labels, field.name).isnan().all() for field in fields(Labels))
+    assert all(label.isnan().all() for label in labels.values())
     known = FrameDataset([methanol[0]], "mulliken")[0].labels
     assert known.energy.dtype == torch.float64
     assert known.energy.item() == methanol[0].energy
@@ -159,7 +154,7 @@ def test_one_composition_gets_the_smallest_atomic_energies_that_sum_to_its_mean(
 
 def test_the_potential_scale_is_the_rms_of_each_order(methanol):
     scale = fit_potential_scale(methanol, 3)
-    tensors = expand(Frames.from_frames(methanol), 3)
+    tensors = expand(FrameBatch.from_frames(methanol), 3)
     for order in range(4):
         block = tensors[:, order**2 : (order + 1) ** 2]
         assert scale[order].item() == pytest.approx(block.pow(2).mean().sqrt().item())
@@ -175,7 +170,7 @@ def prediction_of(batch, **errors: float) -> Prediction:
     """The labels themselves, each component off by a constant."""
     parts = {
         name: getattr(batch.labels, name).nan_to_num() + errors.get(name, 0.0)
-        for name in Prediction._fields
+        for name in QUANTITIES
     }
     return Prediction(**parts)
 
@@ -225,10 +220,10 @@ def test_there_is_no_error_relative_to_a_reference_that_is_zero_within_its_resol
         sums.add(prediction_of(dataset[0], **{name: 0.5}), dataset[0])
         return sums.result()[ALL][name]
 
-    resolution = REPORTED[name].resolution
+    resolution = QUANTITIES[name].resolution
     for size in (0.0, 1e-12, 0.99 * resolution):
         assert "relative" not in metrics(size)
-        assert metrics(size)["mae"] == pytest.approx(0.5 / REPORTED[name].factor)
+        assert metrics(size)["mae"] == pytest.approx(0.5 / QUANTITIES[name].factor)
     assert metrics(1.01 * resolution)["relative"] == pytest.approx(0.5 / (1.01 * resolution))
 
 
