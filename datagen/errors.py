@@ -16,7 +16,7 @@ class InvalidFrameError(ValueError):
 
 
 class SCFNotConvergedError(RuntimeError):
-    """No rung of the rescue ladder reached self-consistency; there is no label."""
+    """No SCF fallback stage reached self-consistency; there is no label."""
 
 
 class LabelCheckError(RuntimeError):

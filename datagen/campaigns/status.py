@@ -44,8 +44,8 @@ class Status:
     wall_times: Sequence[float]
     """s, of the labels that there are."""
 
-    rungs: Mapping[str, int]
-    """Rung of the SCF ladder → labels that converged on it."""
+    scf_stages: Mapping[str, int]
+    """SCF fallback stage → labels that converged at it."""
 
     @classmethod
     def read(cls, folder: Path) -> Status:
@@ -72,7 +72,7 @@ class Status:
             time_left=3600.0 * to_do / rate if rate and active else None,
             attempts=sum(row.attempts for row in rows),
             wall_times=[row.wall_time or 0.0 for row in rows if row.state == "done"],
-            rungs=Counter(str(row.rung) for row in rows if row.state == "done"),
+            scf_stages=Counter(str(row.scf_stage) for row in rows if row.state == "done"),
         )
 
     def lines(self) -> list[str]:
@@ -90,8 +90,8 @@ class Status:
         if self.wall_times:
             median, longest = np.median(self.wall_times), max(self.wall_times)
             lines.append(f"a label    {median:.3g} s in the median, {longest:.3g} s at most")
-            rungs = Counter(self.rungs).most_common()
-            lines.append(f"SCF        {', '.join(f'{name} {count}' for name, count in rungs)}")
+            stages = Counter(self.scf_stages).most_common()
+            lines.append(f"SCF        {', '.join(f'{name} {count}' for name, count in stages)}")
         lines.append(f"begun      {self.attempts} calculations")
         lines += [
             f"failed     {count} {reason}, for example: {message}"

@@ -47,7 +47,7 @@ _DEFAULT = Method()
 @click.option("--grid-level", default=_DEFAULT.grid_level, help="Integration grid, 0 to 9.")
 @click.option("--conv-tol", default=_DEFAULT.conv_tol, help="Energy threshold, Hartree.")
 @click.option("--conv-tol-grad", default=_DEFAULT.conv_tol_grad, help="Gradient threshold.")
-@click.option("--max-cycle", default=_DEFAULT.max_cycle, help="SCF cycles on each rung.")
+@click.option("--max-cycle", default=_DEFAULT.max_cycle, help="SCF cycles at each fallback stage.")
 @click.option(
     "--charges",
     default=",".join(_DEFAULT.charges),

@@ -58,7 +58,7 @@ class Method:
     on the density that the SCF started from (measured: 6e-6 eV/Å at the default)."""
 
     max_cycle: int = 60
-    """SCF cycles on each rung of the rescue ladder."""
+    """SCF cycles at each fallback stage."""
 
     charges: tuple[str, ...] = ("mulliken", "lowdin")
     """Charge schemes that a label holds, in any order: names in `labels.charges.SCHEMES`."""

@@ -22,12 +22,12 @@ from datagen.cutting.snapshots import CutSettings, SnapshotCutter
 from datagen.cutting.topology import read_topology
 from datagen.cutting.trajectories import read_snapshots, select_atoms
 from datagen.labels.method import Method
-from datagen.labels.periodic import label_in_periodic_box
 from datagen.labels.single_point import label_frame
 from datagen.molecules.solute import read_solute
 from datagen.solvent.force_field import parameterise
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.benchmarks.amber_box import build, simulate
+from scripts.benchmarks.periodic_embedding import label_in_periodic_box
 from scripts.provenance import provenance
 
 _CUTS: tuple[tuple[float, float | None], ...] = (

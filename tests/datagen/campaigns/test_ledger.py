@@ -102,7 +102,7 @@ def test_rows_tell_when_where_and_how_long(tmp_path, monkeypatch):
         first, second = reader.rows()
     assert begin < first.started < first.finished < second.finished < time.time()
     assert first.started < second.started < second.finished
-    assert (first.host, first.rung, first.versions) == ("here", "minao", {"pyscf": "0"})
+    assert (first.host, first.scf_stage, first.versions) == ("here", "minao", {"pyscf": "0"})
 
 
 def test_frame_that_ran_when_its_driver_was_killed_waits_again(tmp_path):
