@@ -26,9 +26,9 @@ from typing import Any
 from rich.console import Console
 
 from datagen.campaigns.campaign import label_frames
-from datagen.campaigns.executors import cores
 from datagen.campaigns.progress import Progress
 from datagen.labels.method import Method
+from datagen.processes.executors import cores
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.frame import Frame

@@ -20,10 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from datagen.campaigns.collect import method_of, write_dataset
-from datagen.campaigns.executors import FrameExecutor, InThisProcess, LocalProcesses
 from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.campaigns.ledger import Ledger, Row
-from datagen.campaigns.limits import Limits
 from datagen.campaigns.lock import hold
 from datagen.campaigns.progress import Progress, Summary
 from datagen.campaigns.storage import read_result, result_path, whole_result, write_result
@@ -31,6 +29,8 @@ from datagen.campaigns.worker import Outcome, label_task
 from datagen.errors import CampaignError, DamagedResultsError, DiskFullError, WorkerDiedError
 from datagen.full_disk import full_disk_is_a_sentence, is_full_disk
 from datagen.labels.method import Method
+from datagen.processes.executors import CallExecutor, InThisProcess, LocalProcesses
+from datagen.processes.guarded_process import Limits
 from eqmm_ase.data.frame import Frame
 
 _MAX_DEATHS = 3  # a frame that ends its process this often is given up
@@ -135,7 +135,7 @@ class Campaign:
 
     def run(
         self,
-        executor: FrameExecutor,
+        executor: CallExecutor,
         frame_ids: Sequence[str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -229,7 +229,7 @@ class Campaign:
                 f"{wanted.get(key)!r}: give another folder, or the same method"
             )
 
-    def _submit(self, names: Sequence[str], executor: FrameExecutor) -> dict[Future[Outcome], str]:
+    def _submit(self, names: Sequence[str], executor: CallExecutor) -> dict[Future[Outcome], str]:
         frames = (from_bytes(self._ledger.inputs(name)) for name in names)
         futures = (executor.submit(label_task, frame, self.method) for frame in frames)
         return dict(zip(futures, names, strict=True))

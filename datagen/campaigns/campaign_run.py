@@ -7,9 +7,9 @@ from pathlib import Path
 
 from datagen.campaigns.campaign import Campaign
 from datagen.campaigns.config import FILE_NAME, ExecutorConfig, load_campaign_config
-from datagen.campaigns.executors import FrameExecutor, LocalProcesses, cores
 from datagen.campaigns.progress import Progress, Summary
 from datagen.errors import CampaignError
+from datagen.processes.executors import CallExecutor, LocalProcesses, cores
 from eqmm_ase.files.dataset_file import read_frames
 
 
@@ -57,7 +57,7 @@ def run_campaign(
         return campaign.summary()
 
 
-def open_executor(config: ExecutorConfig, folder: Path) -> FrameExecutor:
+def open_executor(config: ExecutorConfig, folder: Path) -> CallExecutor:
     """Start the workers that the settings name.
 
     Raises

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datagen.campaigns.limits import Limits
 from datagen.labels.method import Method
+from datagen.processes.guarded_process import Limits
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.settings_reader import ConfigError, build, overlay, read_yaml
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from datagen.campaigns.campaign import label_frames
-from datagen.campaigns.executors import cores
-from datagen.campaigns.limits import Limits
 from datagen.commands.campaign_output import ShownProgress, show_summary
 from datagen.errors import CampaignError
 from datagen.labels.charges import SCHEMES
 from datagen.labels.method import Method
+from datagen.processes.executors import cores
+from datagen.processes.guarded_process import Limits
 from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.data.region_description import describe_regions
 from eqmm_ase.files.dataset_file import read_frames

@@ -8,7 +8,6 @@ and validation can be split where nothing is shared.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import numpy as np
 
 from datagen.cluster import RECOMMENDED_RADIUS, required_repeat
 from datagen.molecules.solute import Solute
+from datagen.processes.executors import cores
 from datagen.solvent.boxes import make_box
 from datagen.solvent.force_field import parameterise
 from datagen.solvent.frames import FrameCutter, QMRegion
@@ -277,10 +277,7 @@ def kept_or_temporary(folder: Path | None) -> Iterator[Path]:
 
 def default_workers(platform: str) -> int:
     """Processes for trajectories: the cores of a CPU, one on a GPU."""
-    if platform != "CPU":
-        return 1
-    # The cores this process may use, not those of the machine, where the system tells.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores() if platform == "CPU" else 1
 
 
 def openmm_seed(seed: int, stream: int) -> int:

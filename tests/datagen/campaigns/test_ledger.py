@@ -23,10 +23,10 @@ from label_kit import water_in_charges
 
 from datagen.campaigns import campaign as campaign_module
 from datagen.campaigns.campaign import Campaign, label_frames
-from datagen.campaigns.executors import InThisProcess
 from datagen.campaigns.frame_storage import frame_id, from_bytes
 from datagen.campaigns.ledger import Ledger, LedgerReader
 from datagen.errors import CampaignError
+from datagen.processes.executors import InThisProcess
 from eqmm_ase.files.dataset_file import ReferenceData
 
 CAMPAIGNS = DATA / "campaigns"

@@ -15,8 +15,8 @@ from datagen.campaigns import campaign as campaign_module
 from datagen.campaigns import campaign_run
 from datagen.campaigns.campaign import Campaign, label_frames
 from datagen.campaigns.config import load_campaign_config
-from datagen.campaigns.executors import InThisProcess
 from datagen.cli import cli
+from datagen.processes.executors import InThisProcess
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.settings_reader import ConfigError

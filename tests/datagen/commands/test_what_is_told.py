@@ -16,7 +16,6 @@ from datagen.campaigns import campaign as campaign_module
 from datagen.campaigns import campaign_run
 from datagen.campaigns.campaign import label_frames
 from datagen.campaigns.config import CampaignConfig
-from datagen.campaigns.executors import InThisProcess
 from datagen.campaigns.progress import Progress, Summary
 from datagen.cli import cli
 from datagen.commands.campaign_output import ShownProgress, show_summary
@@ -24,6 +23,7 @@ from datagen.cutting.snapshots import CutSettings
 from datagen.labels.method import Method
 from datagen.learning import LearningSettings
 from datagen.molecules.solute import read_solute
+from datagen.processes.executors import InThisProcess
 from datagen.solvent.held_sampling import sample_held
 from datagen.solvent.reaction_path import PathSettings
 from datagen.solvent.sampling import SamplingError, SamplingSettings
