@@ -176,13 +176,13 @@ def test_loading_takes_no_time_of_the_call_and_what_cannot_be_loaded_is_a_senten
     tmp_path, monkeypatch
 ):
     (tmp_path / "slow_to_load.py").write_text(
-        "import time\ntime.sleep(1.5)\ndef answer():\n return 42"
+        "import time\ntime.sleep(2.0)\ndef answer():\n time.sleep(0.4)\n return 42"
     )
     (tmp_path / "never_loads.py").write_text("import os\nos.no_such_thing")
     monkeypatch.syspath_prepend(tmp_path)
     import slow_to_load
 
-    with LocalProcesses(1, Limits(timeout=0.5)) as executor:
+    with LocalProcesses(1, Limits(timeout=1.5)) as executor:
         assert executor.submit(slow_to_load.answer).result() == 42
         error = executor.submit(_Fails()).exception()
     assert isinstance(error, CampaignError)
