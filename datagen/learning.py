@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 
 from datagen.campaigns.campaign import label_frames
-from datagen.campaigns.progress import Progress
+from datagen.campaigns.status import Progress
 from datagen.labels.method import Method
 from datagen.processes.executors import cores
 from eqmm_ase.atomic_write import write_text

@@ -20,14 +20,27 @@ from contextlib import suppress
 from pathlib import Path
 
 from datagen.campaigns.collect import method_of, write_dataset
-from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
 from datagen.campaigns.ledger import Ledger, Row
 from datagen.campaigns.lock import hold
-from datagen.campaigns.progress import Progress, Summary
-from datagen.campaigns.storage import read_result, result_path, whole_result, write_result
+from datagen.campaigns.status import Progress, Summary
+from datagen.campaigns.storage import (
+    from_bytes,
+    read_result,
+    result_path,
+    to_bytes,
+    whole_result,
+    write_result,
+)
 from datagen.campaigns.worker import Outcome, label_task
-from datagen.errors import CampaignError, DamagedResultsError, DiskFullError, WorkerDiedError
-from datagen.full_disk import full_disk_is_a_sentence, is_full_disk
+from datagen.errors import (
+    CampaignError,
+    DamagedResultsError,
+    DiskFullError,
+    WorkerDiedError,
+    full_disk_is_a_sentence,
+    is_full_disk,
+)
+from datagen.frame_id import frame_id
 from datagen.labels.method import Method
 from datagen.processes.executors import CallExecutor, InThisProcess, LocalProcesses
 from datagen.processes.guarded_process import Limits

@@ -26,7 +26,7 @@ CREATE TABLE frames (
     warnings TEXT,          -- JSON list
     versions TEXT,          -- JSON object: program -> version
     checksum TEXT,          -- SHA-256 of the result file
-    inputs BLOB NOT NULL    -- the frame (`frame_storage`); last, as it is large
+    inputs BLOB NOT NULL    -- the frame (`campaigns.storage`); last, as it is large
 )
 """
 _INDEX = "CREATE INDEX frames_state ON frames (state)"

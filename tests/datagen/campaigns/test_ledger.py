@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ from label_kit import water_in_charges
 
 from datagen.campaigns import campaign as campaign_module
 from datagen.campaigns.campaign import Campaign, label_frames
-from datagen.campaigns.frame_storage import frame_id, from_bytes
 from datagen.campaigns.ledger import Ledger, LedgerReader
+from datagen.campaigns.storage import from_bytes, result_path, write_result
 from datagen.errors import CampaignError
+from datagen.frame_id import frame_id
 from datagen.processes.executors import InThisProcess
 from eqmm_ase.files.dataset_file import ReferenceData
 
@@ -166,6 +168,20 @@ def test_label_that_its_ledger_does_not_know_of_is_taken_over(tmp_path, monkeypa
     assert computed == [damaged.stem]
     assert ledger(tmp_path, "rung, host, versions")[0] == ("minao", "here", '{"pyscf": "0"}')
     assert list(tmp_path.glob("results/*/.*")) == []
+
+
+def test_results_of_an_earlier_version_are_taken_over_when_the_ledger_is_lost(
+    tmp_path, monkeypatch
+):
+    (frame,) = waters(1)
+    name = frame_id(frame, QUICK)
+    record = fake_label(frame, QUICK).record
+    record["rung"] = record.pop("scf_stage")  # as it was called
+    write_result(result_path(tmp_path, name), replace(frame, energy=1.0), name, record)
+    monkeypatch.setattr(campaign_module, "label_task", None)  # nothing is left to compute
+    assert label_frames([frame], QUICK, tmp_path, workers=0).done == 1
+    with LedgerReader(tmp_path / "ledger.sqlite") as known:
+        assert known.rows()[0].scf_stage == "minao"
 
 
 def test_damaged_ledger_is_a_sentence_that_says_what_to_do(tmp_path, monkeypatch):

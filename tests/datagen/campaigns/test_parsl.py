@@ -19,8 +19,7 @@ from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
 import datagen
 from datagen.campaigns.campaign import Campaign
-from datagen.campaigns.campaign_run import open_executor
-from datagen.campaigns.config import load_campaign_config
+from datagen.campaigns.config import load_campaign_config, open_executor
 from datagen.campaigns.parsl import ParslWorkers, _pass_on, _read_config
 from datagen.campaigns.worker import label_task
 from datagen.errors import CampaignError, FrameTimeoutError, WorkerDiedError

@@ -12,7 +12,7 @@ pytest.importorskip("pyscf")
 from campaign_kit import QUICK, fake_label, ledger, results, waters
 
 from datagen.campaigns import campaign as campaign_module
-from datagen.campaigns import campaign_run
+from datagen.campaigns import config
 from datagen.campaigns.campaign import Campaign, label_frames
 from datagen.campaigns.config import load_campaign_config
 from datagen.cli import cli
@@ -48,7 +48,7 @@ def fake_labels(monkeypatch):
         return fake_label(frame, method)
 
     monkeypatch.setattr(campaign_module, "label_task", label)
-    monkeypatch.setattr(campaign_run, "open_executor", lambda *_: InThisProcess())
+    monkeypatch.setattr(config, "open_executor", lambda *_: InThisProcess())
 
 
 def command(*arguments: str | Path) -> int:

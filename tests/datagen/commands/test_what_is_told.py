@@ -13,10 +13,10 @@ pytest.importorskip("openmm")
 from campaign_kit import fake_label, waters
 
 from datagen.campaigns import campaign as campaign_module
-from datagen.campaigns import campaign_run
+from datagen.campaigns import config
 from datagen.campaigns.campaign import label_frames
 from datagen.campaigns.config import CampaignConfig
-from datagen.campaigns.progress import Progress, Summary
+from datagen.campaigns.status import Progress, Summary
 from datagen.cli import cli
 from datagen.commands.campaign_output import ShownProgress, show_summary
 from datagen.cutting.snapshots import CutSettings
@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(campaign_module, "label_task", label)
-    monkeypatch.setattr(campaign_run, "open_executor", lambda *_: InThisProcess())
+    monkeypatch.setattr(config, "open_executor", lambda *_: InThisProcess())
     monkeypatch.setattr(
         "datagen.commands.label.label_frames",
         lambda *arguments, **options: label_frames(*arguments, **{**options, "workers": 0}),

@@ -13,7 +13,7 @@ import torch
 from box_kit import CELLS, in_water
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, SCHEMES
 
-from datagen.campaigns.frame_storage import from_bytes, to_bytes
+from datagen.campaigns.storage import from_bytes, to_bytes
 from datagen.cutting.qm_region import find_region
 from datagen.cutting.snapshots import CutError, CutSettings, SnapshotCutter
 from datagen.cutting.trajectories import Snapshot

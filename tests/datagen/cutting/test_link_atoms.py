@@ -19,7 +19,7 @@ from dipeptide_kit import (
 )
 
 from datagen.campaigns.campaign import label_frames
-from datagen.campaigns.frame_storage import from_bytes, to_bytes
+from datagen.campaigns.storage import from_bytes, to_bytes
 from datagen.cutting.boundary_charges import CHARGE_SCHEMES
 from datagen.cutting.link_atoms import BoundaryError
 from datagen.labels.method import Method

@@ -11,8 +11,9 @@ pytest.importorskip("pyscf")
 
 from label_kit import water_in_charges
 
-from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
+from datagen.campaigns.storage import from_bytes, to_bytes
 from datagen.errors import LabelCheckError, SCFNotConvergedError
+from datagen.frame_id import frame_id
 from datagen.labels.accelerated.accelerated_pyscf import AcceleratedPySCF
 from datagen.labels.method import Method
 from datagen.labels.molecule import build_molecule
