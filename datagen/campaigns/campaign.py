@@ -24,6 +24,7 @@ from datagen.campaigns.ledger import Ledger, Row
 from datagen.campaigns.lock import hold
 from datagen.campaigns.status import Progress, Summary
 from datagen.campaigns.storage import (
+    frame_id,
     from_bytes,
     read_result,
     result_path,
@@ -40,7 +41,6 @@ from datagen.errors import (
     full_disk_is_a_sentence,
     is_full_disk,
 )
-from datagen.frame_id import frame_id
 from datagen.labels.method import Method
 from datagen.processes.executors import CallExecutor, InThisProcess, LocalProcesses
 from datagen.processes.guarded_process import Limits

@@ -19,16 +19,33 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datagen.errors import CampaignError
+from datagen.labels.method import Method
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.data.boundary import Boundary
 from eqmm_ase.data.dataset_format import GROUPS
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.read_guard import read_guard
 
+_ID_LENGTH = 32  # hexadecimal digits: 128 bits, no collisions in any conceivable campaign
 _MARK = b'{"eqmm-label": '
 _RENAMED = {"rung": "scf_stage"}
 """Keys of records as earlier versions wrote them → what they are called now."""
 _NO_COMMENT = b"\0\0"  # a zip archive ends with the length of its comment and the comment
+
+
+def frame_id(frame: Frame, method: Method) -> str:
+    """Name of a label: a hash of what it depends on, the QM region, its charges and the method.
+
+    Where the frame came from does not enter; neither do program versions, which are recorded
+    beside the labels instead, so that an upgrade does not orphan a campaign.
+    """
+    digest = hashlib.sha256(json.dumps(method.settings(), sort_keys=True).encode())
+    digest.update(f"{frame.total_charge},{frame.spin_multiplicity},{frame.n_qm}".encode())
+    digest.update(np.ascontiguousarray(frame.atomic_numbers, dtype="<i8").tobytes())
+    for array in (frame.qm_positions, frame.mm_positions, frame.mm_charges):
+        exact = np.ascontiguousarray(array, dtype="<f8") + 0.0  # −0.0 and 0.0 are the same place
+        digest.update(exact.tobytes())
+    return digest.hexdigest()[:_ID_LENGTH]
 
 
 class Result(NamedTuple):

@@ -109,3 +109,12 @@ def numerical_mm_gradient(handle, positions: np.ndarray, energy, eps: float = 1e
             gradient[index] += sign * energy() / (2 * eps)
     handle.set_positions(positions)
     return gradient
+
+
+def bound(charges: bool = True):
+    """Methanol that stays together, in twelve charges or in vacuum."""
+    atoms = methanol()
+    atoms.calc = EqMM(SpringModel(methanol(0.0)), dtype="float64")
+    if charges:
+        atoms.calc.embed(*some_charges())
+    return atoms

@@ -30,11 +30,10 @@ from label_kit import water_in_charges
 
 from datagen.campaigns import campaign as campaign_module
 from datagen.campaigns.campaign import Campaign, label_frames
-from datagen.campaigns.storage import from_bytes, to_bytes
+from datagen.campaigns.storage import frame_id, from_bytes, to_bytes
 from datagen.campaigns.worker import Outcome, label_task
 from datagen.cli import cli
 from datagen.errors import CampaignError, DiskFullError
-from datagen.frame_id import frame_id
 from datagen.labels.method import Method
 from eqmm_ase import atomic_write
 from eqmm_ase.command_line import run

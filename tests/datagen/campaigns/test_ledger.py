@@ -25,9 +25,8 @@ from label_kit import water_in_charges
 from datagen.campaigns import campaign as campaign_module
 from datagen.campaigns.campaign import Campaign, label_frames
 from datagen.campaigns.ledger import Ledger, LedgerReader
-from datagen.campaigns.storage import from_bytes, result_path, write_result
+from datagen.campaigns.storage import frame_id, from_bytes, result_path, write_result
 from datagen.errors import CampaignError
-from datagen.frame_id import frame_id
 from datagen.processes.executors import InThisProcess
 from eqmm_ase.files.dataset_file import ReferenceData
 

@@ -12,9 +12,8 @@ pytest.importorskip("pyscf")
 from label_kit import WATER, water_in_charges
 from pyscf import dft, gto, scf
 
-from datagen.campaigns.storage import from_bytes, to_bytes
+from datagen.campaigns.storage import frame_id, from_bytes, to_bytes
 from datagen.errors import InvalidFrameError, LabelCheckError, MethodError
-from datagen.frame_id import frame_id
 from datagen.labels.backend import total_density
 from datagen.labels.charges import ElectronDensity, atomic_charges, dipole
 from datagen.labels.charges.density import density_on_grid

@@ -11,9 +11,8 @@ pytest.importorskip("pyscf")
 
 from label_kit import water_in_charges
 
-from datagen.campaigns.storage import from_bytes, to_bytes
+from datagen.campaigns.storage import frame_id, from_bytes, to_bytes
 from datagen.errors import LabelCheckError, SCFNotConvergedError
-from datagen.frame_id import frame_id
 from datagen.labels.accelerated.accelerated_pyscf import AcceleratedPySCF
 from datagen.labels.method import Method
 from datagen.labels.molecule import build_molecule

@@ -1,29 +1,27 @@
-"""The ASE calculator: right numbers whatever was asked before, and ASE's contract."""
+"""The ASE calculator: right numbers whatever was asked before."""
 
 from __future__ import annotations
 
 import copy
-import pickle
-import re
-import warnings
 
 import numpy as np
 import pytest
-import torch
 from ase import Atoms
 from ase.build import molecule
-from ase.calculators.calculator import all_properties
 from ase.calculators.fd import calculate_numerical_forces
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.calculators.test import gradient_test
-from ase.io import read, write
-from calculator_kit import ROUNDING, methanol, numerical_mm_gradient, random_model, some_charges
+from calculator_kit import (
+    ROUNDING,
+    embedded,
+    methanol,
+    numerical_mm_gradient,
+    random_model,
+    some_charges,
+)
 
-from eqmm_ase import EqMM, Frame, Frames, save_model
-from eqmm_ase.calculator.eqmm import NotFiniteError
-from eqmm_ase.network.model import UnknownElementError, predict
+from eqmm_ase import EqMM, Frame, Frames
+from eqmm_ase.network.model import predict
 from eqmm_ase.network.traced import RecordedModels
-from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +32,7 @@ def model():
 @pytest.fixture
 def atoms(model) -> Atoms:
     """Methanol in twelve charges, float64."""
-    atoms = methanol()
-    atoms.calc = EqMM(model, dtype="float64")
-    atoms.calc.embed(*some_charges())
-    return atoms
+    return embedded(model)
 
 
 def fresh(atoms: Atoms) -> Atoms:
@@ -65,9 +60,6 @@ def assert_same(
 ) -> None:
     for name in a:
         np.testing.assert_allclose(a[name], b[name], rtol=0, atol=tol, err_msg=name)
-
-
-# --- numbers ---
 
 
 def test_results_are_those_of_the_model(atoms, model):
@@ -131,9 +123,6 @@ def test_float32_agrees_with_float64_far_from_the_origin(atoms):
     # float32 positions at 300 Å are wrong by 3e-5 Å, which alone would be 1e-3 eV/Å.
     assert_same({"forces": atoms.get_forces()}, {"forces": reference["forces"]}, tol=2e-4)
     assert atoms.get_potential_energy() == pytest.approx(reference["energy"], abs=1e-4)
-
-
-# --- the cache ---
 
 
 def test_nothing_is_computed_twice(atoms, monkeypatch):
@@ -271,270 +260,3 @@ def test_two_molecules_can_share_a_calculator(model):
     energies = [one.get_potential_energy() for one in pair]
     assert [one.get_potential_energy() for one in pair] == energies
     assert calc.get_charges().shape == (3,)
-
-
-# --- surroundings ---
-
-
-def test_no_charges_empty_charges_and_zero_charges_are_the_gas_phase(atoms):
-    _, positions = some_charges()
-    gas = Atoms(atoms)
-    gas.calc = EqMM(atoms.calc._source, dtype="float64")
-    expected = everything(gas)
-    assert expected["mm_forces"].shape == (0, 3)
-    assert expected["mm_potential"].shape == (0,)
-    expected = {k: v for k, v in expected.items() if not k.startswith("mm")}
-    for charges in (([],), ([], []), (None,), (np.zeros(12), positions)):
-        atoms.calc.embed(*charges)
-        assert_same(expected, everything(atoms), tol=1e-9)
-
-
-def test_charges_without_positions_ask_for_them(atoms):
-    handle = atoms.calc.embed([0.1, -0.1])
-    with pytest.raises(ValueError, match="no positions yet"):
-        atoms.get_potential_energy()
-    handle.set_positions([[5.0, 0, 0], [-5.0, 0, 0]])
-    assert np.isfinite(atoms.get_potential_energy())
-
-
-def test_a_handle_that_was_replaced_refuses_to_pretend(atoms):
-    old = atoms.calc.point_charges
-    atoms.calc.embed(*some_charges(5))
-    for use in (
-        lambda: old.set_positions(old.positions),
-        lambda: old.set_charges(old.charges),
-        lambda: old.get_forces(atoms.calc),
-    ):
-        with pytest.raises(RuntimeError, match="no longer in use"):
-            use()
-
-
-def test_a_refused_embedding_leaves_the_old_one(atoms):
-    expected = everything(atoms)
-    with pytest.raises(ValueError, match="shape"):
-        atoms.calc.embed([0.1, 0.2], np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="shape"):
-        atoms.calc.point_charges.set_positions(np.zeros((3, 3)))
-    assert_same(everything(atoms), expected)
-
-
-def test_parameters_for_other_programs_are_named_when_left_aside(atoms):
-    with pytest.warns(UserWarning, match="rc, rc2"):
-        atoms.calc.embed([0.1], rc=0.2, rc2=7.0)
-    atoms.calc.embed([0.1], rc=0.2, rc2=7.0)
-
-
-def test_spin_and_charge_come_from_info_unless_set(atoms):
-    ion = fresh(atoms)
-    ion.calc.set(total_charge=1, spin_multiplicity=2)
-    atoms.info.update(total_charge=np.int64(1), spin_multiplicity=2.0)
-    assert_same(everything(atoms), everything(ion))
-    assert atoms.get_charges().sum() == pytest.approx(1.0, abs=1e-9)
-    atoms.calc.set(total_charge=-1)
-    assert atoms.get_charges().sum() == pytest.approx(-1.0, abs=1e-9)
-
-
-@pytest.mark.parametrize("pbc", [True, (True, False, True)])
-def test_periodicity_that_does_not_matter_is_ignored(atoms, pbc):
-    expected = everything(atoms)
-    atoms.set_cell([20.0, 20.0, 20.0])
-    atoms.pbc = pbc
-    assert_same(everything(atoms), expected)
-
-
-def test_a_molecule_broken_across_the_boundary_is_refused(atoms):
-    atoms.set_cell([20.0, 20.0, 20.0])
-    atoms.pbc = True
-    atoms.positions[0] += (20.0, 0, 0)
-    with pytest.raises(ValueError, match=r"cluster, but atom .* make the molecule whole"):
-        atoms.get_potential_energy()
-
-
-# --- settings ---
-
-
-def test_set_changes_results_and_reports_what_changed(atoms):
-    atoms.get_potential_energy()
-    assert atoms.calc.set(dtype="float64") == {}
-    assert atoms.calc.results
-    assert atoms.calc.set(dtype="float32") == {"dtype": "float32"}
-    assert not atoms.calc.results
-    label = atoms.calc.point_charges.label
-    assert atoms.calc.todict() == {"embedding": label}
-    assert atoms.calc.set(total_charge=2) == {"total_charge": 2}
-    assert atoms.calc.todict() == {"total_charge": 2, "embedding": label}
-
-
-def test_float64_weights_survive_a_visit_to_float32():
-    wide = random_model().double()
-    with torch.no_grad():
-        for parameter in wide.parameters():
-            parameter += 1e-10
-    atoms = methanol()
-    expected = predict(wide, Frames.from_frames([Frame(atoms.numbers, atoms.positions)]))
-    atoms.calc = EqMM(wide)
-    assert atoms.get_potential_energy() == pytest.approx(float(expected.energy[0]), abs=1e-3)
-    atoms.calc.set(dtype="float64")
-    # Weights cut to float32 change forces by 1e-7.
-    assert_same({"forces": atoms.get_forces()}, {"forces": expected.qm_forces.numpy()}, tol=1e-11)
-
-
-def test_a_model_handed_over_is_left_alone(model):
-    before = {name: t.clone() for name, t in model.state_dict().items()}
-    atoms = methanol()
-    atoms.calc = EqMM(model, dtype="float64")
-    atoms.get_forces()
-    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
-    assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
-    assert model.training
-
-
-def test_reset_forgets_results_but_not_charges(atoms):
-    expected = everything(atoms)
-    atoms.calc.reset()
-    assert atoms.calc.results == {}
-    assert atoms.calc.atoms is None
-    assert_same(everything(atoms), expected)
-
-
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({"dtype": "float16"}, "dtype must be 'float32' or 'float64', got 'float16'"),
-        ({"dtpye": "float32"}, "no setting 'dtpye'; did you mean 'dtype'"),
-        ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
-        ({"device": "gpu"}, "device must be"),
-        ({"total_charge": 0.5}, "total_charge must be a whole number, got 0.5"),
-        ({"spin_multiplicity": "two"}, "spin_multiplicity must be a whole number, got 'two'"),
-    ],
-)
-def test_bad_settings_are_refused_and_change_nothing(atoms, settings, sentence):
-    expected = everything(atoms)
-    with pytest.raises(ValueError, match=sentence):
-        atoms.calc.set(**{"total_charge": 4, **settings})
-    assert_same(everything(atoms), expected)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_gives_the_same_numbers(atoms):
-    expected = everything(atoms)
-    atoms.calc.set(device="cuda")
-    assert_same(everything(atoms), expected, tol=1e-9)
-
-
-# --- ASE's contract ---
-
-
-def test_results_hold_standard_names_only(atoms):
-    atoms.get_forces()
-    assert set(atoms.calc.results) == {"energy", "free_energy", "forces", "charges", "dipole"}
-    assert set(atoms.calc.results) <= set(all_properties)
-    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
-    exported = atoms.calc.export_properties()
-    assert exported["forces"].shape == (6, 3)
-    frozen = SinglePointCalculator(atoms, **atoms.calc.results)
-    np.testing.assert_array_equal(frozen.get_forces(atoms), atoms.get_forces())
-
-
-@pytest.mark.parametrize("name", ["image.traj", "image.extxyz"])
-def test_results_are_written_and_read_back(atoms, tmp_path, name):
-    expected = everything(atoms)
-    write(tmp_path / name, atoms)
-    back = read(tmp_path / name)
-    assert back.get_potential_energy() == pytest.approx(float(expected["energy"]), abs=1e-7)
-    np.testing.assert_allclose(back.get_forces(), expected["forces"], atol=1e-7)
-    np.testing.assert_allclose(back.get_charges(), expected["charges"], atol=1e-7)
-    np.testing.assert_allclose(back.get_dipole_moment(), expected["dipole"], atol=1e-7)
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-def test_atoms_with_a_calculator_can_be_copied(atoms, copied):
-    expected = everything(atoms)
-    twin = copied(atoms)
-    assert_same(everything(twin), expected)
-    twin.calc.embed(None)
-    assert_same(everything(atoms), expected)
-
-
-def test_energy_without_atoms_says_so(model):
-    with pytest.raises(ValueError, match="has not seen any atoms"):
-        EqMM(model).get_potential_energy()
-    with pytest.raises(ValueError, match="has not seen any atoms"):
-        EqMM(model).mm_forces  # noqa: B018
-
-
-# --- what the model does not know ---
-
-
-def test_bad_systems_are_refused_with_a_sentence(atoms):
-    atoms.symbols[0] = "Cl"
-    atoms.info["total_charge"] = -1
-    atoms.info["spin_multiplicity"] = 1
-    with pytest.raises(UnknownElementError, match="Cl"):
-        atoms.get_potential_energy()
-
-
-def test_odd_electrons_with_spin_one_are_refused(atoms):
-    atoms.calc.set(total_charge=1)
-    with pytest.raises(ValueError, match=r"CH4O with total charge \+1 has 17 electrons, an odd"):
-        atoms.get_potential_energy()
-
-
-def test_a_charge_on_a_nucleus_is_refused(atoms):
-    atoms.calc.embed([0.2, -0.4], [[9.0, 0, 0], atoms.positions[1] + 0.01])
-    with pytest.raises(ValueError, match=r"MM charge 1 .* lies on QM atom 1"):
-        atoms.get_potential_energy()
-
-
-def test_a_model_that_overflows_fails_by_name(atoms):
-    with torch.no_grad():
-        next(atoms.calc._models.models[0].parameters()).fill_(1e200)
-    with pytest.raises(NotFiniteError, match="not finite"):
-        atoms.get_potential_energy()
-
-
-@pytest.fixture
-def trained(tmp_path, model):
-    """A model file that has seen neutral CH4O singlets with charges no nearer than 3 Å."""
-    frame = Frame(methanol().numbers, methanol().positions, np.array([[0, 0, 4.0]]), np.ones(1))
-    domain = Domain.of([frame]).to_dict() | {"closest_mm": 3.0, "closest": {}}
-    save_model(tmp_path / "model.eqmm", model, {"domain": domain})
-    return tmp_path / "model.eqmm"
-
-
-@pytest.mark.parametrize(
-    ("change", "sentences"),
-    [
-        (
-            lambda a: a.__delitem__([2, 3]),
-            ["QM region CH2O was not", r"4 QM atoms lie outside training \(seen: 6 to 6\)"],
-        ),
-        (
-            lambda a: a.calc.embed([0.3], a.positions[[1]] - [0, 2.3, 0]),
-            [r"charge 0 \(\+0.3 e\) is 2.\d\d Å from QM atom \d .* in training \(3.00 Å\)"],
-        ),
-    ],
-)
-def test_systems_unlike_training_are_named_once(trained, change, sentences):
-    atoms = methanol()
-    atoms.calc = EqMM(trained)
-    atoms.calc.embed(*some_charges())
-    atoms.get_potential_energy()
-    change(atoms)
-    with pytest.warns(DomainWarning) as caught:
-        atoms.get_potential_energy()
-    told = [str(warning.message) for warning in caught]
-    assert len(told) == len(sentences)
-    for sentence in sentences:
-        assert any(re.search(sentence, text) for text in told), told
-    atoms.rattle(1e-3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        atoms.get_potential_energy()
-
-
-def test_zero_charges_may_come_close(trained):
-    atoms = methanol()
-    atoms.calc = EqMM(trained)
-    atoms.calc.embed([0.0], atoms.positions[[0]] + [0, 0, 0.5])
-    assert np.isfinite(atoms.get_potential_energy())
