@@ -57,17 +57,22 @@ class LearningSettings:
     """How a committee learns."""
 
     rounds: int = 3
-    """Of exploring, labelling and training."""
+    """Of exploring, labelling and training; more may be asked for later."""
+
     members: int = 4
-    """Of the committee."""
+    """Models in the committee."""
+
     exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
     """How frames are looked for; the seed of a round is this one plus its number."""
+
     training: tuple[str, ...] = ()
     """Settings of all trainings, of the form ``section.key=value``."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise LearningError(f"rounds is {self.rounds}; expected at least 1")
+        if self.members < 2:
+            raise LearningError(f"members is {self.members}; expected at least 2")
         data = self.config().data  # refuses what makes no sense
         if data.validation or data.validation_fraction != VALIDATION_FRACTION:
             raise LearningError(

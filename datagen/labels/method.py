@@ -36,26 +36,26 @@ class Method:
     """
 
     functional: str = "b3lyp"
-    """A functional as PySCF spells it (`b3lyp`, `pbe0`, `wb97x-d3bj` …), or `hf`."""
+    """As PySCF spells it (`b3lyp`, `pbe0`, `wb97x-d3bj` …), or `hf` for Hartree–Fock."""
 
     basis: str = "6-31g*"
-    """A basis set name; effective core potentials that belong to it are used with it."""
+    """Basis set; the effective core potentials that belong to it are used with it."""
 
     dispersion: str | None = None
-    """`d3bj`, `d3zero`, `d3bjm`, `d3zerom`, `d3op`, `d4`, with `2b`/`atm` suffixes; or None."""
+    """`d3bj`, `d3zero`, `d3bjm`, `d3zerom`, `d3op`, `d4`, with `2b`/`atm` suffixes; None: none."""
 
     density_fit: bool = True
-    """Fit the density of the Coulomb and exchange integrals with PySCF's default auxiliary set."""
+    """Fit the Coulomb and exchange integrals, with PySCF's default auxiliary set."""
 
     grid_level: int = 3
-    """Level 0–9 of the integration grid (ignored by `hf`)."""
+    """Integration grid, 0 to 9 (no matter to `hf`)."""
 
     conv_tol: float = 1e-10
-    """Largest change of the energy in the last SCF cycle, Hartree."""
+    """Energy threshold: the largest change in the last SCF cycle, Hartree."""
 
     conv_tol_grad: float = 1e-5
-    """Largest norm of the orbital gradient at the end, Hartree: it bounds how far forces depend
-    on the density that the SCF started from (measured: 6e-6 eV/Å at the default)."""
+    """Gradient threshold: the largest norm over the orbitals at the end, Hartree. It bounds how far
+    forces depend on the density that the SCF started from (6e-6 eV/Å at the default)."""
 
     max_cycle: int = 60
     """SCF cycles at each fallback stage."""
@@ -64,7 +64,7 @@ class Method:
     """Charge schemes that a label holds, in any order: names in `labels.charges.SCHEMES`."""
 
     vacuum_energy: bool = False
-    """Whether a label also holds the energy at the same geometry without the charges."""
+    """Also the energy of the same geometry without the charges."""
 
     def __post_init__(self) -> None:
         for name in ("functional", "basis"):

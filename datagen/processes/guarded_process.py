@@ -43,10 +43,10 @@ class Limits:
     """Limits of one frame; None for none. Raises `CampaignError` when one is not positive."""
 
     timeout: float | None = None
-    """Wall time, s; the start of the worker process does not count."""
+    """Longest time for a frame, s, which begins once programs are loaded; None: none."""
 
     memory: float | None = None
-    """Memory of the worker process with all programs it has loaded, GB."""
+    """Largest memory of a worker with all programs it has loaded, GB; None: none."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

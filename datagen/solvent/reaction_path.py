@@ -57,13 +57,14 @@ class PathSettings:
     """Geometries in each sweep."""
 
     interval: float = 0.1
-    """ps between geometries."""
+    """Between geometries, ps."""
 
     temperatures: tuple[float, ...] = (300.0,)
-    """K; the sweeps take them in turn."""
+    """K. Given several, the sweeps take them in turn."""
 
     solvation: str | None = None
-    """A solvent of the implicit ALPB model, which widens the range of angles; None is vacuum."""
+    """Solvent of the implicit ALPB model (water, methanol …), which widens the range of angles;
+    None: vacuum."""
 
     seed: int = 1
     """Equal seeds give equal geometries."""

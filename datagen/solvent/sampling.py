@@ -69,10 +69,10 @@ class SamplingSettings:
     """What is sampled, and how much of it."""
 
     solvent: str = "water"
-    """A name, or a mixture by mole fractions: ``water:0.7,methanol:0.3``."""
+    """A name, or a mixture by mole fractions, as ``water:0.7,methanol:0.3``."""
 
     salt: str = ""
-    """Ions beside the solvent: ``NaCl:0.15`` for 0.15 mol/L."""
+    """Ions beside the solvent, as ``NaCl:0.15`` for 0.15 mol/L."""
 
     n_frames: int = 100
     """Frames in all."""
@@ -81,19 +81,20 @@ class SamplingSettings:
     """Independent trajectories that the frames are taken from."""
 
     interval: float = 0.5
-    """ps between the frames of a trajectory."""
+    """Between the frames of a trajectory, ps."""
 
     temperatures: tuple[float, ...] = (300.0,)
-    """K; the trajectories take them in turn. The box has the density of the first."""
+    """K. Given several, the trajectories take them in turn, all at the density of the first: hotter
+    ones widen the range of geometries."""
 
     radius: float = RECOMMENDED_RADIUS
-    """Å; residues with an atom this near to a QM atom are in the frame."""
+    """Whole residues with an atom this near to a QM atom are kept, Å."""
 
     equilibration: float = 5.0
-    """ps under pressure, once for all trajectories."""
+    """At 1 bar, once for all trajectories, ps."""
 
     decorrelation: float = 2.0
-    """ps in which each trajectory forgets the common start."""
+    """In which each trajectory forgets the common start, ps."""
 
     seed: int = 0
     """Equal seeds give equal frames on the CPU."""

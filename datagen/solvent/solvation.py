@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -65,30 +65,30 @@ class SolvationSettings:
     """A name, a mixture by mole fractions (``water:0.7,methanol:0.3``), or `gas`."""
 
     salt: str = ""
-    """Ions beside the solvent: ``NaCl:0.15`` for 0.15 mol/L."""
+    """Ions beside the solvent, as ``NaCl:0.15`` for 0.15 mol/L."""
 
     relaxation: float = 1.0
-    """ps of solvent around each geometry."""
+    """Of the solvent around each geometry, ps."""
 
     settling: float = 3.0
-    """ps more around the first geometry of each chain."""
+    """More around the first of each chain, ps."""
 
     equilibration: float = 10.0
-    """ps under pressure around the first geometry of all."""
+    """At 1 bar, once, around the first geometry of all, ps."""
 
     temperature: float = 300.0
-    """K, of the solvent."""
+    """Of the solvent, K."""
 
     radius: float = RECOMMENDED_RADIUS
-    """Å; residues with an atom this near to a QM atom are in the frame."""
+    """Whole residues with an atom this near to a QM atom are kept, Å."""
 
-    spheres: str = "charge"
-    """Lennard-Jones of the solute: `charge` lets halogens grow into ions, `element` does not; the
-    closer contacts of the latter widen what a model learns from."""
+    spheres: Literal["charge", "element"] = "charge"
+    """Lennard-Jones of the solute: by element, or growing into ions with negative charge. The
+    closer contacts of the former widen what a model learns from."""
 
-    charge_model: str = "gfn2"
-    """Where charges come from that the geometries do not bring: `gfn2`, or `resp` for PySCF's
-    HF/6-31G* and a fit to its potential, as in the AMBER force fields."""
+    charge_model: Literal["gfn2", "resp"] = "gfn2"
+    """Charges of geometries that bring none: those of GFN2-xTB, or RESP of PySCF's HF/6-31G*, as in
+    the AMBER force fields."""
 
     seed: int = 1
     """Equal seeds give equal frames on the CPU."""

@@ -62,7 +62,7 @@ def test_each_residue_is_taken_once_in_its_nearest_image(cell, qm_atoms):
     topology, positions = in_water(cell)
     placed, nearest, second = _enumerated(topology, positions, cell, qm_atoms)
     radius = np.floor(10 * shortest_repeat(cell) / 2) / 10
-    cutter = _cutter(topology, qm_atoms, radius=radius, charge_scheme="zero")
+    cutter = _cutter(topology, qm_atoms, radius=radius, redistribution="zero")
     frame = cutter(Snapshot(0, positions, cell), "run")
     expected = np.flatnonzero(
         (nearest[topology.residues] <= radius)

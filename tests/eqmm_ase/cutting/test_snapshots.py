@@ -120,7 +120,7 @@ def test_total_charge_is_the_integer_near_the_force_fields():
     carbonyl_carbon = (14,)
     with pytest.raises(RegionError, match=r"add up to \+0.597 e, which is near no integer"):
         cut(carbonyl_carbon)
-    given = cut(carbonyl_carbon, total_charge=-1, charge_scheme="zero")
+    given = cut(carbonyl_carbon, total_charge=-1, redistribution="zero")
     assert given.total_charge == -1
     with pytest.raises(ValueError, match="odd number"):
         cut(BETA_METHYL, total_charge=1)
@@ -135,7 +135,7 @@ def test_cuts_that_make_no_sense_are_sentences():
     with pytest.raises(RegionError, match="the element of ALA 2 CB is not known"):
         cut(BETA_METHYL, topology=replace(DIPEPTIDE, atomic_numbers=numbers))
     with pytest.raises(CutError, match="expected one of zero, shift, shift-dipole, rc, rcd"):
-        cut(BETA_METHYL, charge_scheme="none")
+        cut(BETA_METHYL, redistribution="none")
     with pytest.raises(CutError, match="less than a finite radius, here 30 Å"):
         cut(BETA_METHYL, switch_from=30.0)
     with pytest.raises(CutError, match="radius is 1; expected at least 3"):
