@@ -73,21 +73,26 @@ class LearningSettings:
             raise LearningError(f"rounds is {self.rounds}; expected at least 1")
         if self.members < 2:
             raise LearningError(f"members is {self.members}; expected at least 2")
-        data = self.config().data  # refuses what makes no sense
-        if data.validation or data.validation_fraction != VALIDATION_FRACTION:
-            raise LearningError(
-                "data.validation and data.validation_fraction have no effect in learning, which "
-                "keeps a tenth of the labels of each round to validate on; leave them out"
-            )
-        if data.baseline:
-            raise LearningError(
-                "data.baseline is set, but learning makes labels of one method only; leave it out"
-            )
+        _check_training(self.config())
 
     def config(self, start: Path | None = None) -> TrainConfig:
         """Settings of one training, from scratch or from a committee."""
         defaults = Start.of_members(start)[0].settings() if start else None
         return load_config(None, self.training, defaults)
+
+
+def _check_training(config: TrainConfig) -> None:
+    """Refuse settings of the trainings that have no effect in learning."""
+    data = config.data
+    if data.validation or data.validation_fraction != VALIDATION_FRACTION:
+        raise LearningError(
+            "data.validation and data.validation_fraction have no effect in learning, which "
+            "keeps a tenth of the labels of each round to validate on; leave them out"
+        )
+    if data.baseline:
+        raise LearningError(
+            "data.baseline is set, but learning makes labels of one method only; leave it out"
+        )
 
 
 class Round:

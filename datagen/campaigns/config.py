@@ -20,7 +20,7 @@ from datagen.campaigns.status import Progress, Summary
 from datagen.errors import CampaignError
 from datagen.labels.method import Method
 from datagen.processes.executors import CallExecutor, LocalProcesses, cores
-from datagen.processes.guarded_process import Limits
+from datagen.processes.guarded_process import Limits, check_limits
 from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.settings_reader import ConfigError, build, overlay, read_yaml
@@ -57,7 +57,7 @@ class ExecutorConfig:
                 f"executor {self.name} with executor.parsl_config = {self.parsl_config!r}; "
                 "the executor parsl needs that file, and no other has a use for it"
             )
-        self.limits  # noqa: B018 - refuses what makes no sense
+        check_limits(self.timeout, self.memory_limit)
 
     @property
     def limits(self) -> Limits:

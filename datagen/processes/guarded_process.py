@@ -10,7 +10,6 @@ and an error that cannot be unpickled ends the whole pool.
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import socket
@@ -19,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any, TypeVar, cast
 
 from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
 from datagen.processes.worker_loop import BEGUN, REPORT, RESULT
+from eqmm_ase.data.checks import check_number
 
 T = TypeVar("T")
 GIGABYTE = 1_000_000_000  # bytes
@@ -49,15 +49,19 @@ class Limits:
     """Largest memory of a worker with all programs it has loaded, GB; None: none."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise CampaignError(f"the {field.name} limit is {value}; expected above 0")
+        check_limits(self.timeout, self.memory)
 
     @property
     def any(self) -> bool:
         """Whether there is a limit to watch."""
         return self.timeout is not None or self.memory is not None
+
+
+def check_limits(timeout: float | None, memory: float | None) -> None:
+    """Refuse limits that are not positive, with a `CampaignError`."""
+    for name, value in {"timeout": timeout, "memory": memory}.items():
+        if value is not None:
+            check_number(f"the {name} limit", value, above=0.0, error=CampaignError)
 
 
 _NO_LIMITS = Limits()

@@ -38,11 +38,13 @@ from datagen.solvent.md import (
 from datagen.solvent.media import Medium, find_medium
 from datagen.solvent.parallel import Trajectory, run_trajectories
 from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS, required_repeat
+from eqmm_ase.data.checks import check_number
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.settings_help import with_help
 
 _MAX_RADIUS = 30.0  # Å; the box of a larger one has more than 70 000 atoms
 _STRETCH = 1.05  # by which vibrations lengthen the molecule
+_ALL_FRAMES = "(the number of frames)"
 _MARGIN = 0.2  # Å for the breathing of the box
 
 
@@ -101,17 +103,18 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         find_medium(self.solvent, self.salt)
-        _check("n_frames", self.n_frames, 1, None, "")
-        _check("trajectories", self.trajectories, 1, self.n_frames, " (the number of frames)")
-        _check("interval", self.interval, 0.01, None, " ps")
-        _check("radius", self.radius, 3.0, _MAX_RADIUS, " Å")
-        _check("equilibration", self.equilibration, 0.5, None, " ps")
-        _check("decorrelation", self.decorrelation, 0.0, None, " ps")
-        _check("seed", self.seed, 0, None, "")
+        check = partial(check_number, error=SamplingError)
+        check("n_frames", self.n_frames, least=1)
+        check("trajectories", self.trajectories, least=1, most=self.n_frames, unit=_ALL_FRAMES)
+        check("interval", self.interval, least=0.01, unit="ps")
+        check("radius", self.radius, least=3.0, most=_MAX_RADIUS, unit="Å")
+        check("equilibration", self.equilibration, least=0.5, unit="ps")
+        check("decorrelation", self.decorrelation, least=0.0, unit="ps")
+        check("seed", self.seed, least=0)
         if not self.temperatures:
             raise SamplingError("temperatures is empty; expected at least one")
         for temperature in self.temperatures:
-            _check("temperature", temperature, 10.0, 2000.0, " K")
+            check("temperature", temperature, least=10.0, most=2000.0, unit="K")
 
     @property
     def duration(self) -> float:
@@ -198,6 +201,7 @@ def sample(
             progress.note(sentence)
         region = QMRegion(solute.atomic_numbers, solute.total_charge, solute.spin_multiplicity)
         cut = FrameCutter(region, box, settings.radius, settings.medium.name)
+        cut.check(box)
         missing: dict[int, Trajectory] = {}
         for number, schedule in settings.schedules(name).items():
             if unfinished.load_trajectory(number) is None:
@@ -284,10 +288,3 @@ def default_workers(platform: str) -> int:
 def openmm_seed(seed: int, stream: int) -> int:
     """Independent seeds for OpenMM, which takes positive 32-bit integers and reads 0 as random."""
     return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0] >> 1) | 1
-
-
-def _check(name: str, value: float, least: float, most: float | None, unit: str) -> None:
-    if value >= least and (most is None or value <= most):
-        return
-    limit = f"at least {least:g}" if most is None else f"{least:g} to {most:g}"
-    raise SamplingError(f"{name} is {value:g}; expected {limit}{unit}")

@@ -46,6 +46,7 @@ from datagen.solvent.sampling import (
 from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS, required_repeat
 from eqmm_ase.cutting.frame_id import frame_hash
 from eqmm_ase.data.charge_and_spin import StateError
+from eqmm_ase.data.checks import check_number
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.settings_help import with_help
@@ -102,18 +103,13 @@ class SolvationSettings:
             find_medium(self.solvent, self.salt)
         elif self.salt:
             raise SamplingError(f"salt is {self.salt!r}, but there is no solvent for it in {GAS}")
-        for name, least in (
-            ("relaxation", 0.01),
-            ("settling", 0.0),
-            ("equilibration", 0.5),
-            ("temperature", 10.0),
-            ("radius", 3.0),
-            ("seed", 0),
-        ):
-            if not getattr(self, name) >= least:
-                raise SamplingError(
-                    f"{name} is {getattr(self, name):g}; expected at least {least:g}"
-                )
+        check = partial(check_number, error=SamplingError)
+        check("relaxation", self.relaxation, least=0.01, unit="ps")
+        check("settling", self.settling, least=0.0, unit="ps")
+        check("equilibration", self.equilibration, least=0.5, unit="ps")
+        check("temperature", self.temperature, least=10.0, unit="K")
+        check("radius", self.radius, least=3.0, unit="Å")
+        check("seed", self.seed, least=0)
 
 
 def solvate_geometries(
@@ -178,6 +174,7 @@ def solvate_geometries(
         held = {name: _held(chain, region, settings) for name, chain in chains.items()}
         box = _box(held, region, settings, unfinished, platform, progress)
         cut = FrameCutter(region, box, settings.radius, medium.name)
+        cut.check(box)
         missing: dict[int, Trajectory] = {}
         for number, chain in enumerate(held.values()):
             schedule = HeldSchedule(

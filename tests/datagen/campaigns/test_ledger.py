@@ -22,7 +22,7 @@ from campaign_kit import QUICK, fake_label, ledger, results, waters
 from damage_kinds import DAMAGES
 from label_kit import water_in_charges
 
-from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import frame_loop
 from datagen.campaigns.campaign import Campaign, label_frames
 from datagen.campaigns.ledger import Ledger, LedgerReader
 from datagen.campaigns.storage import frame_id, from_bytes, result_path, write_result
@@ -47,7 +47,7 @@ def test_campaign_of_version_1_goes_on_without_computing_a_label_again(version1,
         computed.append(frame_id(frame, method))
         return fake_label(frame, method)
 
-    monkeypatch.setattr(campaign_module, "label_task", counted)
+    monkeypatch.setattr(frame_loop, "label_task", counted)
     frames = [water_in_charges(seed, 4) for seed in (0, 2, 3)]
     output = version1 / "labels.h5"
     assert label_frames(frames, QUICK, version1, workers=0, output=output).done == 3
@@ -95,7 +95,7 @@ def test_rows_tell_when_where_and_how_long(tmp_path, monkeypatch):
             seen.append([row.state for row in reader.rows()])
         return fake_label(frame, method)
 
-    monkeypatch.setattr(campaign_module, "label_task", looked_at)
+    monkeypatch.setattr(frame_loop, "label_task", looked_at)
     begin = time.time()
     label_frames(waters(2), QUICK, tmp_path, workers=0)
     assert seen == [["running", "waiting"], ["done", "running"]]
@@ -148,7 +148,7 @@ def test_half_written_transaction_is_undone_by_whoever_comes_next(tmp_path, read
 
 def test_label_that_its_ledger_does_not_know_of_is_taken_over(tmp_path, monkeypatch):
     frames = waters(3)
-    monkeypatch.setattr(campaign_module, "label_task", fake_label)
+    monkeypatch.setattr(frame_loop, "label_task", fake_label)
     label_frames(frames, QUICK, tmp_path, workers=0)
     os.remove(tmp_path / "ledger.sqlite")
     damaged = results(tmp_path)[1]
@@ -161,7 +161,7 @@ def test_label_that_its_ledger_does_not_know_of_is_taken_over(tmp_path, monkeypa
         computed.append(frame_id(frame, method))
         return fake_label(frame, method)
 
-    monkeypatch.setattr(campaign_module, "label_task", counted)
+    monkeypatch.setattr(frame_loop, "label_task", counted)
     summary = label_frames(frames, QUICK, tmp_path, workers=0, output=tmp_path / "labels.h5")
     assert summary.done == 3
     assert computed == [damaged.stem]
@@ -177,14 +177,14 @@ def test_results_of_an_earlier_version_are_taken_over_when_the_ledger_is_lost(
     record = fake_label(frame, QUICK).record
     record["rung"] = record.pop("scf_stage")  # as it was called
     write_result(result_path(tmp_path, name), replace(frame, energy=1.0), name, record)
-    monkeypatch.setattr(campaign_module, "label_task", None)  # nothing is left to compute
+    monkeypatch.setattr(frame_loop, "label_task", None)  # nothing is left to compute
     assert label_frames([frame], QUICK, tmp_path, workers=0).done == 1
     with LedgerReader(tmp_path / "ledger.sqlite") as known:
         assert known.rows()[0].scf_stage == "minao"
 
 
 def test_damaged_ledger_is_a_sentence_that_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(campaign_module, "label_task", fake_label)
+    monkeypatch.setattr(frame_loop, "label_task", fake_label)
     label_frames(waters(30), QUICK, tmp_path, workers=0)
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

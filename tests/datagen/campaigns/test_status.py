@@ -14,7 +14,7 @@ pytest.importorskip("pyscf")
 
 from campaign_kit import QUICK, waters
 
-from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import frame_loop
 from datagen.campaigns import ledger as ledger_module
 from datagen.campaigns.campaign import Campaign, label_frames
 from datagen.campaigns.ledger import Ledger, LedgerReader
@@ -47,7 +47,7 @@ def _label(frame: Frame, method: object) -> Outcome:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three labels, two failures and one frame that waits."""
-    monkeypatch.setattr(campaign_module, "label_task", _label)
+    monkeypatch.setattr(frame_loop, "label_task", _label)
     frames = waters(6)
     frames[3:5] = [replace(frame, spin_multiplicity=3) for frame in frames[3:5]]
     label_frames(frames[:5], QUICK, tmp_path / "campaign", workers=0)

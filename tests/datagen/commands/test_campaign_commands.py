@@ -11,8 +11,7 @@ pytest.importorskip("pyscf")
 
 from campaign_kit import QUICK, fake_label, ledger, results, waters
 
-from datagen.campaigns import campaign as campaign_module
-from datagen.campaigns import config
+from datagen.campaigns import config, frame_loop
 from datagen.campaigns.campaign import Campaign, label_frames
 from datagen.campaigns.config import load_campaign_config
 from datagen.cli import cli
@@ -47,7 +46,7 @@ def fake_labels(monkeypatch):
             raise KeyError("another reason")
         return fake_label(frame, method)
 
-    monkeypatch.setattr(campaign_module, "label_task", label)
+    monkeypatch.setattr(frame_loop, "label_task", label)
     monkeypatch.setattr(config, "open_executor", lambda *_: InThisProcess())
 
 
@@ -145,7 +144,7 @@ def test_retry_for_a_reason_leaves_the_frames_that_failed_for_another(tmp_path):
         ("executor: {workers: 0}", "executor.workers is 0; expected at least 1"),
         ("executor: {name: gpu}", "executor.name is 'gpu'; expected processes or parsl"),
         ("executor: {name: parsl}", "the executor parsl needs that file"),
-        ("executor: {timeout: -1}", "the timeout limit is -1.0; expected above 0"),
+        ("executor: {timeout: -1}", "the timeout limit is -1; expected above 0"),
         ("method: {functional: b3lip}", "b3lip"),
         ("method: {basis: 6-31q}", "no basis set '6-31q'"),
         ("frames: {a: 1}", "setting frames is {'a': 1}; expected text"),

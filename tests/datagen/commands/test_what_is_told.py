@@ -12,8 +12,7 @@ pytest.importorskip("openmm")
 
 from campaign_kit import fake_label, waters
 
-from datagen.campaigns import campaign as campaign_module
-from datagen.campaigns import config
+from datagen.campaigns import config, frame_loop
 from datagen.campaigns.campaign import label_frames
 from datagen.campaigns.config import CampaignConfig
 from datagen.campaigns.status import Progress, Summary
@@ -47,7 +46,7 @@ def folder(tmp_path, monkeypatch) -> Path:
         return replace(outcome, warnings=(f"kind [x]: {FAILURE}",))
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(campaign_module, "label_task", label)
+    monkeypatch.setattr(frame_loop, "label_task", label)
     monkeypatch.setattr(config, "open_executor", lambda *_: InThisProcess())
     monkeypatch.setattr(
         "datagen.commands.label.label_frames",

@@ -17,7 +17,7 @@ pytest.importorskip("pyscf")
 from campaign_kit import QUICK, alive, children, fake_label, ledger, wait_for, waters
 
 import datagen
-from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import frame_loop
 from datagen.campaigns.campaign import label_frames
 from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
 from datagen.processes import guarded_process
@@ -124,7 +124,7 @@ def _hangs_on_the_second(frame, method):
 def test_frame_over_its_time_fails_with_that_reason_and_the_others_are_done(tmp_path, monkeypatch):
     frames = waters(3)
     frames[1] = replace(frames[1], energy=1.0)
-    monkeypatch.setattr(campaign_module, "label_task", _hangs_on_the_second)
+    monkeypatch.setattr(frame_loop, "label_task", _hangs_on_the_second)
     summary = label_frames(frames, QUICK, tmp_path, workers=1, limits=Limits(timeout=4))
     assert (summary.done, summary.failed) == (2, 1)
     assert summary.failures[0][:2] == ("FrameTimeoutError", 1)
