@@ -18,12 +18,8 @@ from datagen.commands.options import (
 from datagen.datasets.statistics import frame_statistics
 from datagen.molecules.solute import read_solute
 from datagen.solvent.force_field import why_not_covered
-from datagen.solvent.held_sampling import sample_held
-from datagen.solvent.sampling import (
-    SamplingProgress,
-    SamplingSettings,
-    describe,
-)
+from datagen.solvent.job import SamplingProgress
+from datagen.solvent.sampling import SamplingSettings, describe, sample_frozen
 from datagen.solvent.sampling import sample as sample_frames
 from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS
 from eqmm_ase.data.region_description import describe_molecule
@@ -67,7 +63,7 @@ def sample(
     and AM1-BCC charges, a box of solvent large enough for the radius, and several trajectories
     from one equilibrated start. A frame is the molecule and all whole solvent molecules around
     it, without labels; `eqmm-datagen label` computes those. A molecule that GAFF2 does not cover
-    (a metal, a radical, a single ion) is held in its geometry while the solvent moves, and a note
+    (a metal, a radical, a single ion) is frozen in its geometry while the solvent moves, and a note
     says so.
 
     Finished trajectories are kept in OUTPUT.parts until the output is written: an interrupted
@@ -91,17 +87,17 @@ def sample(
     notes = list(solute.notes)
     reason = why_not_covered(solute)
     if reason:
-        notes.append(f"{reason}: the molecule is held in its geometry")
+        notes.append(f"{reason}: the molecule is frozen in its geometry")
     for note in notes:
         click.echo(f"note: {note}", err=True)
     parts = output.with_name(output.name + ".parts")
     with ShownProgress(settings.duration) as progress:
-        result = (sample_held if reason else sample_frames)(
+        result = (sample_frozen if reason else sample_frames)(
             solute, settings, folder=parts, workers=workers, platform=platform, progress=progress
         )
     description = {**describe(solute, settings), "notes": [*notes, *progress.notes]}
     if reason:
-        description["force_field"] = "solute held; Lennard-Jones by element, charges of GFN2-xTB"
+        description["force_field"] = "solute frozen; Lennard-Jones by element, charges of GFN2-xTB"
     write_frames(output, result, {"sampling": description})
     shutil.rmtree(parts)
     state = solute.total_charge, solute.spin_multiplicity

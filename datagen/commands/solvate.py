@@ -57,7 +57,7 @@ def solvate(
     platform: str | None,
     **options: Any,
 ) -> None:
-    """Hold each of GEOMETRIES while solvent relaxes around it, and cut a frame out.
+    """Freeze each of GEOMETRIES while solvent relaxes around it, and cut a frame out.
 
     GEOMETRIES is any file that ASE reads, all its images: a path, a scan, a trajectory. Total
     charge and spin are read from it under the names that other programs give them; initial

