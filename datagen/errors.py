@@ -63,7 +63,7 @@ class DifferentMethodsError(ValueError):
 
 
 class ContradictingLabelsError(ValueError):
-    """The same frame has two labels that cannot both be right."""
+    """Two labels of one frame differ by more than either can be wrong."""
 
 
 class MissingBaselineError(ValueError):

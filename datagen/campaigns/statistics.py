@@ -42,7 +42,7 @@ class Statistics:
     """Reaction coordinate of the frames that are done, Å; empty where none was asked for."""
 
     unlabelled: np.ndarray
-    """The same of all others."""
+    """Reaction coordinate of all other frames, Å."""
 
 
 def gather(folder: Path, coordinate: Coordinate | None = None) -> Statistics:

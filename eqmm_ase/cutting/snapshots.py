@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eqmm_ase.cutting.cluster import (
     RECOMMENDED_RADIUS,
     Cluster,
-    PartitionError,
+    ClusterError,
     cut_cluster,
     largest_radius,
 )
@@ -133,7 +133,7 @@ class SnapshotCutter:
 
         Raises
         ------
-        CutError, PartitionError, BoundaryError
+        CutError, ClusterError, BoundaryError
             When the snapshot has no box, one that is too small, or torn molecules.
         """
         region, settings = self.region, self.settings
@@ -168,7 +168,7 @@ class SnapshotCutter:
 
         Raises
         ------
-        CutError, PartitionError
+        CutError, ClusterError
             As cutting does.
         """
         cell = self._cell(snapshot)
@@ -194,8 +194,8 @@ class SnapshotCutter:
                 keep=self._kept,
                 unwrapper=self._unwrapper,
             )
-        except PartitionError as error:
-            raise PartitionError(f"frame {snapshot.number}: {error}") from error
+        except ClusterError as error:
+            raise ClusterError(f"frame {snapshot.number}: {error}") from error
 
     def _cell(self, snapshot: Snapshot) -> NDArray[np.floating] | None:
         if self.settings.isolated:

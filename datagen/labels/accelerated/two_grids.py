@@ -50,7 +50,7 @@ class TwoGridIntegrator(NumInt):
         coarse = type(grids)(grids.mol)
         coarse.level = min(_COARSE_LEVEL, grids.level)
         self.fine = XCGrid(grids, functional)
-        self.coarse = XCGrid(coarse, functional, hold=True)
+        self.coarse = XCGrid(coarse, functional, keep=True)
         self._in_use = self.fine
         self._correction: _Correction | None = None
 

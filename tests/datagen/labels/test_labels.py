@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -270,7 +272,7 @@ def test_frame_that_cannot_be_computed_is_refused_with_a_sentence(change, senten
         ({"basis": "def2-tzpv"}, "did you mean 'def2tzvp'"),
         ({"dispersion": "d9"}, "choose one of d3bj"),
         ({"grid_level": 12}, "expected 0 to 9"),
-        ({"conv_tol": 0.0}, "conv_tol is 0.0"),
+        ({"conv_tol": 0.0}, "conv_tol is 0; expected above 0"),
         ({"max_cycle": 0}, "max_cycle is 0"),
     ],
 )
@@ -340,3 +342,11 @@ def test_wrong_charges_or_dipole_are_thrown_away(name, sentence, monkeypatch):
     monkeypatch.setattr(single_point, name, wrong)
     with pytest.raises(LabelCheckError, match=sentence):
         label_frame(water_in_charges(), QUICK)
+
+
+def test_command_line_asks_pyscf_about_no_method_when_it_is_loaded():
+    program = (
+        "from datagen.labels.method import Method; Method.__post_init__ = None; "
+        "import datagen.commands.label, datagen.commands.learn, datagen.commands.run"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,7 +9,7 @@ import pytest
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, POSITIONS, cut
 
 from datagen.datasets.statistics import frame_statistics
-from eqmm_ase.cutting.cluster import PartitionError
+from eqmm_ase.cutting.cluster import ClusterError
 from eqmm_ase.cutting.qm_region import RegionError, find_region
 from eqmm_ase.cutting.snapshots import CutError, CutSettings, SnapshotCutter
 from eqmm_ase.cutting.trajectories import Snapshot
@@ -109,7 +109,7 @@ def test_a_box_is_needed_and_must_be_large_enough():
     )
     with pytest.raises(CutError, match="frame 4 has no periodic box"):
         cutter(Snapshot(4, PLACES, None), "run")
-    with pytest.raises(PartitionError, match=r"frame 2: .* radius of 8 .* half of that, 7.6 Å"):
+    with pytest.raises(ClusterError, match=r"frame 2: .* radius of 8 .* half of that, 7.6 Å"):
         cutter(Snapshot(2, PLACES, CELL / 2.1), "run")
     alone = cut(tuple(range(22)))
     assert (alone.n_mm, alone.cell) == (0, None)
