@@ -23,7 +23,6 @@ from eqmm_ase.files.read_guard import read_guard, shortened
 
 _PATIENCE = 60.0  # s; nobody holds the file for more than a moment
 _IN_THE_WAY = ("locked", "readonly", "unable to open")
-STATES = ("waiting", "running", "done", "failed")
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Row:
 
     frame_id: str
     state: str
-    """One of `STATES`."""
+    """waiting, running, done or failed."""
 
     reason: str | None
     """Type of the error that failed it."""

@@ -1,4 +1,4 @@
-"""What a worker process does: label one frame after another, starting each where the last ended."""
+"""Label one frame after another in a worker process, starting each where the last ended."""
 
 from __future__ import annotations
 

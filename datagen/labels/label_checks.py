@@ -1,4 +1,4 @@
-"""A label checked against itself: what must hold between energy, forces, potentials and charges."""
+"""Consistency checks of a label: what holds between energy, forces, potentials and charges."""
 
 from __future__ import annotations
 

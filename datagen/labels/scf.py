@@ -1,4 +1,4 @@
-"""A converged electron density in the field of the MM charges, or an error; never less."""
+"""Self-consistent field in the MM charges: a converged density or an error, never less."""
 
 from __future__ import annotations
 

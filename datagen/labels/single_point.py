@@ -1,4 +1,4 @@
-"""One frame in, one labelled frame out.
+"""QM/MM single point of a frame: one frame in, one labelled frame out.
 
 `label_frame` is the whole calculation: check the frame, converge the density, take the
 derivatives, check the label against itself. A label that fails a check is never returned.

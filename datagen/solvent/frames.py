@@ -1,4 +1,4 @@
-"""From snapshots of whole boxes to frames: the QM region and its charges, each with a hash."""
+"""Frames cut out of snapshots of the boxes that were sampled, each with a hash."""
 
 from __future__ import annotations
 

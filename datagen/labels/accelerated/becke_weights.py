@@ -1,4 +1,4 @@
-"""How the weights of an atom-centred integration grid change when the nuclei move.
+"""Derivatives of Becke's weights of an atom-centred integration grid by the nuclei.
 
 A point at r that belongs to atom a has the share w = p_a / Σ_b p_b of its weight, where
 

@@ -1,4 +1,4 @@
-"""Self-consistency on a coarse grid that a few looks at the fine one keep right.
+"""Kohn–Sham SCF on a coarse grid that a few looks at the fine one keep right.
 
 The exchange-correlation energy on the fine grid is, around a density D₀,
 

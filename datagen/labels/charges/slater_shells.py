@@ -1,4 +1,4 @@
-"""The Slater shells of MBIS: a model density that lies as near to the true one as it can.
+"""Pro-density of MBIS: Slater shells that lie as near to a density as they can.
 
     ρ0(r) = Σ_A Σ_i N_Ai / (8π σ_Ai³) exp(−|r − R_A| / σ_Ai)
 
