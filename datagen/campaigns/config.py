@@ -10,7 +10,7 @@ enters the labels; the executor may be another one each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -163,9 +163,22 @@ def open_executor(config: ExecutorConfig, folder: Path) -> CallExecutor:
     CampaignError, OSError
         When they cannot be started.
     """
-    slots = config.workers or cores()
-    if config.parsl_config is None:
-        return LocalProcesses(slots, config.limits)
+    return EXECUTORS[config.name](config, folder, config.workers or cores())
+
+
+def _processes(config: ExecutorConfig, _folder: Path, slots: int) -> CallExecutor:
+    return LocalProcesses(slots, config.limits)
+
+
+def _parsl(config: ExecutorConfig, folder: Path, slots: int) -> CallExecutor:
     from datagen.campaigns.parsl import ParslWorkers
 
+    assert config.parsl_config is not None
     return ParslWorkers(folder / config.parsl_config, slots, config.limits, folder / "parsl")
+
+
+EXECUTORS: Mapping[str, Callable[[ExecutorConfig, Path, int], CallExecutor]] = {
+    "processes": _processes,
+    "parsl": _parsl,
+}
+"""Name → what starts it, from its settings, the campaign's folder and the frames at a time."""
