@@ -15,6 +15,7 @@ What a block's language means:
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import re
@@ -151,9 +152,19 @@ class PageRun:
 
     def all_blocks(self) -> None:
         """Run every block; an assertion names page and line of the one that fails."""
-        with _inside(self.folder):
-            for block in blocks(self.page):
-                self._block(block)
+        try:
+            with _inside(self.folder):
+                for block in blocks(self.page):
+                    self._block(block)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what the page made, here and not in the middle of another test."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # log files of ASE's optimisers
+            self.namespace.clear()
+            gc.collect()
 
     def _block(self, block: Block) -> None:
         where = f"{self.page}.md:{block.line}"
