@@ -26,9 +26,9 @@ from typing import Any
 from rich.console import Console
 
 from datagen.campaigns.campaign import label_frames
-from datagen.campaigns.executors import cores
-from datagen.campaigns.progress import Progress
+from datagen.campaigns.status import Progress
 from datagen.labels.method import Method
+from datagen.processes.executors import cores
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.frame import Frame
@@ -58,32 +58,42 @@ class LearningSettings:
     """How a committee learns."""
 
     rounds: int = 3
-    """Of exploring, labelling and training."""
+    """Of exploring, labelling and training; more may be asked for later."""
+
     members: int = 4
-    """Of the committee."""
+    """Models in the committee."""
+
     exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
     """How frames are looked for; the seed of a round is this one plus its number."""
+
     training: tuple[str, ...] = ()
     """Settings of all trainings, of the form ``section.key=value``."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise LearningError(f"rounds is {self.rounds}; expected at least 1")
-        data = self.config().data  # refuses what makes no sense
-        if data.validation or data.validation_fraction != VALIDATION_FRACTION:
-            raise LearningError(
-                "data.validation and data.validation_fraction have no effect in learning, which "
-                "keeps a tenth of the labels of each round to validate on; leave them out"
-            )
-        if data.baseline:
-            raise LearningError(
-                "data.baseline is set, but learning makes labels of one method only; leave it out"
-            )
+        if self.members < 2:
+            raise LearningError(f"members is {self.members}; expected at least 2")
+        _check_training(self.config())
 
     def config(self, start: Path | None = None) -> TrainConfig:
         """Settings of one training, from scratch or from a committee."""
         defaults = Start.of_members(start)[0].settings() if start else None
         return load_config(None, self.training, defaults)
+
+
+def _check_training(config: TrainConfig) -> None:
+    """Refuse settings of the trainings that have no effect in learning."""
+    data = config.data
+    if data.validation or data.validation_fraction != VALIDATION_FRACTION:
+        raise LearningError(
+            "data.validation and data.validation_fraction have no effect in learning, which "
+            "keeps a tenth of the labels of each round to validate on; leave them out"
+        )
+    if data.baseline:
+        raise LearningError(
+            "data.baseline is set, but learning makes labels of one method only; leave it out"
+        )
 
 
 class Round:

@@ -174,6 +174,42 @@ def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     return squared
 
 
+def check_number(
+    name: str,
+    value: float,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    unit: str = "",
+    error: type[ValueError] = ValueError,
+) -> None:
+    """Refuse a setting that is not a finite number within its range.
+
+    Parameters
+    ----------
+    name, value
+        Of the setting.
+    above, least, most
+        What it must exceed, or at least be; and at most be. None: no bound.
+    unit
+        Of the value.
+    error
+        What is raised.
+    """
+    fits = np.isfinite(value) and (above is None or value > above)
+    if fits and (least is None or value >= least) and (most is None or value <= most):
+        return
+    unit = f" {unit}" if unit else ""
+    if above is not None:
+        expected = f"above {above:g}{unit}"
+    elif most is not None and least is not None:
+        expected = f"{least:g} to {most:g}{unit}"
+    else:
+        expected = f"at least {least:g}{unit}" if least is not None else f"at most {most:g}{unit}"
+    raise error(f"{name} is {value:g}; expected {expected}")
+
+
 def whole_number(value: Any, name: str) -> int:
     """`value` as an int.
 

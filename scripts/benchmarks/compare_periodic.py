@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from datagen.labels.method import Method
-from datagen.labels.periodic import label_in_periodic_box
 from datagen.labels.single_point import label_frame
 from datagen.molecules.solute import read_solute
 from datagen.solvent.force_field import parameterise
@@ -28,6 +27,7 @@ from eqmm_ase.cutting.trajectories import read_snapshots, select_atoms
 from eqmm_ase.topology import read_topology
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.benchmarks.amber_box import build, simulate
+from scripts.benchmarks.periodic_embedding import label_in_periodic_box
 from scripts.provenance import provenance
 
 _CUTS: tuple[tuple[float, float | None], ...] = (

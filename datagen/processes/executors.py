@@ -1,7 +1,7 @@
-"""Where frames are computed: executors with the interface of `concurrent.futures`.
+"""Where calls are computed: executors with the interface of `concurrent.futures`.
 
-An executor has ``slots``, the number of frames to give it at a time. Its futures raise the errors
-of `datagen.errors`: `WorkerDiedError` is worth another try, the others are about the frame.
+An executor has ``slots``, the number of calls to give it at a time. Its futures raise the errors
+of `datagen.errors`: `WorkerDiedError` is worth another try, the others are about the call.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from datagen.campaigns.guarded_process import GuardedProcess
-from datagen.campaigns.limits import Limits
 from datagen.errors import CampaignError
+from datagen.processes.guarded_process import GuardedProcess, Limits
 
 T = TypeVar("T")
 _NO_LIMITS = Limits()
 
 
-class FrameExecutor(Executor):
-    """An executor that says how many frames it can work on."""
+class CallExecutor(Executor):
+    """An executor that says how many calls it can work on."""
 
     slots: int
     concurrent = True
-    """Whether `submit` returns before the frame is computed."""
+    """Whether `submit` returns before the call is computed."""
 
 
-class InThisProcess(FrameExecutor):
+class InThisProcess(CallExecutor):
     """Computes on submission, without any other process: for debugging and small jobs."""
 
     slots = 1
@@ -44,18 +43,20 @@ class InThisProcess(FrameExecutor):
         return future
 
 
-class LocalProcesses(FrameExecutor):
+class LocalProcesses(CallExecutor):
     """Worker processes on this machine, one thread each.
 
     Workers end when this object is shut down and also when the process that made it is killed;
-    they ignore Ctrl-C, which is for the campaign to answer.
+    they ignore Ctrl-C, which is for that process to answer.
 
     Parameters
     ----------
     workers
         Number of processes, at least 1.
     limits
-        What each frame may take.
+        What each call may take.
+    on_report
+        Called, from any thread, with what calls report (`datagen.processes.worker_loop.report`).
 
     Raises
     ------
@@ -63,11 +64,16 @@ class LocalProcesses(FrameExecutor):
         When worker processes cannot be started.
     """
 
-    def __init__(self, workers: int, limits: Limits = _NO_LIMITS) -> None:
+    def __init__(
+        self,
+        workers: int,
+        limits: Limits = _NO_LIMITS,
+        on_report: Callable[[Any], None] = lambda _: None,
+    ) -> None:
         if workers < 1:
             raise CampaignError(f"workers is {workers}; expected at least 1")
         self.slots = workers
-        self._workers = [GuardedProcess(limits) for _ in range(workers)]
+        self._workers = [GuardedProcess(limits, on_report) for _ in range(workers)]
         self._idle: SimpleQueue[GuardedProcess] = SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)

@@ -13,9 +13,9 @@ from label_kit import water_in_charges
 
 from datagen.errors import InvalidFrameError
 from datagen.labels.method import Method
-from datagen.labels.periodic import label_in_periodic_box
 from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
+from scripts.benchmarks.periodic_embedding import label_in_periodic_box
 
 CHEAP = Method(functional="hf", basis="sto-3g", density_fit=False, conv_tol=1e-12)
 CELL = np.diag([14.0, 15.0, 16.0])

@@ -17,7 +17,8 @@ import numpy as np
 from datagen.errors import InvalidFrameError
 from datagen.labels.method import Method
 from datagen.labels.molecule import build_molecule, check_frame
-from datagen.labels.scf import converge, mean_field
+from datagen.labels.plain_pyscf import PlainPySCF
+from datagen.labels.scf import converge
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
@@ -55,8 +56,9 @@ def label_in_periodic_box(frame: Frame, method: Method) -> Frame:
     check_frame(frame)
     method = replace(method, density_fit=False)
     edges, radius = _edges(frame), _direct_radius(frame)
+    backend = PlainPySCF()
     field = itrf.add_mm_charges(
-        mean_field(build_molecule(frame, method), frame.in_vacuum(), method),
+        backend.mean_field(build_molecule(frame, method), frame.in_vacuum(), method),
         np.asarray(frame.mm_positions, np.float64) / BOHR,
         np.diag(edges) / BOHR,
         np.asarray(frame.mm_charges, np.float64),
@@ -64,7 +66,7 @@ def label_in_periodic_box(frame: Frame, method: Method) -> Frame:
         rcut_hcore=radius / BOHR,
         unit="Bohr",
     )
-    solution = converge(field, None).mean_field
+    solution = converge(backend, field).mean_field
     gradient = solution.nuc_grad_method()
     gradient.verbose = 0
     if hasattr(gradient, "grid_response"):

@@ -1,4 +1,4 @@
-"""Solvent that relaxes around a solute which is held, one geometry of it after the other.
+"""Solvent that relaxes around a frozen solute, one geometry of it after the other.
 
 The solute's atoms have no mass: OpenMM leaves them where they are put. Each geometry is turned
 onto the one before, so that the solvent has to follow only what changed inside the molecule, and
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from datagen.solvent.held_force_field import Sphere
+from datagen.solvent.frozen_force_field import Sphere
 from datagen.solvent.md import (
     TIME_STEP,
     Box,
@@ -35,7 +35,7 @@ from eqmm_ase.units import KCAL_PER_MOL, KJ_PER_MOL, NANOMETRE
 FloatArray = NDArray[np.floating]
 
 RIGID_TIME_STEP = 0.004
-"""ps, where the solvent is rigid and the solute held: nothing vibrates."""
+"""ps, where the solvent is rigid and the solute frozen: nothing vibrates."""
 
 _MORPH_STEP = 0.05  # Å that an atom of the solute moves at most between two pushes
 _PUSH = 4  # time steps between
@@ -43,7 +43,7 @@ _LEAST_PUSHES = 5
 
 
 @dataclass(frozen=True, eq=False)
-class HeldGeometry:
+class FrozenGeometry:
     """What the solvent sees of the solute."""
 
     positions: FloatArray  # (n, 3) Å
@@ -52,7 +52,7 @@ class HeldGeometry:
 
 
 @dataclass(frozen=True)
-class HeldSchedule:
+class FrozenSchedule:
     """What the solvent does around each geometry."""
 
     temperature: float
@@ -74,9 +74,9 @@ class HeldSchedule:
         return self.settling + self.relaxation * n_geometries
 
 
-def equilibrate_held(
+def equilibrate_frozen(
     box: Box,
-    geometry: HeldGeometry,
+    geometry: FrozenGeometry,
     temperature: float,
     duration: float,
     seed: int,
@@ -84,8 +84,8 @@ def equilibrate_held(
     platform: str | None = None,
     progress: Progress = lambda _: None,
 ) -> Box:
-    """As `datagen.solvent.md.equilibrate`, around a solute that is held."""
-    system = _held_system(box, geometry)
+    """Equilibrate the solvent around a frozen solute, as `datagen.solvent.md.equilibrate` does."""
+    system = _frozen_system(box, geometry)
     return equilibrate_system(
         system, box, temperature, duration, seed, platform=platform, progress=progress
     )
@@ -93,8 +93,8 @@ def equilibrate_held(
 
 def follow(
     box: Box,
-    geometries: Sequence[HeldGeometry],
-    schedule: HeldSchedule,
+    geometries: Sequence[FrozenGeometry],
+    schedule: FrozenSchedule,
     progress: Progress = lambda _: None,
 ) -> Snapshots:
     """Let the solvent relax around one geometry after the other, at constant volume.
@@ -120,7 +120,7 @@ def follow(
     DynamicsError
         When the system cannot be run or blows up.
     """
-    system = _held_system(box, geometries[0])
+    system = _frozen_system(box, geometries[0])
     context = make_context(
         system, box, schedule.temperature, schedule.seed, schedule.platform, schedule.time_step
     )
@@ -144,7 +144,7 @@ def turned_onto(positions: FloatArray, target: FloatArray) -> FloatArray:
     return turn.apply(centred) + centre
 
 
-def _held_system(box: Box, geometry: HeldGeometry) -> Any:
+def _frozen_system(box: Box, geometry: FrozenGeometry) -> Any:
     """The system without masses, forces and terms of the solute's own."""
     from openmm import NonbondedForce
 
@@ -161,7 +161,7 @@ def _held_system(box: Box, geometry: HeldGeometry) -> Any:
     return system
 
 
-def _describe(nonbonded: Any, geometry: HeldGeometry) -> None:
+def _describe(nonbonded: Any, geometry: FrozenGeometry) -> None:
     for atom, (charge, sphere) in enumerate(zip(geometry.charges, geometry.spheres, strict=True)):
         nonbonded.setParticleParameters(
             atom,
@@ -171,7 +171,7 @@ def _describe(nonbonded: Any, geometry: HeldGeometry) -> None:
         )
 
 
-def _morph(context: Any, system: Any, geometry: HeldGeometry) -> None:
+def _morph(context: Any, system: Any, geometry: FrozenGeometry) -> None:
     """Bring the solute from where it is to a geometry, charges and spheres at once at the end."""
     from openmm import NonbondedForce, OpenMMException, unit
 

@@ -2,6 +2,9 @@
 
 Whoever calls waits for the answer. The process has one thread for numerics and ends with the one
 that made it, however that ends. It can be made anywhere, also within a worker of a cluster.
+
+Pebble's pool was tried instead: it has no limit of memory, its busy workers outlive a killed maker,
+and an error that cannot be unpickled ends the whole pool.
 """
 
 from __future__ import annotations
@@ -15,20 +18,53 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from datagen.campaigns.limits import Limits, resident_memory
 from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
+from datagen.processes.worker_loop import BEGUN, REPORT, RESULT
+from eqmm_ase.data.checks import check_number
 
 T = TypeVar("T")
+GIGABYTE = 1_000_000_000  # bytes
 _WATCH_INTERVAL = 0.1  # s; a fast leak fills about a gigabyte in this time
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from datagen.campaigns.worker_loop import main; main(int(sys.argv[1]))"
+    "from datagen.processes.worker_loop import main; main(int(sys.argv[1]))"
 )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one frame; None for none. Raises `CampaignError` when one is not positive."""
+
+    timeout: float | None = None
+    """Longest time for a frame, s, which begins once programs are loaded; None: none."""
+
+    memory: float | None = None
+    """Largest memory of a worker with all programs it has loaded, GB; None: none."""
+
+    def __post_init__(self) -> None:
+        check_limits(self.timeout, self.memory)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit to watch."""
+        return self.timeout is not None or self.memory is not None
+
+
+def check_limits(timeout: float | None, memory: float | None) -> None:
+    """Refuse limits that are not positive, with a `CampaignError`."""
+    for name, value in {"timeout": timeout, "memory": memory}.items():
+        if value is not None:
+            check_number(f"the {name} limit", value, above=0.0, error=CampaignError)
+
+
+_NO_LIMITS = Limits()
 
 
 class GuardedProcess:
@@ -38,16 +74,21 @@ class GuardedProcess:
     ----------
     limits
         Of every call.
+    on_report
+        Called, by whoever waits for the answer, with what a call reports meanwhile
+        (`datagen.processes.worker_loop.report`).
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(
+        self, limits: Limits = _NO_LIMITS, on_report: Callable[[Any], None] = lambda _: None
+    ) -> None:
+        self._limits, self._on_report = limits, on_report
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Start the process, unless it is running, and wait until it has loaded its programs.
+        """Start the process, unless it is running, and wait until it takes calls.
 
         Raises
         ------
@@ -94,11 +135,16 @@ class GuardedProcess:
         assert self._connection is not None
         try:
             self._connection.send((fn, args, kwargs))
-            self._watch()
-            good, value = self._connection.recv()
+            kind, value = self._connection.recv()  # loading programs takes no time of the call
+            begin = time.monotonic()
+            while kind in (BEGUN, REPORT):
+                if kind == REPORT:
+                    self._on_report(value)
+                self._watch(begin)
+                kind, value = self._connection.recv()
         except (EOFError, ConnectionError) as error:
             raise WorkerDiedError(f"the worker process {self._ending()}") from error
-        if good:
+        if kind == RESULT:
             return cast(T, value)
         raise value
 
@@ -107,11 +153,11 @@ class GuardedProcess:
         self._ended.set()
         self._kill()
 
-    def _watch(self) -> None:
-        """Return when there is an answer or an end; enforce the limits until then."""
+    def _watch(self, begin: float) -> None:
+        """Return when there is a message or an end; enforce the limits until then."""
         assert self._connection is not None
         assert self._process is not None
-        limits, begin = self._limits, time.monotonic()
+        limits = self._limits
         while not self._connection.poll(_WATCH_INTERVAL if limits.any else None):
             if limits.timeout is not None and time.monotonic() - begin > limits.timeout:
                 self._kill()
@@ -139,6 +185,15 @@ class GuardedProcess:
 
 def _host() -> str:
     return socket.gethostname()
+
+
+def resident_memory(pid: int) -> float:
+    """Memory that a process holds now, GB; 0 where the system does not tell or it has ended."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / GIGABYTE
 
 
 _own: dict[Limits, GuardedProcess] = {}

@@ -17,12 +17,13 @@ pytest.importorskip("pyscf")
 from campaign_kit import QUICK, alive, children, fake_label, ledger, wait_for, waters
 
 import datagen
-from datagen.campaigns import campaign as campaign_module
-from datagen.campaigns import guarded_process
+from datagen.campaigns import frame_loop
 from datagen.campaigns.campaign import label_frames
-from datagen.campaigns.executors import LocalProcesses
-from datagen.campaigns.limits import Limits
 from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
+from datagen.processes import guarded_process
+from datagen.processes.executors import LocalProcesses
+from datagen.processes.guarded_process import Limits
+from datagen.processes.worker_loop import report
 
 
 def test_worker_that_died_is_replaced_and_workers_have_one_thread(monkeypatch):
@@ -123,7 +124,7 @@ def _hangs_on_the_second(frame, method):
 def test_frame_over_its_time_fails_with_that_reason_and_the_others_are_done(tmp_path, monkeypatch):
     frames = waters(3)
     frames[1] = replace(frames[1], energy=1.0)
-    monkeypatch.setattr(campaign_module, "label_task", _hangs_on_the_second)
+    monkeypatch.setattr(frame_loop, "label_task", _hangs_on_the_second)
     summary = label_frames(frames, QUICK, tmp_path, workers=1, limits=Limits(timeout=4))
     assert (summary.done, summary.failed) == (2, 1)
     assert summary.failures[0][:2] == ("FrameTimeoutError", 1)
@@ -133,7 +134,7 @@ def test_frame_over_its_time_fails_with_that_reason_and_the_others_are_done(tmp_
 
 _MAKER = """
 import time
-from datagen.campaigns.executors import LocalProcesses
+from datagen.processes.executors import LocalProcesses
 executor = LocalProcesses(2)
 calls = [executor.submit(time.sleep, 60) for _ in range(2)]
 print("ready", flush=True)
@@ -156,3 +157,49 @@ def test_workers_end_with_a_maker_that_is_killed():
         maker.wait()
         maker.stdout.close()
     wait_for(lambda: not any(alive(pid) for pid in workers), patience=10)
+
+
+def _report_twice() -> str:
+    report(1.5)
+    report(2.5)
+    return "done"
+
+
+def test_a_call_can_report_before_it_answers():
+    told = []
+    with LocalProcesses(1, on_report=told.append) as executor:
+        assert executor.submit(_report_twice).result() == "done"
+    assert told == [1.5, 2.5]
+
+
+def test_loading_takes_no_time_of_the_call_and_what_cannot_be_loaded_is_a_sentence(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "slow_to_load.py").write_text(
+        "import time\ntime.sleep(2.0)\ndef answer():\n time.sleep(0.4)\n return 42"
+    )
+    (tmp_path / "never_loads.py").write_text("import os\nos.no_such_thing")
+    monkeypatch.syspath_prepend(tmp_path)
+    import slow_to_load
+
+    with LocalProcesses(1, Limits(timeout=1.5)) as executor:
+        assert executor.submit(slow_to_load.answer).result() == 42
+        error = executor.submit(_Fails()).exception()
+    assert isinstance(error, CampaignError)
+    assert "cannot load what it is to compute" in str(error)
+
+
+class _Fails:
+    """What can be pickled and not unpickled."""
+
+    def __reduce__(self):
+        return __import__, ("never_loads",)
+
+    def __call__(self) -> None:
+        raise AssertionError("it was never made")
+
+
+def test_loads_no_pyscf_before_it_is_asked_to():
+    with LocalProcesses(1) as executor:
+        assert not executor.submit(eval, "'pyscf' in __import__('sys').modules").result()
+        assert executor.submit(eval, "__import__('pyscf').lib.num_threads()").result() == 1

@@ -1,4 +1,4 @@
-"""A force field for a solute that is held: Lennard-Jones spheres, no bonded terms.
+"""A force field for a frozen solute: Lennard-Jones spheres, no bonded terms.
 
 Where GAFF2 has no types, as on a reaction path or for a metal, the solute cannot move by a force
 field; but solvent can relax around it. That takes a charge and a sphere an atom. Organic elements
@@ -63,7 +63,7 @@ _OTHER_DEPTH = 0.05
 _DEFAULT_RADIUS = 2.0  # Å, for the few elements without a published radius
 
 
-def held_force_field(
+def frozen_force_field(
     atomic_numbers: NDArray[np.integer],
     positions: NDArray[np.floating],
     charges: NDArray[np.floating],
