@@ -3,6 +3,10 @@
 =====================  ==========================================================================
 EqMM                   ASE calculator of a QM region in the potential of MM point charges
 DeltaEqMM              the same, adding a cheaper QM method to a model of the difference from it
+WholeSystem            ASE calculator of an ML region with all of its classical surroundings
+RelaxedSurroundings    ASE calculator of an ML region, surroundings relaxed at every step
+mixed_system           OpenMM System with a model in the place of an ML region
+energy_ledger          energy of a whole system by its terms
 HeldLennardJones       ASE calculator: Lennard-Jones interaction with MM sites that do not move
 ContactRestraints      ASE constraint that keeps QM atoms off charges that do not move
 Frame                  a QM region in its charges, with its labels
@@ -44,6 +48,9 @@ if TYPE_CHECKING:
     from eqmm_ase.data.atom_map import forces_on_topology
     from eqmm_ase.data.boundary_forces import project_forces
     from eqmm_ase.data.frame import Frame
+    from eqmm_ase.engines.energy_ledger import energy_ledger
+    from eqmm_ase.engines.mixed_system import mixed_system
+    from eqmm_ase.engines.whole_system import RelaxedSurroundings, WholeSystem
     from eqmm_ase.evaluation.evaluate import evaluate
     from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
     from eqmm_ase.files.structures import atoms_of_frame, read_structure
@@ -65,6 +72,10 @@ _HOME = {
     "EqMM": "eqmm_ase.calculator.eqmm",
     "Frame": "eqmm_ase.data.frame",
     "FrameBatch": "eqmm_ase.network.batch",
+    "RelaxedSurroundings": "eqmm_ase.engines.whole_system",
+    "WholeSystem": "eqmm_ase.engines.whole_system",
+    "energy_ledger": "eqmm_ase.engines.energy_ledger",
+    "mixed_system": "eqmm_ase.engines.mixed_system",
     "HeldLennardJones": "eqmm_ase.simulation.lennard_jones",
     "ReferenceData": "eqmm_ase.files.dataset_file",
     "TrainConfig": "eqmm_ase.training.config",
@@ -92,12 +103,16 @@ __all__ = [
     "FrameBatch",
     "HeldLennardJones",
     "ReferenceData",
+    "RelaxedSurroundings",
     "TrainConfig",
+    "WholeSystem",
     "atoms_of_frame",
+    "energy_ledger",
     "evaluate",
     "forces_on_topology",
     "load_config",
     "load_model",
+    "mixed_system",
     "project_forces",
     "read_frames",
     "read_structure",

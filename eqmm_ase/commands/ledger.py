@@ -7,32 +7,21 @@ from typing import Any
 
 import click
 
-from eqmm_ase.commands.system_options import prepare_system, system_options
+from eqmm_ase.commands.system_options import prepare_system, region_options, system_options
 
 
-@click.command("ledger")
+@click.command("ledger", context_settings={"show_default": True})
 @click.argument("model", type=click.Path(path_type=Path))
 @system_options
-@click.option("--total-charge", type=int, help="Of the ML region; default: by its force field.")
-@click.option("--spin-multiplicity", type=int, help="Of the ML region; default: 1.")
-def ledger(
-    model: Path, total_charge: int | None, spin_multiplicity: int | None, **system: Any
-) -> None:
+@region_options
+def ledger(model: Path, **options: Any) -> None:
     """Print which energy is in which term of a whole system with MODEL, in kcal/mol.
 
     The terms add up to the total: nothing is counted twice, and nothing is lost.
     """
     from eqmm_ase.engines.energy_ledger import energy_ledger
 
-    if system["topology"] is None:
-        raise click.UsageError("give the system: --topology, --coordinates and --ml")
-    prepared = prepare_system(
-        model,
-        system,
-        total_charge=total_charge,
-        spin_multiplicity=spin_multiplicity,
-        dtype="float64",
-    )
+    prepared = prepare_system(model, options)
     click.echo(prepared.description)
     region = prepared.mixed.region
     if region.rest_charge:

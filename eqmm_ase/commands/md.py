@@ -11,6 +11,7 @@ import click
 from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.commands.run_log import RunLog
 from eqmm_ase.commands.structure_options import prepare, structure_options
+from eqmm_ase.commands.two_forms import TwoForms
 from eqmm_ase.progress_bar import duration
 from eqmm_ase.setting_options import setting_options, settings_from
 from eqmm_ase.simulation.ensembles import ENSEMBLES, MDSettings
@@ -31,7 +32,12 @@ _COLUMNS = (
 )
 
 
-@click.command("md", context_settings={"show_default": True})
+@click.command(
+    "md",
+    cls=TwoForms,
+    whole="eqmm_ase.commands.run_system:system_md",
+    context_settings={"show_default": True},
+)
 @structure_options
 @setting_options(MDSettings, defaults={"ensemble": "langevin"}, without=("isolated",))
 @click.option("--steps", type=int, help="Number of steps; or give --time.")

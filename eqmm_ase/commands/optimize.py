@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from eqmm_ase.commands.structure_options import prepare, restraint_energy, structure_options
+from eqmm_ase.commands.two_forms import TwoForms
 from eqmm_ase.simulation.relax import OPTIMIZERS, RelaxationStep, refuse_existing, relax
 
 _COLUMNS = (
@@ -19,7 +20,7 @@ _COLUMNS = (
 )
 
 
-@click.command("optimize")
+@click.command("optimize", cls=TwoForms, whole="eqmm_ase.commands.run_system:relax_system")
 @structure_options
 @click.option(
     "--optimizer",

@@ -1,17 +1,38 @@
-"""What `eqmm md` and `eqmm optimize` do with a whole system."""
+"""`eqmm md --topology` and `eqmm optimize --topology`: dynamics and relaxation of whole systems."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from openmm import app, unit
 
-from eqmm_ase.commands.system_options import PreparedSystem, prepare_system
+from eqmm_ase.arrays import FloatArray
+from eqmm_ase.commands.run_log import RunLog
+from eqmm_ase.commands.system_options import (
+    PreparedSystem,
+    prepare_system,
+    region_options,
+    system_options,
+)
+from eqmm_ase.cutting.snapshots import CutSettings, SnapshotCutter
+from eqmm_ase.cutting.trajectories import Snapshot
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.engines.energy_ledger import energy_ledger
+from eqmm_ase.engines.openmm_context import energy_and_forces, move_to, new_context, positions_of
+from eqmm_ase.engines.run_settings import SystemRunSettings
+from eqmm_ase.engines.system_run import SystemRow, SystemRun
+from eqmm_ase.engines.whole_system import relax_surroundings
+from eqmm_ase.progress_bar import duration
+from eqmm_ase.setting_options import setting_options, settings_from
+from eqmm_ase.simulation.relax import refuse_existing
 
 _COLUMNS = (
     ("step", "d", 9),
@@ -26,84 +47,129 @@ _COLUMNS = (
 _DAY = 86400.0
 
 
-def run_system_md(
-    model: Path, options: Mapping[str, Any], settings: Any, output: Path, **region: Any
-) -> None:
-    """Dynamics of a whole system in the folder `output`; goes on where an earlier run ended.
+@click.command("md", context_settings={"show_default": True})
+@click.argument("model", type=click.Path(path_type=Path))
+@system_options
+@region_options
+@setting_options(SystemRunSettings)
+@click.option(
+    "--trajectory",
+    type=click.Choice(["dcd", "xtc"]),
+    default="dcd",
+    help="Format of the trajectory in OUTPUT.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("md"),
+    help="Folder of the run; one that is there is gone on with.",
+)
+def system_md(model: Path, output: Path, trajectory: str, **options: Any) -> None:
+    """Run molecular dynamics of a whole system with MODEL in the place of its ML region.
 
-    Parameters
-    ----------
-    options
-        Of `system_options`.
-    settings
-        `eqmm_ase.engines.run_settings.SystemRunSettings`.
-    region
-        ``total_charge``, ``spin_multiplicity``, ``dtype``.
+    The energy is minimised and the system heated, then it runs, in a folder with trajectory, table
+    of energies, log and checkpoint. The same command goes on where a run ended or was killed.
+    SIGTERM and Ctrl-C end it at the next checkpoint.
     """
-    from eqmm_ase.commands.run_log import RunLog
-    from eqmm_ase.engines.system_run import SystemRow, SystemRun
-    from eqmm_ase.progress_bar import duration
-
-    prepared = prepare_system(model, options, **region)
-    loaded, mixed = prepared.loaded, prepared.mixed
-    run = SystemRun(mixed, loaded.topology, settings, output, frame_of=_cutter(prepared))
-    begun, first = time.monotonic(), run.step
-    log_file = output / "md.log"
-    with RunLog(_COLUMNS, log_file, total=settings.steps, append=bool(first)) as log:
+    prepared = prepare_system(model, options)
+    loaded = prepared.loaded
+    settings = settings_from(SystemRunSettings, options)
+    run = SystemRun(
+        prepared.mixed,
+        loaded.topology,
+        settings,
+        output,
+        trajectory=f"trajectory.{trajectory}",
+        frame_of=_cutter(prepared),
+    )
+    first = run.step
+    with RunLog(_COLUMNS, output / "md.log", total=settings.steps, append=bool(first)) as log:
         log.line(
             f"{prepared.description}; {settings.ensemble}, {settings.timestep:g} fs, "
             f"{settings.temperature:g} K"
         )
         log.head()
-
-        def report(row: SystemRow) -> None:
-            nonlocal begun
-            if row.step == first:
-                begun = time.monotonic()
-            done = row.step - first
-            rate = done / (time.monotonic() - begun) if done else None
-            left = duration((settings.steps - row.step) / rate) if rate else None
-            speed = rate * settings.timestep * 1e-6 * _DAY if rate else None
-            values = (row.step, row.time, row.potential, row.network, row.temperature)
-            log.row((*values, row.uncertainty, speed, left), row.step)
-
         with _until_told_to_end() as stopped:
             last = run(
-                loaded.positions, loaded.cell, report=report, stage=log.line, stopped=stopped
+                loaded.positions,
+                loaded.cell,
+                report=_reporter(log, settings, first),
+                stage=log.line,
+                stopped=stopped,
             )
-        if stopped():
-            log.line(f"ended at step {last.step}; the same command goes on from there")
-        elif last.step < settings.steps:
-            log.line(
-                f"stopped at step {last.step}: the force on an ML atom is uncertain by "
-                f"{last.uncertainty:.3f} eV/Å and more; its frame is in {output}, ready for "
-                "`eqmm-datagen label`"
-            )
-        else:
-            log.line(f"{last.step} steps ({last.time:g} ps) done; everything is in {output}")
-        if run.uncertain_frames:
-            log.line(f"{run.uncertain_frames} uncertain frames are in {output}")
+        _tell_end(log, run, last, output, stopped())
 
 
+def _reporter(log: RunLog, settings: SystemRunSettings, first: int) -> Callable[[SystemRow], None]:
+    """Rows of the log, with rate and time left."""
+    begun = time.monotonic()
+
+    def report(row: SystemRow) -> None:
+        nonlocal begun
+        if row.step == first:
+            begun = time.monotonic()
+        done = row.step - first
+        rate = done / (time.monotonic() - begun) if done else None
+        left = duration((settings.steps - row.step) / rate) if rate else None
+        speed = rate * settings.timestep * 1e-6 * _DAY if rate else None
+        values = (row.step, row.time, row.potential, row.network, row.temperature)
+        log.row((*values, row.uncertainty, speed, left), row.step)
+
+    return report
+
+
+def _tell_end(log: RunLog, run: SystemRun, last: SystemRow, output: Path, told: bool) -> None:
+    if told:
+        log.line(f"ended at step {last.step}; the same command goes on from there")
+    elif last.step < run.settings.steps:
+        log.line(
+            f"stopped at step {last.step}: a force on an ML atom was uncertain by more than "
+            f"{run.settings.uncertainty_limit:g} eV/Å"
+        )
+    else:
+        log.line(f"{last.step} steps ({last.time:g} ps) done; everything is in {output}")
+    if run.uncertain_frames:
+        log.line(
+            f"{run.uncertain_frames} uncertain frames are in {output}, ready for "
+            "`eqmm-datagen label`"
+        )
+
+
+@click.command("optimize", context_settings={"show_default": True})
+@click.argument("model", type=click.Path(path_type=Path))
+@system_options
+@region_options
+@click.option("--fmax", default=0.01, help="Root-mean-square force left, eV/Å.")
+@click.option("--platform", default="CPU", help="Of OpenMM.")
+@click.option("--threads", default=1, help="Of the platform CPU.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("relaxed.pdb"),
+    help="PDB file to write.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier OUTPUT.")
 def relax_system(
-    model: Path, options: Mapping[str, Any], output: Path, fmax: float, **region: Any
+    model: Path,
+    output: Path,
+    fmax: float,
+    platform: str,
+    threads: int,
+    overwrite: bool,
+    **options: Any,
 ) -> None:
-    """Minimise the energy of a whole system, constraints kept; writes a PDB."""
-    from openmm import app, unit
+    """Relax a whole system with MODEL in the place of its ML region, constraints kept.
 
-    from eqmm_ase.engines.energy_ledger import energy_ledger
-    from eqmm_ase.engines.openmm_context import (
-        energy_and_forces,
-        move_to,
-        new_context,
-        positions_of,
-    )
-    from eqmm_ase.engines.whole_system import relax_surroundings
-
-    prepared = prepare_system(model, options, **region)
+    Prints the energy by terms before it ends.
+    """
+    if not overwrite:
+        refuse_existing(output, "use --overwrite to replace it, or name another with -o")
+    prepared = prepare_system(model, options)
     loaded, mixed = prepared.loaded, prepared.mixed
     click.echo(prepared.description)
-    context = new_context(mixed.system, options["platform"], options["threads"])
+    context = new_context(mixed.system, platform, threads)
     move_to(context, loaded.positions, loaded.cell)
     before, _ = energy_and_forces(context)
     relax_surroundings(context, fmax)
@@ -115,39 +181,26 @@ def relax_system(
     click.echo(str(energy_ledger(mixed, positions, cell)))
 
 
-def _cutter(prepared: PreparedSystem) -> Any:
-    """Frames cut as `eqmm-datagen cut` cuts them, out of configurations of the run."""
-    import numpy as np
-
-    from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS
-    from eqmm_ase.cutting.snapshots import CutSettings, SnapshotCutter
-    from eqmm_ase.cutting.trajectories import Snapshot
-
-    region = prepared.mixed.region
+def _cutter(prepared: PreparedSystem) -> Callable[[FloatArray, FloatArray | None, str], Frame]:
+    """Frames as `eqmm-datagen cut` cuts them, out of configurations of a run."""
+    region, topology = prepared.mixed.region, prepared.loaded.sites
     media = prepared.mixed.potential.card.get("media") or ["unknown"]
-    cell = prepared.loaded.cell
     settings = CutSettings(
         medium=str(media[0]),
-        radius=RECOMMENDED_RADIUS,
         cap_rule=region.cap_rule,
-        charge_scheme=region.redistribution,
+        redistribution=region.redistribution,
         total_charge=region.total_charge,
         spin_multiplicity=region.spin_multiplicity,
-        isolated=cell is None,
+        isolated=prepared.loaded.cell is None,
     )
-    cutter = SnapshotCutter(prepared.loaded.sites, region.region, settings)
 
-    def cut(positions: Any, cell: Any, source: str) -> Any:
-        nonlocal cutter
+    def cut(positions: FloatArray, cell: FloatArray | None, source: str) -> Frame:
         snapshot = Snapshot(0, positions, cell)
-        largest = cutter.largest_radius(snapshot)
-        if largest < cutter.settings.radius:
-            radius = float(np.floor(largest * 10.0) / 10.0)
-            from dataclasses import replace
-
-            cutter = SnapshotCutter(
-                cutter.topology, cutter.region, replace(cutter.settings, radius=radius)
-            )
+        cutter = SnapshotCutter(topology, region.region, settings)
+        fits = np.floor(cutter.largest_radius(snapshot) * 10.0) / 10.0
+        if fits < settings.radius:
+            smaller = replace(settings, radius=float(fits))
+            cutter = SnapshotCutter(topology, region.region, smaller)
         return cutter(snapshot, source)
 
     return cut

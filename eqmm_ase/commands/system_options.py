@@ -57,16 +57,33 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         type=click.Choice(["ewald", "cutoff", "all"]),
         help="How far charges act on the region; default: ewald in a box, else all.",
     ),
+    click.option(
+        "--switch",
+        type=float,
+        nargs=2,
+        default=(10.0, 12.0),
+        help="Where a cutoff begins and ends, Å.",
+    ),
     click.option("--isolated", is_flag=True, help="The system does not repeat; ignore any box."),
     click.option("--hydrogen-mass", type=float, help="Repartition masses to so many u."),
-    click.option("--platform", default="CPU", show_default=True, help="Of OpenMM."),
-    click.option("--threads", default=1, show_default=True, help="Of the platform CPU."),
+]
+_REGION: list[Callable[[Any], Any]] = [
+    click.option("--total-charge", type=int, help="Of the ML region; default: by its force field."),
+    click.option("--spin-multiplicity", type=int, default=1, help="2S + 1 of the ML region."),
+    click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32"),
 ]
 
 
 def system_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name a whole system and its ML region."""
     for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def region_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what the ML region is, and how precise the network."""
+    for option in reversed(_REGION):
         command = option(command)
     return command
 
@@ -80,23 +97,13 @@ class PreparedSystem:
     description: str
 
 
-def prepare_system(
-    model: Path,
-    options: Mapping[str, Any],
-    *,
-    total_charge: int | None,
-    spin_multiplicity: int | None,
-    dtype: str,
-    rigid: bool = True,
-) -> PreparedSystem:
+def prepare_system(model: Path, options: Mapping[str, Any]) -> PreparedSystem:
     """Read the files of a whole system and put the network in.
 
     Parameters
     ----------
     options
-        Those of `system_options`, by name.
-    rigid
-        Whether waters are rigid and bonds to hydrogen constrained.
+        Those of `system_options` and `region_options`, by name.
 
     Raises
     ------
@@ -108,14 +115,13 @@ def prepare_system(
     from eqmm_ase.engines.loading import load_system
     from eqmm_ase.engines.mixed_system import mixed_system
 
-    if not options["ml"]:
-        raise click.UsageError("--topology needs --ml, the selection of the ML region")
+    if options["topology"] is None or not options["ml"]:
+        raise click.UsageError("a whole system needs --topology, and --ml for its ML region")
     loaded = load_system(
         options["topology"],
         options["coordinates"],
         system=options["system"],
         force_field=options["force_field"],
-        rigid=rigid,
         hydrogen_mass=options["hydrogen_mass"],
         isolated=options["isolated"],
     )
@@ -126,13 +132,14 @@ def prepare_system(
         loaded.system,
         rows[~virtual[rows]],
         model,
-        total_charge=total_charge,
-        spin_multiplicity=spin_multiplicity or 1,
+        total_charge=options["total_charge"],
+        spin_multiplicity=options["spin_multiplicity"],
         cap_rule=options["cap"],
         redistribution=options["redistribution"],
         rest_charge=options["rest_charge"],
         electrostatics=options["electrostatics"],
-        dtype=dtype,
+        switch=options["switch"],
+        dtype=options["dtype"],
         sites=loaded.sites,
     )
     region = mixed.region

@@ -117,6 +117,20 @@ class Boundary:
         _check_rows("link atom", len(self.links), (x.link for x in self.sites))
 
 
+def cutting_rules(boundaries: Iterable[Boundary | None]) -> list[dict[str, str]]:
+    """The ways in which bonds are cut in some frames, each once; plain JSON values.
+
+    An empty list where no bond is cut.
+    """
+    found = {
+        (boundary.charge_scheme, link.rule)
+        for boundary in boundaries
+        if boundary is not None
+        for link in boundary.links
+    }
+    return [{"redistribution": scheme, "cap_rule": rule} for scheme, rule in sorted(found)]
+
+
 def cap_position(
     q1_position: FloatArray, m1_position: FloatArray, rule: CapRule, length: float
 ) -> FloatArray:

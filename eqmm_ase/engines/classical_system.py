@@ -18,6 +18,8 @@ import numpy as np
 import openmm
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
+
 _PARTICLES = {
     "HarmonicBondForce": ("Bonds", ("p1", "p2")),
     "HarmonicAngleForce": ("Angles", ("p1", "p2", "p3")),
@@ -50,7 +52,7 @@ def classical_rest(
     system: openmm.System,
     inside: NDArray[np.bool_],
     *,
-    charges: NDArray[np.float64] | None = None,
+    charges: FloatArray | None = None,
     remove_constraints: bool = True,
 ) -> openmm.System:
     """A copy of a System without the force field of an ML region.
@@ -142,7 +144,7 @@ def _with_terms(force: openmm.Force, wanted: Callable[[list[int]], bool]) -> ope
 
 
 def _strip_nonbonded(
-    force: openmm.NonbondedForce, atoms: set[int], charges: NDArray[np.float64] | None
+    force: openmm.NonbondedForce, atoms: set[int], charges: FloatArray | None
 ) -> None:
     _refuse_offsets(force)
     for particle in range(force.getNumParticles()):

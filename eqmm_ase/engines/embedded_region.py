@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqmm_ase.arrays import FloatArray
-from eqmm_ase.cutting.link_atoms import cap_length, check_scheme
+from eqmm_ase.cutting.link_atoms import cap_length, check_redistribution
 from eqmm_ase.cutting.qm_region import SelectedRegion
-from eqmm_ase.cutting.redistribution import CHARGE_SCHEMES
+from eqmm_ase.cutting.redistribution import REDISTRIBUTIONS, RedistributionName
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.lattice import minimum_image
 from eqmm_ase.data.unwrapping import make_whole
@@ -68,11 +68,11 @@ class EmbeddedRegion:
         total_charge: int,
         spin_multiplicity: int = 1,
         cap_rule: CapRule = "scaled",
-        redistribution: str = "rcd",
+        redistribution: RedistributionName = "rcd",
         rest: RestCharge = "refuse",
     ) -> None:
-        scheme = CHARGE_SCHEMES[redistribution]
-        check_scheme(topology, region.bonds, scheme)
+        scheme = REDISTRIBUTIONS[redistribution]
+        check_redistribution(topology, region.bonds, scheme)
         self.topology, self.region = topology, region
         self.total_charge, self.spin_multiplicity = total_charge, spin_multiplicity
         self.cap_rule, self.redistribution = cap_rule, redistribution
@@ -98,7 +98,7 @@ class EmbeddedRegion:
 
     def _lay_out(self, hosts: IntArray) -> None:
         """Which sites are MM charges, with what charge, and where added ones stand."""
-        scheme, charges = CHARGE_SCHEMES[self.redistribution], self.force_field_charges.copy()
+        scheme, charges = REDISTRIBUTIONS[self.redistribution], self.force_field_charges.copy()
         added: list[tuple[int, int, float, float]] = []  # M1, M2, fraction, charge
         for bond in self.region.bonds:
             for m2 in bond.m2 if scheme.needs_m2 else ():

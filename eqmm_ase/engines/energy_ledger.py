@@ -5,16 +5,13 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import numpy as np
 import openmm
-from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.engines.mixed_system import MixedSystem
 from eqmm_ase.engines.openmm_context import energy_and_forces, move_to, new_context
 from eqmm_ase.engines.openmm_force import FORCE_NAME
 from eqmm_ase.units import KCAL_PER_MOL
-
-FloatArray = NDArray[np.float64]
 
 _NAMES = {
     "HarmonicBondForce": "bonds",

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import openmm
 from ase.geometry import cell_to_cellpar, cellpar_to_cell
-from numpy.typing import NDArray
 from openmm import app, unit
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.cutting.trajectories import read_snapshots
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.topology import Topology, quiet, read_topology
 from eqmm_ase.topology.evidence import topology_of
 from eqmm_ase.topology.openmm_system import openmm_evidence
-
-FloatArray = NDArray[np.float64]
 
 _CUTOFF = 10.0  # Å
 _PDB = (".pdb", ".ent", ".cif", ".pdbx")

@@ -13,14 +13,18 @@ from openmm import app
 
 from eqmm_ase.cutting.qm_region import find_region
 from eqmm_ase.cutting.qm_region import total_charge as nearest_charge
+from eqmm_ase.cutting.redistribution import RedistributionName
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.engines.classical_system import classical_rest, nonbonded_force
+from eqmm_ase.engines.cut_bonds import rules_of_run
 from eqmm_ase.engines.embedded_region import EmbeddedRegion
+from eqmm_ase.engines.openmm_context import box_of
 from eqmm_ase.engines.openmm_force import network_force
 from eqmm_ase.engines.rest_charge import RestCharge
-from eqmm_ase.engines.system_potential import Electrostatics, SystemPotential
+from eqmm_ase.engines.system_potential import Electrostatics, SystemPotential, opened
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.periodic.cell import Box
 from eqmm_ase.topology import Topology
 from eqmm_ase.topology.evidence import topology_of
 from eqmm_ase.topology.openmm_system import openmm_evidence
@@ -57,7 +61,7 @@ def mixed_system(
     total_charge: int | None = None,
     spin_multiplicity: int = 1,
     cap_rule: CapRule | None = None,
-    redistribution: str | None = None,
+    redistribution: RedistributionName | None = None,
     rest_charge: RestCharge = "refuse",
     electrostatics: Electrostatics | None = None,
     switch: tuple[float, float] = (10.0, 12.0),
@@ -101,8 +105,10 @@ def mixed_system(
 
     Raises
     ------
-    ClassicalSystemError, RegionError, BoundaryError, RestChargeError, TopologyError
+    ClassicalSystemError, RegionError, BoundaryError, CutBondsError, RestChargeError, TopologyError
         When System, selection, cut bonds or charges cannot be coupled; one sentence each.
+    BoxTooSmallError
+        When the box is less than twice as wide as a cutoff.
     DomainError, UnknownElementError, ModelFileError
         When the model is not for such a region.
     """
@@ -111,19 +117,26 @@ def mixed_system(
     selected = _checked(ml_atoms, sites.n_sites)
     region = find_region(sites, selected)
     charge = nearest_charge(region) if total_charge is None else total_charge
+    source, card = opened(model)
+    redistribution, cap_rule = rules_of_run(card, redistribution, cap_rule, len(region.bonds))
     embedded = EmbeddedRegion(
         sites,
         region,
         total_charge=charge,
         spin_multiplicity=spin_multiplicity,
-        cap_rule=cap_rule or "scaled",
-        redistribution=redistribution or "rcd",
+        cap_rule=cap_rule,
+        redistribution=redistribution,
         rest=rest_charge,
     )
+    kind = electrostatics or _as_in(force)
+    cell = box_of(system)
+    if kind == "cutoff" and cell is not None:
+        Box.of(cell).check_holds(switch[1])
     potential = SystemPotential(
-        model,
+        source,
         embedded,
-        electrostatics=electrostatics or _as_in(force),
+        card=card,
+        electrostatics=kind,
         switch=switch,
         dtype=dtype,
     )
@@ -133,8 +146,7 @@ def mixed_system(
         charges=embedded.force_field_charges,
         remove_constraints=remove_constraints,
     )
-    periodic = system.usesPeriodicBoundaryConditions()
-    rest.addForce(network_force(potential, periodic=periodic, group=group))
+    rest.addForce(network_force(potential, periodic=cell is not None, group=group))
     return MixedSystem(rest, potential, group)
 
 

@@ -12,7 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from eqmm_ase.arrays import FloatArray
+
 RestCharge = Literal["refuse", "hosts", "background"]
 
 TOLERANCE = 0.01

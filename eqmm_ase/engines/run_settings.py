@@ -36,7 +36,7 @@ class SystemRunSettings:
     """1/ps, of Langevin's equation."""
 
     pressure: float | None = None
-    """bar; None keeps the volume."""
+    """bar. None: the volume stays."""
 
     minimize: bool = True
     """Whether the energy is minimised before heating."""
@@ -48,7 +48,7 @@ class SystemRunSettings:
     """Steps between rows of the table and images of the trajectory."""
 
     uncertainty_limit: float | None = None
-    """eV/Å, of the force on an ML atom; None asks nothing. A committee tells it."""
+    """eV/Å, of the force on an ML atom, as a committee expects it. None: no limit."""
 
     when_uncertain: WhenUncertain = "stop"
     """What to do beyond the limit, once the frame is written: stop, or go on."""

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.calculator.domain_warnings import DomainWarnings
 from eqmm_ase.calculator.settings import DTYPES
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.engines.embedded_region import Configuration, EmbeddedRegion
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
-from eqmm_ase.network.model import MultiscaleModel, Prediction
+from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import cast, load_model
+from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.network.traced import TracedModels
 from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.prediction import SurroundedModels
@@ -31,7 +33,6 @@ from eqmm_ase.periodic.switched import INNER, OUTER, SwitchedCutoff
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 from eqmm_ase.uncertainty.domain import Domain
 
-FloatArray = NDArray[np.float64]
 Electrostatics = Literal["ewald", "cutoff", "all"]
 """How far charges act: in all periodic images, within a switched cutoff, or all of them once."""
 
@@ -76,6 +77,8 @@ class SystemPotential:
         Å, where a cutoff begins and ends.
     dtype
         ``float32``, or ``float64`` for tests of conservation and finite differences.
+    card
+        Of a model that is loaded already; None: that of the file, or none.
 
     Raises
     ------
@@ -95,6 +98,7 @@ class SystemPotential:
         electrostatics: Electrostatics = "ewald",
         switch: tuple[float, float] = (INNER, OUTER),
         dtype: str = "float32",
+        card: Mapping[str, Any] | None = None,
     ) -> None:
         if electrostatics not in get_args(Electrostatics):
             raise ValueError(
@@ -102,11 +106,10 @@ class SystemPotential:
                 f"{', '.join(get_args(Electrostatics))}"
             )
         self.region, self.electrostatics = region, electrostatics
-        self.card: dict[str, Any] = {}
-        if isinstance(model, MultiscaleModel | Committee):
-            source = copy.deepcopy(model)
-        else:
-            source, self.card = load_model(model)
+        source, self.card = opened(model) if card is None else (model, dict(card))
+        if not isinstance(source, MultiscaleModel | Committee):
+            raise TypeError("a card goes with a model that is loaded already")
+        source = copy.deepcopy(source)
         self._dtype = DTYPES[dtype]
         source = cast(source.cpu().eval(), self._dtype).requires_grad_(False)
         self._members = members_of(source)
@@ -221,6 +224,13 @@ class SystemPotential:
                 fresh = Ewald(settings.l_max, tolerance=settings.tolerance, dtype=settings.dtype)
                 state["_models"] = SurroundedModels(self._members, fresh)
         return state
+
+
+def opened(
+    model: str | os.PathLike[str] | MultiscaleModel | Committee,
+) -> tuple[MultiscaleModel | Committee, dict[str, Any]]:
+    """A model and its card; of a model that is loaded already, an empty card."""
+    return (model, {}) if isinstance(model, MultiscaleModel | Committee) else load_model(model)
 
 
 def _cast(frames: FrameBatch, dtype: torch.dtype) -> FrameBatch:

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
 from openmm import unit
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.atomic_write import atomic_path, write_text
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.engines.mixed_system import MixedSystem
@@ -26,9 +26,8 @@ from eqmm_ase.engines.openmm_context import move_to, new_context, positions_of
 from eqmm_ase.engines.openmm_force import callback_of
 from eqmm_ase.engines.run_settings import SystemRunError, SystemRunSettings
 from eqmm_ase.engines.trajectory_writer import TrajectoryWriter
+from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.units import KJ_PER_MOL
-
-FloatArray = NDArray[np.float64]
 
 TABLE = "energies.csv"
 
@@ -147,6 +146,19 @@ class SystemRun:
             _truncate_table(self.folder / TABLE, int(self._last["table_bytes"]))
         else:
             self._start(positions, cell, stage)
+        try:
+            return self._produce(report, stage, stopped)
+        except openmm.OpenMMException as error:  # of OpenMM, or of the network within it
+            raise SystemRunError(
+                f"the run cannot go on from step {self.step}: {short_reason(error)}"
+            ) from error
+
+    def _produce(
+        self,
+        report: Callable[[SystemRow], None],
+        stage: Callable[[str], None],
+        stopped: Callable[[], bool],
+    ) -> SystemRow:
         stage("running")
         settings, keep = self.settings, None
         if self._last:

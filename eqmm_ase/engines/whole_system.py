@@ -9,8 +9,8 @@ import numpy as np
 import openmm
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.engines.energy_ledger import EnergyLedger, energy_ledger
 from eqmm_ase.engines.mixed_system import mixed_system
 from eqmm_ase.engines.openmm_context import (
@@ -23,8 +23,6 @@ from eqmm_ase.engines.openmm_context import (
 )
 from eqmm_ase.engines.openmm_force import callback_of
 from eqmm_ase.engines.system_potential import SystemEnergy
-
-FloatArray = NDArray[np.float64]
 
 
 class WholeSystemError(ValueError):

@@ -24,6 +24,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from eqmm_ase.atomic_write import refuse_unwritable
+from eqmm_ase.data.boundary import cutting_rules
 from eqmm_ase.data.fingerprints import fingerprints, to_text
 from eqmm_ase.evaluation.metrics import ErrorSums
 from eqmm_ase.evaluation.reliability import DeviationCollector
@@ -198,6 +199,7 @@ def _card(data: TrainingData, learner: Learner, origin: Start | None) -> dict[st
         "domain": Domain.of(data.training_frames).to_dict(),
         "training_fingerprints": to_text(fingerprints(data.training_frames)),
         "media": list(data.training.media),
+        "cut_bonds": cutting_rules(frame.boundary for frame in data.training_frames),
         "training": learner.config.to_dict(),
     }
 
