@@ -77,7 +77,7 @@ def md(
     for name, ensemble in ENSEMBLES.items():
         if name != options["ensemble"]:
             refuse_idle(context, ensemble.own_settings, f"--ensemble {options['ensemble']}")
-    total = _number_of_steps(steps, length, options["timestep"])
+    total = number_of_steps(steps, length, options["timestep"])
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
     if not (resume or overwrite):
@@ -138,7 +138,8 @@ class _Report:
             )
 
 
-def _number_of_steps(steps: int | None, length: float | None, timestep: float) -> int:
+def number_of_steps(steps: int | None, length: float | None, timestep: float) -> int:
+    """Steps of a run that was given either so or by its length in ps."""
     if (steps is None) == (length is None):
         raise click.UsageError("give either --steps or --time")
     if steps is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from openmm import app, unit
 
 from eqmm_ase.arrays import FloatArray
+from eqmm_ase.commands.md import number_of_steps
 from eqmm_ase.commands.run_log import RunLog
 from eqmm_ase.commands.system_options import (
     PreparedSystem,
@@ -51,7 +52,9 @@ _DAY = 86400.0
 @click.argument("model", type=click.Path(path_type=Path))
 @system_options
 @region_options
-@setting_options(SystemRunSettings)
+@setting_options(SystemRunSettings, without=("steps",))
+@click.option("--steps", type=int, help="Number of steps; or give --time.")
+@click.option("--time", "length", type=float, help="Length in ps; or give --steps.")
 @click.option(
     "--trajectory",
     type=click.Choice(["dcd", "xtc"]),
@@ -65,16 +68,24 @@ _DAY = 86400.0
     default=Path("md"),
     help="Folder of the run; one that is there is gone on with.",
 )
-def system_md(model: Path, output: Path, trajectory: str, **options: Any) -> None:
+def system_md(
+    model: Path,
+    output: Path,
+    trajectory: str,
+    steps: int | None,
+    length: float | None,
+    **options: Any,
+) -> None:
     """Run molecular dynamics of a whole system with MODEL in the place of its ML region.
 
     The energy is minimised and the system heated, then it runs, in a folder with trajectory, table
     of energies, log and checkpoint. The same command goes on where a run ended or was killed.
     SIGTERM and Ctrl-C end it at the next checkpoint.
     """
+    total = number_of_steps(steps, length, options["timestep"])
     prepared = prepare_system(model, options)
     loaded = prepared.loaded
-    settings = settings_from(SystemRunSettings, options)
+    settings = settings_from(SystemRunSettings, options, steps=total)
     run = SystemRun(
         prepared.mixed,
         loaded.topology,

@@ -60,6 +60,7 @@ SMALLER = {
     "eqmm explore": "--frames 1 --trajectories 1 --time 0.001",
     "eqmm optimize": "--steps 2",
     "eqmm md": "--time 0.002",
+    "eqmm md --topology": "--time 0.004 --heating 0.01 --interval 2",
 }
 """Options that make a command small: cheap labels, few frames, few steps."""
 
@@ -98,6 +99,7 @@ START_AFTER = {
     "howto/link_atoms": SIMULATION,
     "howto/training": MOLECULE,
     "howto/uncertainty": MOLECULE,
+    "tutorials/whole_system": MOLECULE,
 }
 """Pages that go on in the folder that another page leaves behind, as they say themselves."""
 
@@ -196,7 +198,9 @@ class PageRun:
 
     def _call(self, command: str, where: str) -> None:
         program, *words = shlex.split(command, comments=True)
-        name = f"{program} {words[0]}"
+        name = f"{program} {words[0]}" + " --topology" * (
+            words[0] == "md" and "--topology" in words
+        )
         settles = {"--help", "--show-config"} & set(words)
         words += [] if settles else shlex.split(SMALLER.get(name, ""))
         output = io.StringIO()
