@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib.image import imread
 
-from scripts.common import RESULTS, argument_parser, text_table, write_results
-from scripts.flagship.flagship_data import COORDINATE
+from eqmm_ase.files.dataset_file import read_frames
+from scripts.common import RESULTS, TEST_DATA, argument_parser, text_table, write_results
+from scripts.flagship.flagship_data import COORDINATE, zeta
 from scripts.pictures import few, picture
 from scripts.studies import mechanical_embedding
 from scripts.studies.active_learning import SETTINGS
@@ -94,6 +96,8 @@ def test_minor_ticks_have_labels_at_some_multiples_only() -> None:
     assert few(30.0, 0, leading="25") == ""
 
 
-def test_there_is_one_reaction_coordinate() -> None:
+def test_the_reaction_coordinate_is_the_same_everywhere() -> None:
     assert SETTINGS.exploration.coordinate == COORDINATE.text == "d(0,1)-d(0,2)"
-    assert mechanical_embedding.COORDINATE is COORDINATE
+    frame = read_frames(TEST_DATA / "flagship.h5", [0])[0]
+    along = mechanical_embedding.zeta(torch.tensor(frame.qm_positions)[None])
+    assert float(along[0]) == pytest.approx(zeta(frame), abs=1e-12)  # two orders of summing
