@@ -16,6 +16,7 @@ from datagen.errors import SCFNotConvergedError
 from datagen.labels.single_point import label_frame
 from datagen.learning import LearningError, LearningSettings, learn
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
+from eqmm_ase.network.committee import members_of
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.simulation.exploration import ExplorationSettings
 from eqmm_ase.simulation.relax import RunError
@@ -192,5 +193,6 @@ def test_the_command_learns(labels, tmp_path):
     command = cli.get_command(None, "learn")
     folder = tmp_path / "learning"
     command.main([str(labels), "-o", str(folder), *words], standalone_mode=False)
-    assert (folder / "round-1" / "committee.eqmm").exists()
+    committee, _ = load_model(folder / "round-1" / "committee.eqmm")
+    assert len(members_of(committee)) == 2
     assert json.loads((folder / "learning.json").read_text())["members"] == 2
