@@ -29,6 +29,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SETTINGS)
 def test_numbers_are_the_same_but_for_rounding(case):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}

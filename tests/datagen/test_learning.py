@@ -56,6 +56,7 @@ def learnt(labels, tmp_path_factory):
     return folder, committees, screen
 
 
+@pytest.mark.slow
 def test_what_was_uncertain_is_labelled_and_learnt(labels, learnt):
     folder, committees, screen = learnt
     assert committees == [folder / f"round-{k}" / "committee.eqmm" for k in (0, 1)]
@@ -91,6 +92,7 @@ def test_a_finished_learning_is_found_finished(labels, learnt, monkeypatch):
     assert run(labels, folder)[0] == committees
 
 
+@pytest.mark.slow
 def test_killed_after_labelling_it_does_not_label_again(labels, tmp_path, monkeypatch):
     folder, trained = tmp_path / "learning", []
     real = learning.train_committee
@@ -110,6 +112,7 @@ def test_killed_after_labelling_it_does_not_label_again(labels, tmp_path, monkey
     assert len(run(labels, folder)[0]) == 2
 
 
+@pytest.mark.slow
 def test_killed_while_labelling_it_labels_the_rest(labels, tmp_path, monkeypatch):
     from datagen.campaigns import worker
 
@@ -131,6 +134,7 @@ def test_killed_while_labelling_it_labels_the_rest(labels, tmp_path, monkeypatch
     assert len(read_frames(folder / "round-1" / "labels.h5")) == 2
 
 
+@pytest.mark.slow
 def test_more_rounds_go_on_and_one_that_knows_everything_ends_the_learning(
     labels, tmp_path, monkeypatch
 ):
@@ -168,6 +172,7 @@ def test_labels_of_another_program_are_refused(labels, tmp_path):
         run(other, tmp_path / "learning")
 
 
+@pytest.mark.slow
 def test_frames_that_cannot_be_labelled_end_it_with_their_reason(labels, tmp_path, monkeypatch):
     from datagen.campaigns import worker
 
@@ -179,6 +184,7 @@ def test_frames_that_cannot_be_labelled_end_it_with_their_reason(labels, tmp_pat
         run(labels, tmp_path / "learning")
 
 
+@pytest.mark.slow
 def test_the_command_learns(labels, tmp_path):
     words = ["--rounds", "1", "--committee", "2", "--frames", "1", "--time", "0.03"]
     words += [

@@ -25,6 +25,7 @@ from datagen.campaigns.limits import Limits
 from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
 
 
+@pytest.mark.slow
 def test_worker_that_died_is_replaced_and_workers_have_one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     with LocalProcesses(1) as executor:
@@ -41,6 +42,7 @@ def test_worker_that_died_is_replaced_and_workers_have_one_thread(monkeypatch):
     assert not alive(last)
 
 
+@pytest.mark.slow
 def test_errors_come_back_as_what_they_were():
     with LocalProcesses(1) as executor:
         assert isinstance(executor.submit(int, "x").exception(), ValueError)
@@ -74,6 +76,7 @@ def test_worker_that_is_killed_while_it_starts_is_no_reason_to_give_up(
         guarded_process.GuardedProcess(Limits()).start()
 
 
+@pytest.mark.slow
 def test_call_over_its_time_is_killed_and_the_next_one_gets_a_new_worker():
     with LocalProcesses(1, Limits(timeout=0.5)) as executor:
         first = executor.submit(os.getpid).result()
@@ -86,6 +89,7 @@ def test_call_over_its_time_is_killed_and_the_next_one_gets_a_new_worker():
         assert executor.submit(os.getpid).result() != first
 
 
+@pytest.mark.slow
 def test_call_over_its_memory_is_killed_and_one_below_is_not():
     with LocalProcesses(1, Limits(memory=0.5)) as executor:
         assert executor.submit(_fill_slowly, 0.1).result() == 1
@@ -120,6 +124,7 @@ def _hangs_on_the_second(frame, method):
     return fake_label(frame, method)
 
 
+@pytest.mark.slow
 def test_frame_over_its_time_fails_with_that_reason_and_the_others_are_done(tmp_path, monkeypatch):
     frames = waters(3)
     frames[1] = replace(frames[1], energy=1.0)

@@ -177,6 +177,7 @@ def test_coordinate_of_an_atom_that_there_is_not_is_refused(folder, capsys):
     assert "is no reaction coordinate" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_picture_is_written_for_any_campaign(folder, tmp_path, capsys, figures):
     empty = tmp_path / "empty"
     with Campaign(empty, QUICK) as campaign:

@@ -171,6 +171,7 @@ def test_charges_pull_at_the_atoms_as_much_as_the_atoms_at_them():
     assert np.vdot(found, along) == pytest.approx(slope, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [{}, CATION], ids=["neutral", "cation"])
 def test_coarse_grid_with_corrections_ends_where_the_fine_grid_alone_does(state):
     frame = replace(water_in_charges(), **state)

@@ -63,6 +63,7 @@ def plain_mbis(density: ElectronDensity) -> tuple[np.ndarray, np.ndarray]:
     return numbers - own.sum(1), -np.einsum("ag,agx->ax", own, arms) * BOHR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [2.3, 5.0])
 def test_mbis_of_an_anion_is_the_fixed_point_of_its_equations(distance):
     density = chloride_and_chloromethane(distance)

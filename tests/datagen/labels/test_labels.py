@@ -43,6 +43,7 @@ DERIVATIVE_CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "state"), DERIVATIVE_CASES)
 def test_forces_and_potential_are_derivatives_of_the_energy(settings, state):
     method = Method(**{"basis": "6-31g", "grid_level": 1, **TIGHT, **settings})
@@ -74,6 +75,7 @@ def test_forces_and_potential_are_derivatives_of_the_energy(settings, state):
     assert abs(error) < 1e-6 * HARTREE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [{}, CATION], ids=["neutral", "cation"])
 def test_labels_equal_those_of_a_plain_pyscf_script(state):
     frame = replace(water_in_charges(3), **state)

@@ -56,6 +56,7 @@ def test_salt_has_its_concentration_and_balances_the_solute(methanol, parameters
     assert charges.sum() == pytest.approx(-1.0, abs=1e-6)  # the solute here has no charge
 
 
+@pytest.mark.slow
 def test_a_packed_mixture_has_its_mole_fractions_and_closes_to_a_liquid(
     methanol, parameters, tmp_path
 ):

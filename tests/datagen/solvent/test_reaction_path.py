@@ -61,6 +61,7 @@ def sweeps() -> list[Atoms]:
     return sweep_path(water, SYMMETRIC_STRETCH, settings)
 
 
+@pytest.mark.slow
 def test_sweeps_go_there_and_back(sweeps):
     values = np.array([atoms.info["coordinate"] for atoms in sweeps])
     assert [atoms.info["source"] for atoms in sweeps] == ["sweep-0"] * 5 + ["sweep-1"] * 5
@@ -75,6 +76,7 @@ def test_charges_of_geometries_sum_to_the_total_charge(sweeps):
         assert atoms.get_initial_charges()[0] < -0.3
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_geometries(sweeps, water):
     settings = PathSettings(-0.3, 0.3, sweeps=1, frames=2, interval=0.075, temperatures=(300.0,))
     pytest.importorskip("tblite")

@@ -202,6 +202,7 @@ def test_a_baseline_that_fails_leaves_no_half_answer(delta, frames):
     assert atoms.get_potential_energy() == whole.get_potential_energy(atoms_of_frame(frames[0]))
 
 
+@pytest.mark.slow
 def test_evaluate_compares_differences(delta, frames, tmp_path):
     from eqmm_ase import cli
 

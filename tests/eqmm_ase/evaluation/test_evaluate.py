@@ -115,6 +115,7 @@ def test_metrics_json_holds_metrics_units_and_facts(tmp_path, evaluation):
     assert content["metrics"] == evaluation.metrics
 
 
+@pytest.mark.slow
 def test_a_relative_error_that_is_no_figure_is_a_dash_and_null(tmp_path, model, frames, capsys):
     still = replace(frames[0], dipole=np.full(3, 1e-9), medium="c1cnc[nH]1")
     result = evaluate(model, [still], "mulliken")
@@ -132,6 +133,7 @@ def test_a_relative_error_that_is_no_figure_is_a_dash_and_null(tmp_path, model, 
     assert len(plot_parity(result, tmp_path, "costs $5_{3 and $x^{2")) == 5
 
 
+@pytest.mark.slow
 def test_every_labelled_quantity_gets_a_parity_plot(tmp_path, evaluation, figures):
     written = plot_parity(evaluation, tmp_path, "test")
     names = ("energy", "qm_forces", "mm_forces", "charges", "dipole")

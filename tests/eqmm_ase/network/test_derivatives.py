@@ -54,6 +54,7 @@ def _difference(model: MultiscaleModel, frame: Frame, name: str, index: tuple[in
     return (8 * odd(1) - odd(2)) / (12 * step)
 
 
+@pytest.mark.slow
 def test_forces_and_potential_are_derivatives_of_the_energy(
     model: MultiscaleModel, frames: list[Frame]
 ) -> None:

@@ -123,6 +123,7 @@ def test_forces_of_pairs_at_a_cutoff_are_those_of_autograd(
     torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", BATCHES)
 def test_gradients_of_the_weights_are_those_of_autograd(model: MultiscaleModel, batch: str) -> None:
     frames, weights = BATCHES[batch], list(model.parameters())

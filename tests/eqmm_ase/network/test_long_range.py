@@ -120,6 +120,7 @@ def explicit_pair_sum(multipoles: np.ndarray, positions: np.ndarray, cutoff: flo
     return COULOMB_CONSTANT * total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("l_expansion", [0, 1, 3])
 def test_a_stretched_chain_has_the_electrostatics_of_its_multipoles(l_expansion: int) -> None:
     model, without = both_models(l_expansion=l_expansion)
@@ -241,6 +242,7 @@ def labelled_ions(distance: float) -> Frame:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("long_range", [True, False])
 def test_two_ions_trained_near_each_other_follow_coulombs_law_afar(
     tmp_path: Path, long_range: bool

@@ -74,6 +74,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MODELS)
 @pytest.mark.parametrize("widths", [["float64"], ["float32", "float64"]], ids="/".join)
 def test_calculators_in_threads_answer_as_one_after_the_other(case, widths):
@@ -126,6 +127,7 @@ def test_a_question_that_comes_during_a_calculation_waits_for_its_own(monkeypatc
         assert_same(found, same)
 
 
+@pytest.mark.slow
 def test_images_of_a_path_run_in_threads():
     model = random_model()
 

@@ -252,6 +252,7 @@ def test_calculators_that_answer_in_turns_have_patience_together(traced, monkeyp
     assert traced == [(6, 32)]
 
 
+@pytest.mark.slow
 def test_traces_go_with_the_last_calculator_that_uses_them(calculated):
     twin = copy.deepcopy(calculated.calc)
     (traces,) = traced_module._TRACES.values()

@@ -83,6 +83,7 @@ def errors_by_order(found: torch.Tensor, reference: np.ndarray) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
 def test_tensors_agree_with_brute_force(name: str) -> None:
     cell = CELLS[name]
