@@ -25,6 +25,8 @@ LAYERS = {
         "uncertainty",
         "files",
         "models",
+        "cutting",
+        "topology",
         "data",
     ),
     "datagen": (
@@ -33,7 +35,6 @@ LAYERS = {
         "learning",
         "campaigns",
         "solvent",
-        "cutting",
         "labels",
         "molecules",
         "datasets",

@@ -12,14 +12,14 @@ from typing import Any, get_args
 import click
 import numpy as np
 
-from datagen.cluster import RECOMMENDED_RADIUS
 from datagen.commands.options import output_option, refuse_existing
-from datagen.cutting.boundary_charges import CHARGE_SCHEMES
-from datagen.cutting.missing_hydrogens import check_hydrogens
-from datagen.cutting.qm_region import SelectedRegion, find_region
-from datagen.cutting.snapshots import SMALLEST_RADIUS, CutError, CutSettings, SnapshotCutter
-from datagen.cutting.topology import Topology, read_topology
-from datagen.cutting.trajectories import (
+from datagen.datasets.statistics import FrameStatistics, frame_statistics
+from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS
+from eqmm_ase.cutting.missing_hydrogens import check_hydrogens
+from eqmm_ase.cutting.qm_region import SelectedRegion, find_region
+from eqmm_ase.cutting.redistribution import CHARGE_SCHEMES
+from eqmm_ase.cutting.snapshots import SMALLEST_RADIUS, CutError, CutSettings, SnapshotCutter
+from eqmm_ase.cutting.trajectories import (
     WITHOUT_BOX,
     Snapshot,
     Tally,
@@ -27,13 +27,13 @@ from datagen.cutting.trajectories import (
     read_snapshots,
     select_atoms,
 )
-from datagen.datasets.statistics import FrameStatistics, frame_statistics
 from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.region_description import describe_region
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.topology import Topology, read_topology
 
 _DEFAULT = CutSettings(medium="")
 

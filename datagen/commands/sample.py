@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from datagen.cluster import RECOMMENDED_RADIUS
 from datagen.commands.options import (
     engine_options,
     open_valences_option,
@@ -25,6 +24,7 @@ from datagen.solvent.sampling import (
     describe,
 )
 from datagen.solvent.sampling import sample as sample_frames
+from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS
 from eqmm_ase.data.region_description import describe_molecule
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.progress_bar import ProgressBar

@@ -31,7 +31,7 @@ def label_in_periodic_box(frame: Frame, method: Method) -> Frame:
     Parameters
     ----------
     frame
-        All charges of one box with its ``cell``, as `datagen.cutting.snapshots` makes them with an
+        All charges of one box with its ``cell``, as `eqmm_ase.cutting.snapshots` makes them with an
         infinite radius.
     method
         The level of theory; without density fitting, whose response PySCF's periodic gradient

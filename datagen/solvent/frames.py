@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.cluster import cut_cluster
-from datagen.frame_id import frame_hash
 from datagen.solvent.md import Box, Snapshots, charges_and_residues
-from datagen.unwrapping import Unwrapper
+from eqmm_ase.cutting.cluster import cut_cluster
+from eqmm_ase.cutting.frame_id import frame_hash
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.unwrapping import Unwrapper
 
 _RESOLUTION = 2.0**-13
 """Å. MM positions are multiples of it, 1.2e-4 Å: an engine in single precision knows no more, and

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from datagen.cluster import RECOMMENDED_RADIUS, required_repeat
 from datagen.molecules.solute import Solute
 from datagen.solvent.boxes import make_box
 from datagen.solvent.force_field import parameterise
@@ -38,6 +37,7 @@ from datagen.solvent.md import (
 )
 from datagen.solvent.media import Medium, find_medium
 from datagen.solvent.parallel import Trajectory, run_trajectories
+from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS, required_repeat
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.settings_help import with_help
 

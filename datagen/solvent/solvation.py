@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from datagen.cluster import RECOMMENDED_RADIUS, required_repeat
-from datagen.frame_id import frame_hash
 from datagen.molecules.given_geometries import GeometriesError, common_state
 from datagen.molecules.valences import MissingHydrogensError
 from datagen.solvent.boxes import make_box
@@ -45,6 +43,8 @@ from datagen.solvent.sampling import (
     kept_or_temporary,
     openmm_seed,
 )
+from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS, required_repeat
+from eqmm_ase.cutting.frame_id import frame_hash
 from eqmm_ase.data.charge_and_spin import StateError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.foreign_errors import short_reason

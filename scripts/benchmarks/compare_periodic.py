@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from datagen.cutting.qm_region import find_region
-from datagen.cutting.snapshots import CutSettings, SnapshotCutter
-from datagen.cutting.topology import read_topology
-from datagen.cutting.trajectories import read_snapshots, select_atoms
 from datagen.labels.method import Method
 from datagen.labels.periodic import label_in_periodic_box
 from datagen.labels.single_point import label_frame
 from datagen.molecules.solute import read_solute
 from datagen.solvent.force_field import parameterise
+from eqmm_ase.cutting.qm_region import find_region
+from eqmm_ase.cutting.snapshots import CutSettings, SnapshotCutter
+from eqmm_ase.cutting.trajectories import read_snapshots, select_atoms
+from eqmm_ase.topology import read_topology
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.benchmarks.amber_box import build, simulate
 from scripts.common import argument_parser, write_results

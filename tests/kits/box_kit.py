@@ -8,7 +8,7 @@ import numpy as np
 from ase.geometry import cellpar_to_cell
 from dipeptide_kit import DIPEPTIDE, POSITIONS
 
-from datagen.cutting.topology import Topology
+from eqmm_ase.topology import Topology
 
 WATER = np.array([[0.0, 0.0, 0.0], [0.9572, 0.0, 0.0], [-0.24, 0.9266, 0.0], [0.15, 0.11, 0.0]])
 WATER_CHARGES = (0.0, 0.52, 0.52, -1.04)  # the fourth site is virtual and carries the charge

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from datagen.cutting.boundary_charges import CHARGE_SCHEMES
-from datagen.cutting.qm_region import find_region
-from datagen.cutting.snapshots import CutSettings, SnapshotCutter
-from datagen.cutting.topology import Topology
-from datagen.cutting.trajectories import Snapshot
+from eqmm_ase.cutting.qm_region import find_region
+from eqmm_ase.cutting.redistribution import CHARGE_SCHEMES
+from eqmm_ase.cutting.snapshots import CutSettings, SnapshotCutter
+from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.topology import Topology
 
 _ATOMS = """
 ACE H1 1 0.1123 9.744 8.799 11.222

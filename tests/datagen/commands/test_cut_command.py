@@ -19,13 +19,13 @@ import parmed
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile
 
 from datagen.cli import cli
-from datagen.cutting.topology import quiet, read_topology
 from datagen.labels.method import Method
 from datagen.labels.single_point import label_frame
-from datagen.lattice import shortest_repeat
 from eqmm_ase import forces_on_topology, project_forces
 from eqmm_ase.command_line import run
+from eqmm_ase.data.lattice import shortest_repeat
 from eqmm_ase.files.dataset_file import ReferenceData
+from eqmm_ase.topology import quiet, read_topology
 
 if shutil.which("tleap") is None:
     pytest.skip("AmberTools is not installed", allow_module_level=True)

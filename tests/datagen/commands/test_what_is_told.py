@@ -20,7 +20,6 @@ from datagen.campaigns.executors import InThisProcess
 from datagen.campaigns.progress import Progress, Summary
 from datagen.cli import cli
 from datagen.commands.campaign_output import ShownProgress, show_summary
-from datagen.cutting.snapshots import CutSettings
 from datagen.labels.method import Method
 from datagen.learning import LearningSettings
 from datagen.molecules.solute import read_solute
@@ -29,6 +28,7 @@ from datagen.solvent.reaction_path import PathSettings
 from datagen.solvent.sampling import SamplingError, SamplingSettings
 from datagen.solvent.solvation import SolvationSettings
 from eqmm_ase.command_line import run
+from eqmm_ase.cutting.snapshots import CutSettings
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.settings_help import field_help
 

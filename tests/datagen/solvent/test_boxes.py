@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("openmm")
 pytest.importorskip("rdkit")
 
-from datagen.lattice import shortest_repeat
 from datagen.molecules.solute import read_solute
 from datagen.solvent.boxes import make_box
 from datagen.solvent.force_field import parameterise
 from datagen.solvent.md import charges_and_residues, equilibrate, load_box
 from datagen.solvent.media import SolventError, find_medium, solvent_names
+from eqmm_ase.data.lattice import shortest_repeat
 
 if shutil.which("tleap") is None:
     pytest.skip("AmberTools is not installed", allow_module_level=True)

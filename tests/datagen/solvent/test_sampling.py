@@ -15,7 +15,6 @@ import shutil
 
 from ase.data import covalent_radii
 
-from datagen.frame_id import frame_hash
 from datagen.molecules.solute import read_solute
 from datagen.solvent import parallel
 from datagen.solvent.external_programs import ParameterError, first_complaint
@@ -36,6 +35,7 @@ from datagen.solvent.sampling import (
     openmm_seed,
     sample,
 )
+from eqmm_ase.cutting.frame_id import frame_hash
 
 if shutil.which("antechamber") is None:
     pytest.skip("AmberTools is not installed", allow_module_level=True)

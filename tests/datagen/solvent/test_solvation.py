@@ -15,13 +15,13 @@ from ase.geometry import get_distances
 from ase.io import write
 
 from datagen.cli import cli
-from datagen.frame_id import frame_hash
 from datagen.solvent import solvation
 from datagen.solvent.held_force_field import charged_sphere, element_sphere
 from datagen.solvent.held_solute import turned_onto
 from datagen.solvent.sampling import SamplingError
 from datagen.solvent.solvation import SolvationSettings, solvate_geometries
 from eqmm_ase.command_line import run
+from eqmm_ase.cutting.frame_id import frame_hash
 from eqmm_ase.files.dataset_file import read_frames
 
 QUICK = SolvationSettings(

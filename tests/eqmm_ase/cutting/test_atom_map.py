@@ -14,10 +14,10 @@ from box_kit import CELLS, in_water
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, SCHEMES
 
 from datagen.campaigns.frame_storage import from_bytes, to_bytes
-from datagen.cutting.qm_region import find_region
-from datagen.cutting.snapshots import CutError, CutSettings, SnapshotCutter
-from datagen.cutting.trajectories import Snapshot
 from eqmm_ase import Frame, forces_on_topology, project_forces, read_frames, write_frames
+from eqmm_ase.cutting.qm_region import find_region
+from eqmm_ase.cutting.snapshots import CutError, CutSettings, SnapshotCutter
+from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import Boundary
 from eqmm_ase.network.batch import Frames

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, POSITIONS, cut
 
-from datagen.cluster import PartitionError
-from datagen.cutting.qm_region import RegionError, find_region
-from datagen.cutting.snapshots import CutError, CutSettings, SnapshotCutter
-from datagen.cutting.topology import Topology
-from datagen.cutting.trajectories import Snapshot
 from datagen.datasets.statistics import frame_statistics
+from eqmm_ase.cutting.cluster import PartitionError
+from eqmm_ase.cutting.qm_region import RegionError, find_region
+from eqmm_ase.cutting.snapshots import CutError, CutSettings, SnapshotCutter
+from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.switching import residue_scales, switch
+from eqmm_ase.topology import Topology
 
 EDGE, RADIUS = 32.0, 8.0
 CELL = np.diag([EDGE, EDGE + 1.0, EDGE + 2.0])

@@ -9,11 +9,11 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from datagen.cutting.boundary_charges import ChargeScheme
-from datagen.cutting.qm_region import CutBond, SelectedRegion
-from datagen.cutting.topology import Topology
+from eqmm_ase.cutting.qm_region import CutBond, SelectedRegion
+from eqmm_ase.cutting.redistribution import ChargeScheme
 from eqmm_ase.data.boundary import NO_ATOM, Boundary, CapRule, ChargeSite, LinkAtom, cap_position
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.topology import Topology
 
 _TO_HYDROGEN = {6: 1.09, 7: 1.01, 8: 0.96, 14: 1.48, 15: 1.42, 16: 1.34}
 """Å, lengths of single bonds X–H in small molecules (CH4, NH3, H2O, SiH4, PH3, H2S)."""

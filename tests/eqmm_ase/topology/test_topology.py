@@ -18,14 +18,14 @@ import openmm
 import parmed
 from openmm import app, unit
 
-from datagen.cutting.qm_region import RegionError, find_region, total_charge
-from datagen.cutting.topology import Topology, TopologyError, quiet, read_topology
-from datagen.cutting.trajectories import (
+from eqmm_ase.cutting.qm_region import RegionError, find_region, total_charge
+from eqmm_ase.cutting.trajectories import (
     TrajectoryError,
     read_slice,
     read_snapshots,
     select_atoms,
 )
+from eqmm_ase.topology import Topology, TopologyError, quiet, read_topology
 
 if shutil.which("tleap") is None:
     pytest.skip("AmberTools is not installed", allow_module_level=True)

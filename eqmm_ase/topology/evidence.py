@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.cutting.topology.elements import find_elements
-from datagen.cutting.topology.names import elements_of_name
-from datagen.cutting.topology.sites import Topology
+from eqmm_ase.topology.elements import find_elements
+from eqmm_ase.topology.names import elements_of_name
+from eqmm_ase.topology.sites import Topology
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]

@@ -9,10 +9,10 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from datagen.cutting.topology.elements import NOT_GIVEN
-from datagen.cutting.topology.evidence import FileEvidence
-from datagen.cutting.topology.sites import TopologyError
 from eqmm_ase.foreign_errors import short_reason
+from eqmm_ase.topology.elements import NOT_GIVEN
+from eqmm_ase.topology.evidence import FileEvidence
+from eqmm_ase.topology.sites import TopologyError
 
 IntArray = NDArray[np.integer]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datagen.cutting.topology.elements import NOT_GIVEN
+from eqmm_ase.topology.elements import NOT_GIVEN
 
 _CHARGE = 6  # word of an atom line
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # insertion codes

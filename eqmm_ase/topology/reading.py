@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datagen.cutting.topology.evidence import topology_of
-from datagen.cutting.topology.sites import Topology, TopologyError
+from eqmm_ase.topology.evidence import topology_of
+from eqmm_ase.topology.sites import Topology, TopologyError
 
 
 def read_topology(path: Path, system: Path | None = None) -> Topology:
@@ -43,16 +43,16 @@ def read_topology(path: Path, system: Path | None = None) -> Topology:
                 raise TopologyError(
                     f"{path} holds no charges; give the OpenMM System in XML with it"
                 )
-            from datagen.cutting.topology.openmm_system import read_openmm
+            from eqmm_ase.topology.openmm_system import read_openmm
 
             return topology_of(read_openmm(path, system))
         if system is not None:
             raise TopologyError(f"{path} has charges of its own; a System goes with a PDB only")
         if path.suffix.lower() == ".tpr":
-            from datagen.cutting.topology.gromacs_tpr import read_tpr
+            from eqmm_ase.topology.gromacs_tpr import read_tpr
 
             return topology_of(read_tpr(path))
-        from datagen.cutting.topology.parmed_files import read_parmed
+        from eqmm_ase.topology.parmed_files import read_parmed
 
         return topology_of(read_parmed(path))
 

@@ -19,10 +19,10 @@ from openmm import app, unit
 from prmtop_kit import altered, before_amber_7
 
 from datagen.cli import cli
-from datagen.cutting.qm_region import RegionError, find_region
-from datagen.cutting.topology import Topology, TopologyError, read_topology
 from eqmm_ase.command_line import run
+from eqmm_ase.cutting.qm_region import RegionError, find_region
 from eqmm_ase.files.dataset_file import read_frames
+from eqmm_ase.topology import Topology, TopologyError, read_topology
 
 if shutil.which("tleap") is None:
     pytest.skip("AmberTools is not installed", allow_module_level=True)

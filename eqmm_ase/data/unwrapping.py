@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from datagen.lattice import minimum_image
+from eqmm_ase.data.lattice import minimum_image
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from datagen.lattice import minimum_image, shortest_repeat, translations
-from datagen.unwrapping import Unwrapper
+from eqmm_ase.data.lattice import minimum_image, shortest_repeat, translations
+from eqmm_ase.data.unwrapping import Unwrapper
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]

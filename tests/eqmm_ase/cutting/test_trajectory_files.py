@@ -13,8 +13,7 @@ pytest.importorskip("parmed")
 
 from box_kit import CELLS, images, in_water
 
-from datagen.cutting.topology import quiet
-from datagen.cutting.trajectories import (
+from eqmm_ase.cutting.trajectories import (
     Snapshot,
     Tally,
     TrajectoryError,
@@ -22,6 +21,7 @@ from datagen.cutting.trajectories import (
     read_snapshots,
     select_atoms,
 )
+from eqmm_ase.topology import quiet
 
 with quiet(), warnings.catch_warnings():
     import MDAnalysis

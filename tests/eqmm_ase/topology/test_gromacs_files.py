@@ -12,8 +12,8 @@ pytest.importorskip("MDAnalysis")
 
 from tpr_kit import MoleculeType, tpr_bytes
 
-from datagen.cutting.qm_region import RegionError, find_region
-from datagen.cutting.topology import Topology, TopologyError, read_topology
+from eqmm_ase.cutting.qm_region import RegionError, find_region
+from eqmm_ase.topology import Topology, TopologyError, read_topology
 
 METHANOL = [6, 8, 1, 1, 1, 1]
 TOP = """[ defaults ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.cutting.topology import Topology
+from eqmm_ase.topology import Topology
 
 IntArray = NDArray[np.integer]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from dipeptide_kit import BETA_METHYL, DIPEPTIDE, POSITIONS
 
-from datagen.cutting.missing_hydrogens import check_hydrogens
-from datagen.cutting.qm_region import RegionError, SelectedRegion, find_region
-from datagen.cutting.topology import Topology
+from eqmm_ase.cutting.missing_hydrogens import check_hydrogens
+from eqmm_ase.cutting.qm_region import RegionError, SelectedRegion, find_region
+from eqmm_ase.topology import Topology
 
 
 def _topology(numbers: list[int], bonds: list[tuple[int, int]]) -> Topology:

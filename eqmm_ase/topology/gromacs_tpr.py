@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from datagen.cutting.topology.elements import NOT_GIVEN
-from datagen.cutting.topology.evidence import FileEvidence
-from datagen.cutting.topology.gromacs_top import residue_numbers
-from datagen.cutting.topology.sites import TopologyError
 from eqmm_ase.foreign_errors import short_reason
+from eqmm_ase.topology.elements import NOT_GIVEN
+from eqmm_ase.topology.evidence import FileEvidence
+from eqmm_ase.topology.gromacs_top import residue_numbers
+from eqmm_ase.topology.sites import TopologyError
 
 _BONDS = ("BONDS", "G96BONDS", "MORSE", "CUBICBONDS", "CONNBONDS", "TABBONDS", "CONSTR")
 """Chemical bonds; harmonic potentials and restraints between atoms are none."""

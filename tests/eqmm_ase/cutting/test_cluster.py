@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ase.geometry import cellpar_to_cell
 
-from datagen.cluster import Cluster, PartitionError, cut_cluster
-from datagen.lattice import shortest_repeat
-from datagen.unwrapping import make_whole
+from eqmm_ase.cutting.cluster import Cluster, PartitionError, cut_cluster
+from eqmm_ase.data.lattice import shortest_repeat
+from eqmm_ase.data.unwrapping import make_whole
 
 CELLS = {
     "cube": np.diag([26.0, 26.0, 26.0]),

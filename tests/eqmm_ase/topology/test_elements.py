@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase.data import atomic_masses, atomic_numbers
 
-from datagen.cutting.topology.elements import NOT_GIVEN, find_elements
+from eqmm_ase.topology.elements import NOT_GIVEN, find_elements
 
 
 @dataclass

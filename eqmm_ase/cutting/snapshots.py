@@ -9,26 +9,26 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.cluster import (
+from eqmm_ase.cutting.cluster import (
     RECOMMENDED_RADIUS,
     Cluster,
     PartitionError,
     cut_cluster,
     largest_radius,
 )
-from datagen.cutting.boundary_charges import CHARGE_SCHEMES
-from datagen.cutting.link_atoms import LONGEST_BOND, SHORTEST_BOND, cap_frame, check_scheme
-from datagen.cutting.qm_region import SelectedRegion, total_charge
-from datagen.cutting.topology import Topology
-from datagen.cutting.trajectories import Snapshot
-from datagen.frame_id import frame_hash
-from datagen.lattice import minimum_image
-from datagen.unwrapping import Unwrapper
+from eqmm_ase.cutting.frame_id import frame_hash
+from eqmm_ase.cutting.link_atoms import LONGEST_BOND, SHORTEST_BOND, cap_frame, check_scheme
+from eqmm_ase.cutting.qm_region import SelectedRegion, total_charge
+from eqmm_ase.cutting.redistribution import CHARGE_SCHEMES
+from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.checks import electron_count
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.lattice import minimum_image
 from eqmm_ase.data.switching import residue_scales
+from eqmm_ase.data.unwrapping import Unwrapper
 from eqmm_ase.settings_help import with_help
+from eqmm_ase.topology import Topology
 
 SMALLEST_RADIUS = 3.0  # Å
 _TYPICAL_BOND = 1.2  # Å
@@ -56,7 +56,7 @@ class CutSettings:
     """Hydrogen on a cut bond: at a fraction of its length (scaled), or at a fixed distance."""
 
     charge_scheme: str = "rcd"
-    """One of `datagen.cutting.boundary_charges.CHARGE_SCHEMES`."""
+    """One of `eqmm_ase.cutting.redistribution.CHARGE_SCHEMES`."""
 
     total_charge: int | None = None
     """Of the QM region; None takes the integer near the sum of its force-field charges."""
@@ -85,9 +85,9 @@ class SnapshotCutter:
     Parameters
     ----------
     topology
-        From `datagen.cutting.topology.read_topology`.
+        From `eqmm_ase.topology.read_topology`.
     region
-        From `datagen.cutting.qm_region.find_region`.
+        From `eqmm_ase.cutting.qm_region.find_region`.
     settings
         How to cut.
     topology_name

@@ -9,13 +9,13 @@ import pytest
 from box_kit import CELLS, images, in_water
 from dipeptide_kit import BETA_METHYL
 
-from datagen.cluster import PartitionError
-from datagen.cutting.qm_region import find_region
-from datagen.cutting.snapshots import CutError, CutSettings, SnapshotCutter
-from datagen.cutting.topology import Topology
-from datagen.cutting.trajectories import Snapshot
-from datagen.lattice import shortest_repeat
+from eqmm_ase.cutting.cluster import PartitionError
+from eqmm_ase.cutting.qm_region import find_region
+from eqmm_ase.cutting.snapshots import CutError, CutSettings, SnapshotCutter
+from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.lattice import shortest_repeat
+from eqmm_ase.topology import Topology
 
 PEPTIDE = tuple(range(22))
 WATER_OXYGEN = 22

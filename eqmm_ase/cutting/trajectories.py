@@ -19,11 +19,11 @@ from ase.data import chemical_symbols
 from ase.geometry import cell_to_cellpar
 from numpy.typing import NDArray
 
-from datagen.cutting.amber_netcdf import is_netcdf, netcdf_frames
-from datagen.cutting.text_trajectories import gro_frames, pdb_frames
-from datagen.cutting.topology import Topology, quiet
-from datagen.lattice import as_box, box_vectors
+from eqmm_ase.cutting.amber_netcdf import is_netcdf, netcdf_frames
+from eqmm_ase.cutting.text_trajectories import gro_frames, pdb_frames
+from eqmm_ase.data.lattice import as_box, box_vectors
 from eqmm_ase.foreign_errors import short_reason
+from eqmm_ase.topology import Topology, quiet
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.cutting.topology.elements import NOT_GIVEN
-from datagen.cutting.topology.evidence import FileEvidence
-from datagen.cutting.topology.gromacs_top import TopText, missing_includes, read_top_text
-from datagen.cutting.topology.sites import TopologyError
 from eqmm_ase.foreign_errors import short_reason
+from eqmm_ase.topology.elements import NOT_GIVEN
+from eqmm_ase.topology.evidence import FileEvidence
+from eqmm_ase.topology.gromacs_top import TopText, missing_includes, read_top_text
+from eqmm_ase.topology.sites import TopologyError
 
 _MASSLESS = 0.1  # u
 _RESTRAINTS = (6, 9, 10)

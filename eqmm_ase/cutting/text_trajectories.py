@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.lattice import box_vectors
+from eqmm_ase.data.lattice import box_vectors
 
 FloatArray = NDArray[np.floating]
 

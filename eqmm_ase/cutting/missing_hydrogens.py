@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.cutting.qm_region import RegionError, SelectedRegion
-from datagen.cutting.topology import Topology
-from datagen.lattice import minimum_image
+from eqmm_ase.cutting.qm_region import RegionError, SelectedRegion
+from eqmm_ase.data.lattice import minimum_image
+from eqmm_ase.topology import Topology
 
 FloatArray = NDArray[np.floating]
 
@@ -28,7 +28,7 @@ def check_hydrogens(
     Parameters
     ----------
     topology, region
-        From `datagen.cutting.topology.read_topology` and `datagen.cutting.qm_region.find_region`.
+        From `eqmm_ase.topology.read_topology` and `eqmm_ase.cutting.qm_region.find_region`.
     positions : (n, 3)
         Å, of all sites in one snapshot.
     cell : (3, 3)

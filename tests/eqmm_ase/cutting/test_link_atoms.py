@@ -20,10 +20,10 @@ from dipeptide_kit import (
 
 from datagen.campaigns.campaign import label_frames
 from datagen.campaigns.frame_storage import from_bytes, to_bytes
-from datagen.cutting.boundary_charges import CHARGE_SCHEMES
-from datagen.cutting.link_atoms import BoundaryError
 from datagen.labels.method import Method
 from datagen.labels.single_point import label_frame
+from eqmm_ase.cutting.link_atoms import BoundaryError
+from eqmm_ase.cutting.redistribution import CHARGE_SCHEMES
 from eqmm_ase.data.boundary_forces import project_forces
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
