@@ -76,6 +76,7 @@ def test_without_both_the_surroundings_feel_atomic_charges_alone(frame: Frame) -
     assert found.mm_potential.numpy() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_no_training_frame_comes_from_a_sweep_that_is_held_out() -> None:
     data = load_flagship()
     assert {f.source for f in load_flagship(FILES + LOOSE).frames} >= set(HELD_OUT)
@@ -112,6 +113,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return began
 
 
+@pytest.mark.slow
 def test_an_ablation_that_was_killed_goes_on_with_the_variant_it_was_at(
     small: list[str],
     tmp_path: Path,
@@ -167,6 +169,7 @@ def test_the_slope_of_a_learning_curve_is_its_power(tmp_path: Path, figures: lis
     assert json.loads(curve.path.read_text())["summary"] == curve.summary
 
 
+@pytest.mark.slow
 def test_two_experiments_share_a_model_of_the_same_settings_and_frames(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -179,6 +182,7 @@ def test_two_experiments_share_a_model_of_the_same_settings_and_frames(
     assert again == first != other
 
 
+@pytest.mark.slow
 def test_media_are_compared_with_as_many_frames_and_none_held_out() -> None:
     sets = transfer.training_sets(load_flagship())
     assert {name: len(frames) for name, frames in sets.items()} == {
@@ -191,6 +195,7 @@ def test_media_are_compared_with_as_many_frames_and_none_held_out() -> None:
     assert sum(f.medium == "gas" for f in sets["water and gas"]) == 165
 
 
+@pytest.mark.slow
 def test_a_transfer_is_tested_in_all_media(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +214,7 @@ def test_a_transfer_is_tested_in_all_media(
     transfer.main(arguments)
 
 
+@pytest.mark.slow
 def test_a_training_curve_has_a_point_per_budget(
     methanol_file: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -56,6 +56,7 @@ def test_the_stored_labels_obey_the_physics(data):
         assert np.abs(net).max() < 0.01  # eV/Å: of the grid, which does not follow the molecule
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [3, 50])
 def test_a_stored_label_comes_out_again(data, index):
     stored = data[index]
@@ -95,6 +96,7 @@ def test_frames_are_chosen_evenly_along_the_coordinate():
     np.testing.assert_allclose(along, [-3.0, -1.5, 0.0, 1.5, 3.0])
 
 
+@pytest.mark.slow
 def test_loosened_geometries_are_known_ones_with_longer_bonds(tmp_path):
     loosen.main(tmp_path / "loose.xyz", "gas", 5, 2)
     known = [f for f in read_frames(FLAGSHIP / "gas.h5") if f.source not in HELD_OUT]

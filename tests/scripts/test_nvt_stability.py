@@ -46,6 +46,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [*options, "--plot", str(tmp_path / "nvt.png")]
 
 
+@pytest.mark.slow
 def test_the_start_is_the_contact_of_the_two() -> None:
     start = load_start()
     assert COORDINATE.value(start.atoms.positions) == pytest.approx(START_ZETA, abs=0.1)
@@ -55,6 +56,7 @@ def test_the_start_is_the_contact_of_the_two() -> None:
     assert start.charges.sum() == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 def test_all_forces_are_the_gradient_of_the_energy_of_everything() -> None:
     nvt_droplet = pytest.importorskip("scripts.stability.nvt_droplet")
     start = load_start()
@@ -150,6 +152,7 @@ def test_the_forces_in_openmm_are_those_of_the_calculator() -> None:
     assert again(state)[0] == pytest.approx(energy / KJ_PER_MOL, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["held", "moving"])
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     mode: str, arguments: list[str], tmp_path: Path
@@ -179,6 +182,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
         )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the members of the committee disagree")  # on the way there
 @pytest.mark.parametrize("mode", ["held", "moving"])
 def test_an_explosion_ends_with_a_sentence_and_an_error(
@@ -247,6 +251,7 @@ def test_figures_count_identities_and_milliseconds() -> None:
     assert found["ps"] == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_the_plot_has_a_column_for_each_run(tmp_path: Path, figures: list[Figure]) -> None:
     records = _records([-1.5, -0.1, 0.2, 1.5, -1.5])
     nvt_report.draw({"held": records, "moving": records[:3]}, 350.0, tmp_path / "nvt.png")
@@ -261,6 +266,7 @@ def test_the_plot_has_a_column_for_each_run(tmp_path: Path, figures: list[Figure
         np.testing.assert_allclose(column[3].lines[0].get_ydata(), uncertainty[:count])
 
 
+@pytest.mark.slow
 def test_relabelling_compares_the_model_with_labels_of_the_images(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ def test_methanol_gets_its_gaff2_types(methanol_file: Path) -> None:
     assert sorted(calculator._epsilon[:, 0])[0] < sorted(calculator._epsilon[:, 0])[1] / 2
 
 
+@pytest.mark.slow
 def test_the_relaxation_compares_model_and_reference(
     bound_frames: Path, tmp_path: Path, figures: list[Figure]
 ) -> None:
@@ -145,6 +146,7 @@ def test_the_relaxation_compares_model_and_reference(
     assert result["steps_pyscf"] > 0
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_what_it_says(monkeypatch) -> None:
     assert benchmark_inference.WARM_UP > PATIENCE
     monkeypatch.setattr(benchmark_inference, "WARM_UP", 3)

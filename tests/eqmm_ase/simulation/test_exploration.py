@@ -80,6 +80,7 @@ def test_the_uncertainty_of_the_energy_stops_too(calculator, start):
     assert visit.time == 0.0
 
 
+@pytest.mark.slow
 def test_below_the_limits_nothing_is_kept(calculator, start):
     visits = list(explore(calculator, [start], replace(SHORT, frames=1)))
     assert [visit.outcome for visit in visits] == ["certain"] * 2
@@ -95,6 +96,7 @@ def test_frames_like_one_that_is_known_are_dropped(calculator, start):
     assert [visit.outcome for visit in bare] == ["kept", "duplicate", "duplicate"]
 
 
+@pytest.mark.slow
 def test_a_trajectory_that_is_uncertain_where_it_starts_goes_on_to_something_new(calculator, start):
     settings = replace(SHORT, force_limit=1e-6, trajectories=1, time=0.1, temperature=1000.0)
     (visit,) = explore(calculator, [start], settings)
@@ -133,6 +135,7 @@ def test_equal_seeds_give_equal_frames(start):
     assert np.abs(last(2).qm_positions - first).max() > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ends", "longer"), [((1.3, 2.4), True), ((0.5, 1.5), False)])
 def test_a_sweep_drags_the_coordinate_to_the_farther_end(start, ends, longer):
     calculator, coordinate = EqMM(committee()), Coordinate.parse("d(0,1)")
@@ -144,6 +147,7 @@ def test_a_sweep_drags_the_coordinate_to_the_farther_end(start, ends, longer):
     assert change > 0.03 if longer else change < -0.03
 
 
+@pytest.mark.slow
 def test_forces_of_the_sweep_are_the_numerical_gradient():
     atoms = methanol()
     atoms.calc = EqMM(random_model(), dtype="float64")
@@ -157,6 +161,7 @@ def test_forces_of_the_sweep_are_the_numerical_gradient():
     assert biased - atoms.get_potential_energy() > 0.01
 
 
+@pytest.mark.slow
 def test_limits_come_from_the_calibration_unless_they_are_given(calculator, start):
     calculator.calibration = Calibration(CARD["calibration"]["factors"], {"qm_forces": 1e-6})
     bare = replace(start, energy=None)

@@ -53,6 +53,7 @@ def trained(data, tmp_path_factory):
     return run_training(data, tmp_path_factory.mktemp("trained") / "model.eqmm")
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_the_errors(data, tmp_path):
     # The first validation is early: labels of all charges where only 30 are given are soon noise.
     output = run_training(
@@ -117,6 +118,7 @@ def test_the_model_file_holds_the_moving_average_of_the_weights(data, tmp_path, 
     assert torch.equal(weights(output)[name], state[f"model.{name}"]) == same
 
 
+@pytest.mark.slow
 def test_the_seed_decides(data, trained, tmp_path):
     assert_same_weights(weights(run_training(data, tmp_path / "same.eqmm")), weights(trained))
     other = weights(run_training(data, tmp_path / "other.eqmm", "training.seed=1"))
@@ -235,6 +237,7 @@ def test_the_report_has_a_line_per_round(data, tmp_path):
     assert all(len(line) <= 100 for line in lines[2:7])
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar_with_rate_and_time_left(data, tmp_path):
     screen = io.StringIO()
     console = Console(file=screen, width=120, force_terminal=True)

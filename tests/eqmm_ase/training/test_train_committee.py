@@ -61,6 +61,7 @@ def member(path, number):
     return load_model(path)[0].members[number - 1].state_dict()
 
 
+@pytest.mark.slow
 def test_the_first_member_is_the_single_model_and_the_second_has_another_seed(
     data, trained, tmp_path
 ):
@@ -93,6 +94,7 @@ def test_progress_says_which_member_is_trained(trained):
     assert rounds == [[4, 8, 12]] * 2
 
 
+@pytest.mark.slow
 def test_a_committee_interrupted_in_its_second_member_goes_on_there(
     data, trained, tmp_path, monkeypatch
 ):
@@ -119,6 +121,7 @@ def test_a_committee_interrupted_in_its_second_member_goes_on_there(
     assert_same_weights(weights(output), weights(trained[0]))
 
 
+@pytest.mark.slow
 def test_a_committee_can_grow(data, tmp_path, monkeypatch):
     output, taken = run(data, tmp_path / "m.eqmm"), []
     before = [member(output, number) for number in (1, 2)]
@@ -136,6 +139,7 @@ def test_a_committee_can_grow(data, tmp_path, monkeypatch):
         assert all(torch.equal(t, member(output, number)[n]) for n, t in expected.items())
 
 
+@pytest.mark.slow
 def test_another_training_is_refused_until_restarted(data, tmp_path):
     output = run(data, tmp_path / "m.eqmm", "training.max_steps=4")
     with pytest.raises(ValueError, match=r"m\.eqmm\.train holds .* with other settings"):
@@ -155,6 +159,7 @@ def test_a_committee_of_one_and_of_nothing_is_refused(data, tmp_path):
         train_committee([], tmp_path / "m.eqmm", 2)
 
 
+@pytest.mark.slow
 def test_the_card_holds_errors_of_the_mean_and_what_makes_spreads_as_large(data, frames, tmp_path):
     held = tmp_path / "held.h5"
     write_frames(held, frames[:4], METHOD)
@@ -173,6 +178,7 @@ def test_the_card_holds_errors_of_the_mean_and_what_makes_spreads_as_large(data,
         assert card["calibration"]["limits"][name] > 0
 
 
+@pytest.mark.slow
 def test_all_members_are_validated_on_the_same_frames(data, tmp_path, monkeypatch):
     seen: dict[int, set[float]] = {0: set(), 1: set()}
     real = Learner.validation_step
@@ -207,6 +213,7 @@ def test_the_folder_of_a_committee_holds_one_folder_per_member(trained):
     ]
 
 
+@pytest.mark.slow
 def test_each_member_starts_from_its_own_weights(data, trained, tmp_path):
     frozen = ["optimizer.learning_rate=1e-12", "optimizer.ema_decay=0"]
     output = run(data, tmp_path / "next.eqmm", *frozen, "training.max_steps=4", start=trained[0])
@@ -233,12 +240,14 @@ def test_a_committee_starts_only_from_one_of_as_many_members(data, trained, tmp_
     assert not Path(f"{tmp_path / 'm.eqmm'}.train").exists()
 
 
+@pytest.mark.slow
 def test_a_committee_that_starts_elsewhere_is_another_training(data, trained, tmp_path):
     output = run(data, tmp_path / "m.eqmm", start=trained[0])
     with pytest.raises(ValueError, match="holds a training with other data"):
         run(data, tmp_path / "m.eqmm", start=output)
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_on_with_as_many_members_as_the_file(data, trained, tmp_path, capsys):
     command = ["train", str(data), "-o", str(tmp_path / "next.eqmm"), "--from", str(trained[0])]
     short = [setting for setting in TINY if not setting.startswith("model")]

@@ -131,6 +131,7 @@ def test_errors_of_known_labels_meet_their_own_spreads():
     assert found["qm_forces"].spread == pytest.approx([0.3, 0.3])
 
 
+@pytest.mark.slow
 def test_the_reliability_plot_has_every_error_above_its_uncertainty(
     tmp_path, deviations, calibration, figures
 ):
