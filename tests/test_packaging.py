@@ -101,6 +101,7 @@ def test_only_the_two_packages_get_installed(wheel: zipfile.ZipFile) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"eqmm_ase", "datagen"}
 
 
+@pytest.mark.slow
 def test_every_module_model_and_type_marker_gets_installed(wheel: zipfile.ZipFile) -> None:
     wanted = {
         name

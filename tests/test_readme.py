@@ -92,6 +92,7 @@ def used(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_commands_run_one_after_the_other(used: Path) -> None:
     assert len(commands()) > 20
     for name in (
@@ -101,6 +102,7 @@ def test_commands_run_one_after_the_other(used: Path) -> None:
         assert (used / name).exists(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
 def test_python_runs(number: int, used: Path) -> None:
     done = run([sys.executable, "-W", "error", "-c", blocks("python")[number]], used)

@@ -93,6 +93,7 @@ def test_mbis_charges_and_atomic_dipoles_make_up_the_dipole_of_the_molecule():
     assert np.linalg.norm(found.charges @ nuclei - expected) > 0.01  # charges alone do not
 
 
+@pytest.mark.slow
 def test_mbis_turns_with_the_molecule_and_hardly_depends_on_the_grid():
     turn, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
     atoms = [

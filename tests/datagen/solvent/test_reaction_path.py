@@ -70,6 +70,7 @@ def test_sweeps_go_there_and_back(sweeps):
     assert np.sign(values[0]) == -np.sign(values[4]) == -np.sign(values[5]) == np.sign(values[9])
 
 
+@pytest.mark.slow
 def test_charges_of_geometries_sum_to_the_total_charge(sweeps):
     for atoms in sweeps:
         assert atoms.get_initial_charges().sum() == pytest.approx(0.0, abs=1e-6)

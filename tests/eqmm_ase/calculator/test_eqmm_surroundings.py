@@ -155,6 +155,7 @@ def test_a_charge_on_a_nucleus_is_refused(atoms):
         atoms.get_potential_energy()
 
 
+@pytest.mark.slow
 def test_a_model_that_overflows_fails_by_name(atoms):
     with torch.no_grad():
         next(atoms.calc._models.models[0].parameters()).fill_(1e200)

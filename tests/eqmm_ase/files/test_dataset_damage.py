@@ -26,6 +26,7 @@ def written(tmp_path):
     return tmp_path / "data.h5"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(flatten([full_frame(5)], "")))
 def test_a_flipped_bit_in_any_array_is_noticed_for_all_frames_and_for_a_single_one(name, written):
     with h5py.File(written) as file:

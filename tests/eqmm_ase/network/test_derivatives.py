@@ -88,6 +88,7 @@ def test_raising_the_potential_everywhere_adds_charge_times_potential(
     assert_same(after.charges, before.charges)
 
 
+@pytest.mark.slow
 def test_energy_and_two_derivatives_are_continuous_where_charges_or_atoms_pass_a_cutoff(
     model: MultiscaleModel,
 ) -> None:

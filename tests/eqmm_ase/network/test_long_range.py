@@ -135,6 +135,7 @@ def test_a_stretched_chain_has_the_electrostatics_of_its_multipoles(l_expansion:
 # --- one energy, smooth ---
 
 
+@pytest.mark.slow
 def test_forces_of_a_chain_are_derivatives_of_its_energy() -> None:
     model, _ = both_models()
     frame, step = chain(), 1e-3

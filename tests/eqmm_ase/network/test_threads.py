@@ -146,6 +146,7 @@ def test_images_of_a_path_run_in_threads():
             neb.set_positions(neb.get_positions() + 1e-3 * forces)
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_a_calculator_traces():
     model = random_model(5).double()
     charges, positions = some_charges()

@@ -88,6 +88,7 @@ def test_below_the_limits_nothing_is_kept(calculator, start):
     assert visits[0].time == pytest.approx(SHORT.time)
 
 
+@pytest.mark.slow
 def test_frames_like_one_that_is_known_are_dropped(calculator, start):
     settings = replace(SHORT, force_limit=1e-6, frames=3, trajectories=3, time=0.002)
     labelled = explore(calculator, [start], settings)

@@ -154,6 +154,7 @@ def test_a_trained_model_needs_few_steps_for_another_level(frames, old, tmp_path
     assert errors["tuned"] < 0.5 * errors["scratch"]
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_from_a_file(frames, old, tmp_path, capsys):
     from eqmm_ase import cli
 

@@ -140,6 +140,7 @@ def test_a_folder_that_is_not_a_training_is_never_thrown_away(data, tmp_path):
     assert (folder / "thesis.tex").exists()
 
 
+@pytest.mark.slow
 def test_where_a_training_runs_may_change_when_it_goes_on(data, tmp_path):
     output = tmp_path / "model.eqmm"
     run_training(data, output)

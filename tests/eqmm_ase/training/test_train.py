@@ -86,6 +86,7 @@ def test_rows_of_an_earlier_version_called_the_loss_of_the_steps_training_loss(t
     assert history_of.rows == [{"step": 4, "step_loss": 2.0}]
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_step_knows_its_number(data, tmp_path, monkeypatch):
     steps: list[int] = []
     monkeypatch.setattr(learner_module, "delta_at", lambda step: steps.append(step) or 1.0)
@@ -93,6 +94,7 @@ def test_the_loss_of_a_step_knows_its_number(data, tmp_path, monkeypatch):
     assert steps == [*range(12)]
 
 
+@pytest.mark.slow
 def test_the_model_file_says_what_it_was_trained_on(trained, frames):
     model, card = load_model(trained)
     assert model.config.elements == (1, 6, 8)
@@ -108,6 +110,7 @@ def test_the_model_file_says_what_it_was_trained_on(trained, frames):
     assert abs(counts @ model.atomic_energies - np.mean(energies)) < 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decay", "same"), [(0, True), (0.9, False)])
 def test_the_model_file_holds_the_moving_average_of_the_weights(data, tmp_path, decay, same):
     overrides = ["data.validation_fraction=0", f"optimizer.ema_decay={decay}"]
@@ -140,6 +143,7 @@ def spoiled(frame_numbers):
     return predict
 
 
+@pytest.mark.slow
 def test_a_frame_without_a_finite_loss_is_named_and_left_out(
     data, frames, tmp_path, monkeypatch, caplog
 ):
@@ -171,6 +175,7 @@ def test_time_can_end_a_training(data, tmp_path):
     assert float(rows[-1]["learning_rate"]) < 1e-3 * 0.02
 
 
+@pytest.mark.slow
 def test_patience_can_end_a_training(data, tmp_path):
     overrides = ["training.patience=2", "optimizer.learning_rate=1e-12", "training.max_steps=400"]
     output = run_training(data, tmp_path / "m.eqmm", *overrides, "optimizer.ema_decay=0")

@@ -75,6 +75,7 @@ def test_the_first_member_is_the_single_model_and_the_second_has_another_seed(
     assert (first["embedding.weight"] - second["embedding.weight"]).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_clock_of_a_member_stands_while_the_others_are_trained(data, tmp_path):
     config = load_config(None, TINY)
     training = TrainingData.load([data], config)
@@ -227,6 +228,7 @@ def test_each_member_starts_from_its_own_weights(data, trained, tmp_path):
     assert set(card["calibration"]["factors"]) == {"energy", "qm_forces"}
 
 
+@pytest.mark.slow
 def test_a_committee_starts_only_from_one_of_as_many_members(data, trained, tmp_path):
     single = train(
         [data], tmp_path / "s.eqmm", load_config(None, TINY), console=Console(quiet=True)

@@ -184,6 +184,7 @@ def test_a_relaxation_in_bare_charges_ends_before_it_has_fallen():
     assert min(energies) > energies[0] - 2.0  # eV; without the limit it ends at −1e20
 
 
+@pytest.mark.slow
 def test_restraints_hold_it():
     atoms = bare()
     charges = atoms.calc.point_charges
