@@ -75,6 +75,7 @@ def test_what_was_uncertain_is_labelled_and_learnt(labels, learnt):
     assert "round 1: 2 of 2 frames labelled" in screen
 
 
+@pytest.mark.slow
 def test_no_frame_is_trained_and_validated_on(learnt):
     folder, _, _ = learnt
     names = [

@@ -93,6 +93,7 @@ def test_all_forces_are_the_gradient_of_the_energy_of_everything() -> None:
         assert -slope == pytest.approx(forces[atom] @ direction, rel=1e-4, abs=0.05)
 
 
+@pytest.mark.slow
 def test_what_acts_beside_the_model_has_the_size_that_is_stated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -133,6 +134,7 @@ def test_what_acts_beside_the_model_has_the_size_that_is_stated(
     assert without == pytest.approx(held.get_potential_energy(start.atoms), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_forces_in_openmm_are_those_of_the_calculator() -> None:
     nvt_droplet = pytest.importorskip("scripts.stability.nvt_droplet")
     start = load_start()

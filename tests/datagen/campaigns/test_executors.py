@@ -146,6 +146,7 @@ calls[0].result()
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_maker_that_is_killed():
     maker = subprocess.Popen(
         [sys.executable, "-c", _MAKER],

@@ -147,6 +147,7 @@ def test_frames_that_cannot_be_cut_are_counted(folder, tmp_path, capsys):
     assert "no frame to cut among the 1 asked for: 1 without a periodic box; give a" in last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -188,6 +188,7 @@ def test_coarse_grid_with_corrections_ends_where_the_fine_grid_alone_does(state)
     assert np.abs(quick.make_rdm1() - plain.make_rdm1()).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_coarse_solution_alone_is_no_label(monkeypatch):
     """Where the corrections do not settle, the next rung of the ladder works on the fine grid."""
     monkeypatch.setattr(two_grids, "_MOST_CORRECTIONS", 1)

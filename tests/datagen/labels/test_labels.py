@@ -166,6 +166,7 @@ def test_no_charges_and_charges_of_zero_are_the_gas_phase():
     np.testing.assert_allclose(silent.qm_forces, gas.qm_forces, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_warm_start_saves_cycles_and_leaves_the_labels_alone():
     method = Method(basis="6-31g", grid_level=1)
     first = label_frame(water_in_charges(), method)

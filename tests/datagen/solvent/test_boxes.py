@@ -31,6 +31,7 @@ def parameters(methanol):
     return parameterise(methanol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solvent", "atoms", "least"),
     [("water", 3, 346), ("water-opc", 4, 352), ("methanol", 6, 153), ("chloroform", 5, 77)],

@@ -180,6 +180,7 @@ def test_nothing_but_a_refusal_or_the_same_content_comes_of_damage(tmp_path):
             assert not wrong, title
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_or_hangs_over_a_file_is_noticed(written):
     asked = "dataset", written, written
     with Guarded(load_all=False) as worker:

@@ -108,6 +108,7 @@ def by_hand(
     return out.energy, out.charges, -out.qm_forces, -out.mm_forces, out.mm_potential
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", BATCHES)
 def test_forces_and_potential_are_those_of_autograd(model: MultiscaleModel, batch: str) -> None:
     found, expected = by_hand(model, BATCHES[batch]), by_autograd(model, BATCHES[batch])

@@ -98,6 +98,7 @@ def atoms_with(calc: EqMM):
     return atoms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [copy.deepcopy, lambda calc: calc], ids=["copies", "one"])
 def test_a_calculator_answers_each_thread_about_its_own_atoms(given):
     calc = embedded(random_model()).calc

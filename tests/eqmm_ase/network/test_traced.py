@@ -102,6 +102,7 @@ def assert_predicted(found: list[Prediction], expected: list[Prediction], dtype=
         assert_same(member, same, str(dtype).removeprefix("torch."))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS)
 def test_recorded_programs_give_what_the_network_gives(config, traced):
     models = [random_model(seed, CONFIGS[config]).double() for seed in (1, 2)]
@@ -123,6 +124,7 @@ def test_an_atom_without_edges_is_recorded_too(traced):
     assert_predicted(fast(later), predict_each(models, later))
 
 
+@pytest.mark.slow
 def test_edges_that_come_and_go_need_few_programs(traced):
     fast = RecordedModels([random_model().double()])
     atoms = methanol()

@@ -92,6 +92,7 @@ def test_an_interrupt_leaves_a_whole_trajectory(tmp_path):
     assert [image.info["md"]["step"] for image in read(path, ":")] == [0, 2, 4, 6]
 
 
+@pytest.mark.slow
 def test_resuming_something_else_is_refused(tmp_path):
     path = tmp_path / "md.traj"
     run_md(bound(), MDSettings(), steps=2, trajectory=path)

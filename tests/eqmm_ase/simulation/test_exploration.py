@@ -123,6 +123,7 @@ def test_a_run_that_flies_apart_is_rejected_with_its_reason(calculator, start):
     assert "exploded" in visit.reason
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_frames(start):
     def last(seed: int) -> Frame:
         settings = replace(TO_A_LONG_BOND, seed=seed)

@@ -166,6 +166,7 @@ def test_a_training_that_diverges_stops_with_a_sentence(data, frames, tmp_path, 
     assert not (tmp_path / "model.eqmm").exists()
 
 
+@pytest.mark.slow
 def test_time_can_end_a_training(data, tmp_path):
     output = run_training(
         data, tmp_path / "m.eqmm", "training.max_steps=100000", "training.max_minutes=0.02"
@@ -208,6 +209,7 @@ def test_double_precision_gives_a_double_precision_model(data, tmp_path):
     assert next(load_model(output)[0].parameters()).dtype == torch.float64
 
 
+@pytest.mark.slow
 def test_gas_phase_and_solvated_frames_train_one_model(frames, tmp_path):
     gas = [
         replace(f.in_vacuum(), energy=f.energy, qm_forces=f.qm_forces, source="gas")
@@ -226,6 +228,7 @@ def test_tensorboard_logs_are_written_on_request(data, tmp_path):
     assert list(Path(f"{output}.train", "tensorboard").glob("events.out.*"))
 
 
+@pytest.mark.slow
 def test_nothing_but_the_report_is_written(data, tmp_path, capfd):
     run_training(data, tmp_path / "model.eqmm")
     captured = capfd.readouterr()
@@ -233,6 +236,7 @@ def test_nothing_but_the_report_is_written(data, tmp_path, capfd):
     assert captured.err == ""
 
 
+@pytest.mark.slow
 def test_the_report_has_a_line_per_round(data, tmp_path):
     screen = io.StringIO()
     run_training(data, tmp_path / "model.eqmm", console=Console(file=screen, width=200))

@@ -86,6 +86,7 @@ def test_the_clock_of_a_member_stands_while_the_others_are_trained(data, tmp_pat
     assert learner.seconds == seconds > 0
 
 
+@pytest.mark.slow
 def test_progress_says_which_member_is_trained(trained):
     output, screen = trained
     lines = screen.splitlines()
@@ -194,6 +195,7 @@ def test_all_members_are_validated_on_the_same_frames(data, tmp_path, monkeypatc
     assert len(seen[0]) > 2
 
 
+@pytest.mark.slow
 def test_without_validation_frames_nothing_is_calibrated(data, frames, tmp_path):
     overrides = ["data.validation_fraction=0", "training.max_steps=4"]
     output = run(data, tmp_path / "m.eqmm", *overrides)
