@@ -86,6 +86,7 @@ def test_no_frame_is_trained_and_validated_on(learnt):
     assert len(names[0] | names[1]) == 8
 
 
+@pytest.mark.slow
 def test_a_finished_learning_is_found_finished(labels, learnt, monkeypatch):
     folder, committees, _ = learnt
     for name in ("explore", "label_frames", "train_committee"):
@@ -152,6 +153,7 @@ def test_more_rounds_go_on_and_one_that_knows_everything_ends_the_learning(
     assert "round 2: the committee knew every structure it came to" in screen
 
 
+@pytest.mark.slow
 def test_another_learning_is_refused(labels, learnt, tmp_path):
     folder, _, _ = learnt
     hotter = replace(SETTINGS, exploration=replace(SETTINGS.exploration, temperature=1400.0))

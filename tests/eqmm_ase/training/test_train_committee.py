@@ -206,6 +206,7 @@ def test_without_validation_frames_nothing_is_calibrated(data, frames, tmp_path)
     assert not atoms.calc.uncertainty.calibrated
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_committee_holds_one_folder_per_member(trained):
     folder = Path(f"{trained[0]}.train")
     assert sorted(path.name for path in folder.iterdir()) == [
