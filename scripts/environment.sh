@@ -1,5 +1,5 @@
-# Sourced by scripts/demo and scripts/test: sets $python to an interpreter that has EqMM with the
-# extras named in the first argument, installing what is missing.
+# Sourced by scripts/demo, scripts/test and scripts/build_docs: sets $python to an interpreter that
+# has EqMM with the extras named in the first argument, installing what is missing.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 

@@ -1,4 +1,4 @@
-"""Where and with what a figure was measured: every results file carries it."""
+"""When, where and with what a figure was measured: every results file carries it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ _PACKAGES = ("eqmm", "torch", "e3nn", "ase", "numpy", "pyscf", "openmm", "lightn
 
 
 def provenance(packages: Iterable[str] = _PACKAGES) -> dict[str, Any]:
-    """Hardware, versions and commit as plain JSON values."""
+    """Date (UTC, ISO 8601), hardware, versions and commit as plain JSON values."""
     return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
         "versions": {
             "python": platform.python_version(),

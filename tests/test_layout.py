@@ -137,10 +137,14 @@ def test_what_a_package_offers_is_there_and_described(package) -> None:
     assert set(package.__all__) <= set(dir(package))
 
 
-EXAMPLES = [ROOT / "README.md", *sorted((ROOT / "scripts/examples").rglob("*.py"))]
+EXAMPLES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "scripts/docs").rglob("*.md")),
+    *sorted((ROOT / "scripts/examples").rglob("*.py")),
+]
 
 
 @pytest.mark.parametrize("page", EXAMPLES, ids=lambda path: path.name)
-def test_readme_and_examples_import_from_the_two_packages_only(page) -> None:
+def test_readme_pages_and_examples_import_from_the_two_packages_only(page) -> None:
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"^\s*(?:from|import) +((?:eqmm_ase|datagen)\.\S+)", text, re.MULTILINE) == []

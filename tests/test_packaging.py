@@ -12,6 +12,7 @@ import zipfile
 from importlib.metadata import version
 
 import pytest
+import yaml
 from places import ROOT
 
 TOP_LEVEL = {
@@ -24,6 +25,7 @@ TOP_LEVEL = {
     "pyproject.toml",
     "LICENSE",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "CITATION.cff",
 }
 HEAVY = ("pyscf", "openmm", "lightning", "rdkit", "matplotlib", "datagen", "yaml")
@@ -113,6 +115,18 @@ def test_every_module_model_and_type_marker_gets_installed(wheel: zipfile.ZipFil
     assert {"eqmm_ase/py.typed", "datagen/py.typed"} <= set(wheel.namelist())
 
 
+@pytest.mark.slow
+def test_every_folder_of_the_packages_is_a_subpackage_of_the_wheel(wheel: zipfile.ZipFile) -> None:
+    folders = {
+        path.parent.relative_to(ROOT).as_posix()
+        for package in ("eqmm_ase", "datagen")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert len(folders) > 20
+    installed = {name.removesuffix("/__init__.py") for name in wheel.namelist()}
+    assert folders <= installed
+
+
 def test_the_version_is_the_same_everywhere() -> None:
     import eqmm_ase
 
@@ -143,6 +157,30 @@ def test_dependencies_have_lower_bounds_only_and_a_tested_version() -> None:
         assert re.fullmatch(r" >= [\d.]+", bound), line
         if name not in ("gpu4pyscf-cuda12x", "build", "pre-commit"):
             assert f"\n{name}==" in tested, line
+
+
+def test_the_changelog_begins_with_this_version_and_its_date() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first = re.search(r"^## (.+)$", changelog, flags=re.MULTILINE)[1]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    date = re.search(r"^date-released: (\d{4}-\d{2}-\d{2})$", citation, flags=re.MULTILINE)[1]
+    assert first == f"{setup_cfg()['metadata']['version']} – {date}"
+
+
+def test_workflows_call_scripts_that_exist_on_every_python_that_is_stated() -> None:
+    folder = ROOT / ".github" / "workflows"
+    flows = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in folder.glob("*.yml")}
+    called = {
+        step["run"]
+        for flow in flows.values()
+        for job in flow["jobs"].values()
+        for step in job["steps"]
+        if "run" in step
+    }
+    assert called == {"scripts/test", "scripts/build_package", "scripts/build_docs"}
+    assert all(os.access(ROOT / script, os.X_OK) for script in called)
+    pythons = re.findall(r"Python :: (3\.\d+)", setup_cfg()["metadata"]["classifiers"])
+    assert flows["tests"]["jobs"]["tests"]["strategy"]["matrix"]["python"] == pythons
 
 
 def test_the_top_level_holds_nothing_else() -> None:

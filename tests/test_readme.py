@@ -1,140 +1,93 @@
-"""Every code block of the README runs, as it stands there, with fewer frames and steps."""
+"""The README: its blocks run, with fewer frames and steps, and what it states is so."""
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
-import shlex
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
+from page_kit import PageRun, blocks
 from places import ROOT
 
-from eqmm_ase import read_frames
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel
-from eqmm_ase.network.model_file import save_model
-from eqmm_ase.uncertainty.domain import Domain
-
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-# Added to the end of a command, where they override what the README says.
-SMALLER = {
-    "eqmm-datagen sample": (
-        "--frames 7 --trajectories 7 --interval 0.02 --radius 3 --equilibration 0.5 "
-        "--decorrelation 0"
-    ),
-    "eqmm-datagen path": "--sweeps 1 --frames 2 --interval 0.002",
-    "eqmm-datagen solvate": "--relaxation 0.02 --settling 0 --equilibration 0.5 --radius 3",
-    "eqmm-datagen label": "--functional hf --basis sto-3g --no-density-fit",
-    "eqmm-datagen learn": (
-        "--rounds 1 --committee 2 --frames 1 --trajectories 1 --time 0.001 "
-        "training.max_steps=2 training.validate_every=1 model.channels=4"
-    ),
-    "eqmm train": "training.max_steps=2 training.validate_every=1 model.channels=4",
-    "eqmm optimize": "--steps 2",
-    "eqmm md": "--time 0.002",
-}
-EXIT_CODES = {"eqmm optimize": 1, "eqmm-datagen retry": 2}
-"""Two steps do not relax anything, and no frame of the campaign fails."""
+PAGE = "../../README"  # as the pages of the documentation are named
+TWO_SCREENS = 110
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-
-
-def commands() -> list[str]:
-    lines = "".join(blocks("bash")).splitlines()
-    return [line for line in lines if line and not line.startswith(("#", "scripts/"))]
-
-
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, methanol_file: Path) -> Path:
-    """A folder that looks like a clone after `scripts/demo`, with an untrained model."""
-    place = tmp_path_factory.mktemp("clone")
-    (place / "scripts").symlink_to(ROOT / "scripts")
-    results = place / "demo_results"
-    results.mkdir()
-    shutil.copy(methanol_file, results / "test.h5")
-    torch.manual_seed(0)
-    card = {"domain": Domain.of(read_frames(methanol_file)).to_dict()}
-    save_model(results / "model.eqmm", MultiscaleModel(ModelConfig(elements=(1, 6, 8))), card)
-    (place / "campaign").mkdir()
-    (campaign,) = blocks("yaml")
-    smaller = campaign.replace("b3lyp, basis: 6-31g*", "hf, basis: sto-3g")
-    assert smaller != campaign
-    (place / "campaign" / "campaign.yaml").write_text(smaller, encoding="utf-8")
-    return place
-
-
-@pytest.fixture(scope="module")
-def used(folder: Path) -> Path:
-    """The same folder after all commands."""
-    for line in commands():
-        program, *words = shlex.split(line)
-        name = f"{program} {words[0]}"
-        module = {"eqmm": "eqmm_ase.cli", "eqmm-datagen": "datagen.cli"}[program]
-        words += shlex.split(SMALLER.get(name, ""))
-        start = ["-c", f"from {module} import main; main()"]
-        done = run([sys.executable, *start, *words], folder)
-        expected = EXIT_CODES.get(name, 0)
-        assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"
-    return folder
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
 
 
 @pytest.mark.slow
-def test_commands_run_one_after_the_other(used: Path) -> None:
-    assert len(commands()) > 20
-    for name in (
-        *("evaluation/metrics.json", "md.traj", "campaign_labels.h5", "labels.png"),
-        *("learning/round-0/committee.eqmm", "other_level.eqmm"),
-    ):
-        assert (used / name).exists(), name
+def test_every_block_runs(tmp_path: Path) -> None:
+    PageRun(PAGE, tmp_path).all_blocks()
+    assert (tmp_path / "evaluation" / "metrics.json").is_file()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_python_runs(number: int, used: Path) -> None:
-    done = run([sys.executable, "-W", "error", "-c", blocks("python")[number]], used)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+def test_the_first_code_is_the_shipped_model_in_a_few_lines() -> None:
+    first = next(block for block in blocks(PAGE) if block.language != "text")
+    assert first.language == "python"
+    assert "EqMM.pretrained(" in first.text
+    assert len([line for line in first.text.splitlines() if line]) <= 12
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        line.split()[0]
-        for b in blocks("bash")
-        for line in b.splitlines()
-        if line.startswith("scripts/")
-    ],
-)
-def test_scripts_of_the_first_screen_are_executable_and_parse(script: str) -> None:
-    path = ROOT / script
-    assert os.access(path, os.X_OK)
-    assert run(["bash", "-n", str(path)], ROOT).returncode == 0
+def test_no_block_is_left_out() -> None:
+    assert {block.language for block in blocks(PAGE)} == {"python", "bash", "text"}
+    for block in blocks(PAGE):
+        if block.language == "text":
+            assert re.match(r"pip install|scripts/", block.text)
 
 
-def test_the_rest_of_the_blocks_install_extras_that_exist() -> None:
-    extras = re.findall(r'pip install "\.\[([\w,]+)\]"', "".join(blocks("text")))
-    known = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+def test_it_has_two_screens() -> None:
+    assert len(README.splitlines()) <= TWO_SCREENS
+
+
+def test_scripts_named_are_executable_and_parse() -> None:
+    scripts = set(re.findall(r"^(scripts/\w+) ", README, flags=re.MULTILINE))
+    assert scripts == {"scripts/demo", "scripts/test"}
+    for script in (*scripts, "scripts/build_docs", "scripts/build_package"):
+        path = ROOT / script
+        assert os.access(path, os.X_OK), script
+        done = subprocess.run(["bash", "-n", str(path)], capture_output=True, check=False)
+        assert done.returncode == 0, script
+
+
+def test_extras_named_exist() -> None:
+    extras = re.findall(r'pip install "\.\[([\w,]+)\]"', README)
+    known = setup_cfg()["options.extras_require"]
     assert extras
-    for extra in ",".join(extras).split(","):
-        assert re.search(rf"^{extra} =$", known, flags=re.MULTILINE), extra
+    assert {extra for named in extras for extra in named.split(",")} <= set(known)
 
 
-def test_pictures_and_files_named_exist() -> None:
-    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+def test_badges_are_true() -> None:
+    badges = re.findall(r"https://img\.shields\.io/badge/([\w.|-]+)-blue", README)
+    metadata = setup_cfg()["metadata"]
+    classifiers = metadata["classifiers"]
+    pythons = re.findall(r"Python :: (3\.\d+)", classifiers)
+    assert badges == [
+        f"licence-{metadata['license']}",
+        f"Python-{'_|_'.join(pythons)}",
+        f"version-{metadata['version']}",
+    ]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_pictures_pages_and_files_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert (ROOT / path).is_file(), path
-    for path in re.findall(r"`(scripts/[\w./]+)`", README):
+    for path in re.findall(r"`((?:scripts|tests|eqmm_ase|datagen)/[\w./]+)`", text):
         assert (ROOT / path).exists(), path
+
+
+def test_figures_are_those_of_the_benchmarks() -> None:
+    table = (ROOT / "scripts" / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    stated = re.search(r"held-out trajectory \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) ", table)
+    energy, forces, mm_forces = (float(figure) for figure in stated.groups())
+    assert f"energy {energy:.2f} kcal/mol, QM forces {forces} kcal/mol/Å" in README
+    assert f"MM forces {mm_forces:.1f} %" in README

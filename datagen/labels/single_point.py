@@ -52,6 +52,8 @@ class LabelResult:
     """A labelled frame and how it came about."""
 
     frame: Frame
+    """With its labels."""
+
     density: WarmDensity
     """Starting point for the next frame of the same molecule."""
 

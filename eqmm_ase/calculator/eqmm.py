@@ -167,7 +167,7 @@ class EqMM(EmbeddedCalculator):
 
     @property
     def n_members(self) -> int:
-        """Models whose mean the answers are: 1 unless the model is a committee."""
+        """Number of models whose mean is the answer; 1 unless it is a committee."""
         return len(members_of(self._source))
 
     # --- results ---

@@ -81,7 +81,13 @@ def read_structure(
 
 
 def atoms_of_frame(frame: Frame) -> Atoms:
-    """QM atoms of a frame as ASE atoms, with total charge and spin multiplicity in ``info``."""
+    """QM atoms of a frame as ASE atoms, with total charge and spin multiplicity in ``info``.
+
+    Parameters
+    ----------
+    frame
+        Labels and charges are left behind; `read_structure` keeps the charges.
+    """
     info = {
         "total_charge": int(frame.total_charge),
         "spin_multiplicity": int(frame.spin_multiplicity),

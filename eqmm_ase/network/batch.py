@@ -13,20 +13,30 @@ import numpy as np
 import torch
 
 from eqmm_ase.data.frame import FloatArray, Frame
+from eqmm_ase.settings_help import with_help
 
 
+@with_help
 @dataclass(frozen=True, eq=False)
 class Frames:
     """A batch of F frames as flat tensors; no padding, so cost follows the true sizes."""
 
-    atomic_numbers: torch.Tensor  # (N,) int64
-    qm_positions: torch.Tensor  # (N, 3) Å
-    mm_positions: torch.Tensor  # (K, 3) Å
-    mm_charges: torch.Tensor  # (K,) e
-    qm_ptr: torch.Tensor  # (F+1,) int64, on the CPU
-    mm_ptr: torch.Tensor  # (F+1,) int64, on the CPU
-    total_charge: torch.Tensor  # (F,) e
-    spin_multiplicity: torch.Tensor  # (F,)
+    atomic_numbers: torch.Tensor
+    """(N,) int64."""
+    qm_positions: torch.Tensor
+    """(N, 3), Å."""
+    mm_positions: torch.Tensor
+    """(K, 3), Å."""
+    mm_charges: torch.Tensor
+    """(K,), e."""
+    qm_ptr: torch.Tensor
+    """(F+1,) int64, on the CPU."""
+    mm_ptr: torch.Tensor
+    """(F+1,) int64, on the CPU."""
+    total_charge: torch.Tensor
+    """(F,), e."""
+    spin_multiplicity: torch.Tensor
+    """(F,)."""
 
     @property
     def n_frames(self) -> int:
