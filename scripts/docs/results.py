@@ -380,6 +380,6 @@ RESULTS: Mapping[str, Result] = {
         "python tests/kits/mutations.py", ("", "refused", "read as it was", "differs"), _mutations
     ),
     "fault_injection": Result(
-        f"{_BENCHMARK}fault_injection --output results.json", _FIGURE, _faults
+        "python tests/kits/fault_injection.py --output results.json", _FIGURE, _faults
     ),
 }
