@@ -6,6 +6,13 @@ travel from worker processes to the campaign.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, `ulimit -f`
+
 
 class MethodError(ValueError):
     """The electronic-structure method does not exist or PySCF cannot run it."""
@@ -16,7 +23,7 @@ class InvalidFrameError(ValueError):
 
 
 class SCFNotConvergedError(RuntimeError):
-    """No rung of the rescue ladder reached self-consistency; there is no label."""
+    """No SCF fallback stage reached self-consistency; there is no label."""
 
 
 class LabelCheckError(RuntimeError):
@@ -56,8 +63,27 @@ class DifferentMethodsError(ValueError):
 
 
 class ContradictingLabelsError(ValueError):
-    """The same frame has two labels that cannot both be right."""
+    """Two labels of one frame differ by more than either can be wrong."""
 
 
 class MissingBaselineError(ValueError):
     """A dataset of a cheaper method lacks frames that it should have labelled."""
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error says that there is no room."""
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
+
+
+@contextmanager
+def full_disk_is_a_sentence(path: Path) -> Iterator[None]:
+    """Turn such errors, also as the cause of others, into a `DiskFullError` about ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full_disk(error) and not is_full_disk(error.__cause__):
+            raise
+        raise DiskFullError(
+            f"the disk that holds {path} is full; nothing is lost, run the same command again "
+            "once there is room"
+        ) from error

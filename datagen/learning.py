@@ -26,22 +26,23 @@ from typing import Any
 from rich.console import Console
 
 from datagen.campaigns.campaign import label_frames
-from datagen.campaigns.executors import cores
-from datagen.campaigns.progress import Progress
+from datagen.campaigns.status import Progress
 from datagen.labels.method import Method
+from datagen.processes.executors import cores
 from eqmm_ase.atomic_write import write_text
 from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.selection import split
 from eqmm_ase.files.dataset_file import read_frames, write_frames
-from eqmm_ase.network.frame_dataset import split
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.settings_reader import build
-from eqmm_ase.simulation.exploration import ExplorationSettings, explore, trajectories_bar
+from eqmm_ase.simulation.exploration import explore, trajectories_bar
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.terminal import messages, say
 from eqmm_ase.training.config import TrainConfig, load_config
 from eqmm_ase.training.data import read_files
 from eqmm_ase.training.fine_tuning import Start
-from eqmm_ase.training.train_committee import train_committee
+from eqmm_ase.training.train import train
 
 VALIDATION_FRACTION = 0.1
 """Of the given labels, whole trajectories where there are three, and of those of each round."""
@@ -57,32 +58,42 @@ class LearningSettings:
     """How a committee learns."""
 
     rounds: int = 3
-    """Of exploring, labelling and training."""
+    """Of exploring, labelling and training; more may be asked for later."""
+
     members: int = 4
-    """Of the committee."""
+    """Models in the committee."""
+
     exploration: ExplorationSettings = field(default_factory=ExplorationSettings)
     """How frames are looked for; the seed of a round is this one plus its number."""
+
     training: tuple[str, ...] = ()
     """Settings of all trainings, of the form ``section.key=value``."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise LearningError(f"rounds is {self.rounds}; expected at least 1")
-        data = self.config().data  # refuses what makes no sense
-        if data.validation or data.validation_fraction != VALIDATION_FRACTION:
-            raise LearningError(
-                "data.validation and data.validation_fraction have no effect in learning, which "
-                "keeps a tenth of the labels of each round to validate on; leave them out"
-            )
-        if data.baseline:
-            raise LearningError(
-                "data.baseline is set, but learning makes labels of one method only; leave it out"
-            )
+        if self.members < 2:
+            raise LearningError(f"members is {self.members}; expected at least 2")
+        _check_training(self.config())
 
     def config(self, start: Path | None = None) -> TrainConfig:
         """Settings of one training, from scratch or from a committee."""
         defaults = Start.of_members(start)[0].settings() if start else None
         return load_config(None, self.training, defaults)
+
+
+def _check_training(config: TrainConfig) -> None:
+    """Refuse settings of the trainings that have no effect in learning."""
+    data = config.data
+    if data.validation or data.validation_fraction != VALIDATION_FRACTION:
+        raise LearningError(
+            "data.validation and data.validation_fraction have no effect in learning, which "
+            "keeps a tenth of the labels of each round to validate on; leave them out"
+        )
+    if data.baseline:
+        raise LearningError(
+            "data.baseline is set, but learning makes labels of one method only; leave it out"
+        )
 
 
 class Round:
@@ -182,6 +193,8 @@ def _claim(folder: Path, settings: LearningSettings, content_hash: str) -> None:
     mark = folder / "learning.json"
     if mark.is_file():
         found, asked = json.loads(mark.read_text(encoding="utf-8")), json.loads(wanted)
+        if "walls" in (exploration := found.get("exploration", {})):  # as earlier versions said
+            exploration["restraints"] = exploration.pop("walls")
         changed = [name for name in asked if found.get(name) != asked[name]]
         if changed:
             raise LearningError(
@@ -212,11 +225,11 @@ def _train(rounds: Sequence[Round], settings: LearningSettings, console: Console
     held = tuple(str(each.validation) for each in rounds if read_frames(each.validation))
     config = replace(config, data=replace(config.data, validation=held))
     say(console, f"round {this.number}: training")
-    train_committee(
+    train(
         [each.train for each in rounds],
         this.committee,
-        settings.members,
         config,
+        n_members=settings.members,
         start=before,
         console=console,
     )

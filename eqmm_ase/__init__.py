@@ -13,7 +13,11 @@ read_structure         QM atoms and the charges around them, from any file
 atoms_of_frame         the QM atoms of a frame as `ase.Atoms`
 project_forces         forces of a frame with link atoms, on real atoms only
 forces_on_topology     forces of a frame, on all atoms of the topology it was cut from
-Frames                 a batch of frames as tensors: what a network sees
+train                  train a model or a committee on dataset files
+TrainConfig            settings of a training
+load_config            settings of a training from a YAML file and ``section.key=value``
+evaluate               errors of a model on labelled frames, by medium
+FrameBatch             a batch of frames as tensors: what a network sees
 load_model             the network of a model file
 save_model             write a model file
 ContactError           raised where an atom is too near a charge
@@ -40,12 +44,15 @@ if TYPE_CHECKING:
     from eqmm_ase.data.atom_map import forces_on_topology
     from eqmm_ase.data.boundary_forces import project_forces
     from eqmm_ase.data.frame import Frame
+    from eqmm_ase.evaluation.evaluate import evaluate
     from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
     from eqmm_ase.files.structures import atoms_of_frame, read_structure
-    from eqmm_ase.network.batch import Frames
+    from eqmm_ase.network.batch import FrameBatch
     from eqmm_ase.network.model_file import load_model, save_model
     from eqmm_ase.simulation.lennard_jones import HeldLennardJones
     from eqmm_ase.simulation.restraints import ContactRestraints
+    from eqmm_ase.training.config import TrainConfig, load_config
+    from eqmm_ase.training.train import train
     from eqmm_ase.uncertainty.contacts import ContactError
     from eqmm_ase.uncertainty.domain import DomainError, DomainWarning
 
@@ -57,16 +64,20 @@ _HOME = {
     "DomainWarning": "eqmm_ase.uncertainty.domain",
     "EqMM": "eqmm_ase.calculator.eqmm",
     "Frame": "eqmm_ase.data.frame",
-    "Frames": "eqmm_ase.network.batch",
+    "FrameBatch": "eqmm_ase.network.batch",
     "HeldLennardJones": "eqmm_ase.simulation.lennard_jones",
     "ReferenceData": "eqmm_ase.files.dataset_file",
+    "TrainConfig": "eqmm_ase.training.config",
     "atoms_of_frame": "eqmm_ase.files.structures",
+    "evaluate": "eqmm_ase.evaluation.evaluate",
     "forces_on_topology": "eqmm_ase.data.atom_map",
+    "load_config": "eqmm_ase.training.config",
     "load_model": "eqmm_ase.network.model_file",
     "project_forces": "eqmm_ase.data.boundary_forces",
     "read_frames": "eqmm_ase.files.dataset_file",
     "read_structure": "eqmm_ase.files.structures",
     "save_model": "eqmm_ase.network.model_file",
+    "train": "eqmm_ase.training.train",
     "write_frames": "eqmm_ase.files.dataset_file",
 }
 
@@ -78,16 +89,20 @@ __all__ = [
     "DomainWarning",
     "EqMM",
     "Frame",
-    "Frames",
+    "FrameBatch",
     "HeldLennardJones",
     "ReferenceData",
+    "TrainConfig",
     "atoms_of_frame",
+    "evaluate",
     "forces_on_topology",
+    "load_config",
     "load_model",
     "project_forces",
     "read_frames",
     "read_structure",
     "save_model",
+    "train",
     "units",
     "write_frames",
 ]

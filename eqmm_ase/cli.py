@@ -14,8 +14,8 @@ _COMMANDS = {
     "train": "Train a model on labelled frames.",
     "evaluate": "Compare a model with the labels of a dataset.",
     "info": "Describe a model file or a dataset file.",
-    "optimize": "Relax a molecule in held MM charges or in vacuum.",
-    "md": "Run molecular dynamics of a molecule in held MM charges or in vacuum.",
+    "optimize": "Relax a molecule in fixed MM charges or in vacuum.",
+    "md": "Run molecular dynamics of a molecule in fixed MM charges or in vacuum.",
     "explore": "Find structures that a committee does not know, to be labelled.",
 }
 _Group = lazy_group("eqmm_ase.commands", _COMMANDS)

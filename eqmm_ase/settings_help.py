@@ -48,14 +48,17 @@ def _attributes(settings: type, prefix: str) -> Iterator[str]:
 
 
 def field_help(settings: type) -> dict[str, str]:
-    """Field → the text below it, on one line; empty where there is no source to read."""
+    """Field → the text below it, on one line, or the ``meaning`` in the field's metadata.
+
+    Empty where there is no source to read.
+    """
+    found = {item.name: item.metadata.get("meaning", "") for item in fields(settings)}
     try:
         source = textwrap.dedent(inspect.getsource(settings))
     except (OSError, TypeError):
-        return {}
+        return found
     (tree,) = ast.parse(source).body
     assert isinstance(tree, ast.ClassDef)
-    found: dict[str, str] = {}
     for field, text in zip(tree.body, tree.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
             words = _text(text)

@@ -38,6 +38,7 @@ LAYERS = {
         "labels",
         "molecules",
         "datasets",
+        "processes",
     ),
 }
 WORDS_NOBODY_SEARCHES_FOR = re.compile(r"(utils?|helpers?|misc|common|tools?|stuff|base)\.py")

@@ -12,28 +12,32 @@ file that the next run takes over; a kill before it, a frame that is computed ag
 from __future__ import annotations
 
 import os
-import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from pathlib import Path
 
 from datagen.campaigns.collect import method_of, write_dataset
-from datagen.campaigns.executors import FrameExecutor, InThisProcess, LocalProcesses
-from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
+from datagen.campaigns.frame_loop import FrameLoop
 from datagen.campaigns.ledger import Ledger, Row
-from datagen.campaigns.limits import Limits
 from datagen.campaigns.lock import hold
-from datagen.campaigns.progress import Progress, Summary
-from datagen.campaigns.storage import read_result, result_path, whole_result, write_result
-from datagen.campaigns.worker import Outcome, label_task
-from datagen.errors import CampaignError, DamagedResultsError, DiskFullError, WorkerDiedError
-from datagen.full_disk import full_disk_is_a_sentence, is_full_disk
+from datagen.campaigns.status import Progress, Summary
+from datagen.campaigns.storage import (
+    frame_id,
+    read_result,
+    result_path,
+    to_bytes,
+    whole_result,
+)
+from datagen.errors import (
+    CampaignError,
+    DamagedResultsError,
+    DiskFullError,
+)
 from datagen.labels.method import Method
+from datagen.processes.executors import CallExecutor, InThisProcess, LocalProcesses
+from datagen.processes.guarded_process import Limits
 from eqmm_ase.data.frame import Frame
 
-_MAX_DEATHS = 3  # a frame that ends its process this often is given up
 _NO_LIMITS = Limits()
 
 
@@ -135,7 +139,7 @@ class Campaign:
 
     def run(
         self,
-        executor: FrameExecutor,
+        executor: CallExecutor,
         frame_ids: Sequence[str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -158,36 +162,7 @@ class Campaign:
             When there is no room for a result; run again once there is.
         """
         rows = self._rows(frame_ids)
-        states = Counter(row.state for row in rows)
-        queue = deque(row.frame_id for row in rows if row.state == "waiting")
-        deaths: Counter[str] = Counter()
-        running: dict[Future[Outcome], str] = {}
-        ended: list[tuple[str, Future[Outcome]]] = []
-
-        def tell() -> None:
-            if on_progress is not None:
-                on_progress(Progress(len(rows), states["done"], states["failed"]))
-
-        self._ledger.set_fact("run", {"started": time.time(), "slots": executor.slots})
-        tell()
-        while queue or running or ended:
-            free = min(len(queue), executor.slots - len(running))
-            begin, now = [queue.popleft() for _ in range(free)], time.time()
-            if executor.concurrent:  # no worker waits for the disk
-                running |= self._submit(begin, executor)
-            with self._ledger.at_once():
-                for name, future in ended:
-                    if self._worth_another_try(name, future, deaths):
-                        queue.append(name)
-                        continue
-                    states[self._settle(name, future)] += 1
-                    tell()
-                for name in begin:
-                    self._ledger.started(name, now)
-            if not executor.concurrent:
-                running |= self._submit(begin, executor)
-            done = wait(running, return_when=FIRST_COMPLETED).done
-            ended = [(running.pop(future), future) for future in done]
+        FrameLoop(self.folder, self._ledger, self.method, executor, rows, on_progress).run()
 
     def collect(
         self, output: str | os.PathLike[str], frame_ids: Sequence[str] | None = None
@@ -228,38 +203,6 @@ class Campaign:
                 f"the campaign {self.folder} was made with {key} = {found.get(key)!r} and not "
                 f"{wanted.get(key)!r}: give another folder, or the same method"
             )
-
-    def _submit(self, names: Sequence[str], executor: FrameExecutor) -> dict[Future[Outcome], str]:
-        frames = (from_bytes(self._ledger.inputs(name)) for name in names)
-        futures = (executor.submit(label_task, frame, self.method) for frame in frames)
-        return dict(zip(futures, names, strict=True))
-
-    def _worth_another_try(self, name: str, future: Future[Outcome], deaths: Counter[str]) -> bool:
-        """Whether the worker died and the frame may not be to blame; it then waits again."""
-        if not isinstance(future.exception(), WorkerDiedError):
-            return False
-        deaths[name] += 1
-        if deaths[name] >= _MAX_DEATHS:
-            return False
-        self._ledger.wait_again(name)
-        return True
-
-    def _settle(self, name: str, future: Future[Outcome]) -> str:
-        """Record what became of a frame; return its new state."""
-        error = future.exception()
-        with full_disk_is_a_sentence(self.folder):
-            if error is not None:
-                if isinstance(error, CampaignError) or is_full_disk(error):
-                    raise error  # not the frame's fault
-                message = str(error)
-                if isinstance(error, WorkerDiedError):
-                    message = f"its worker process died {_MAX_DEATHS} times; the last time {error}"
-                self._ledger.failed(name, type(error).__name__, message)
-                return "failed"
-            outcome = future.result()
-            checksum = write_result(self._path(name), outcome.frame, name, outcome.record)
-            self._ledger.done(name, checksum=checksum, **outcome.record)
-            return "done"
 
     def _take_over(self, name: str) -> None:
         """Enter a result that is there although the ledger does not know of it."""

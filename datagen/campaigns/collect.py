@@ -9,8 +9,7 @@ from pathlib import Path
 from datagen.campaigns.ledger import LedgerReader, Row
 from datagen.campaigns.storage import read_result, result_path
 from datagen.datasets.merge import merged_versions
-from datagen.errors import CampaignError, DamagedResultsError
-from datagen.full_disk import full_disk_is_a_sentence
+from datagen.errors import CampaignError, DamagedResultsError, full_disk_is_a_sentence
 from datagen.labels.method import Method
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.settings_reader import build

@@ -1,4 +1,4 @@
-"""Settings of ``eqmm-datagen run``: the file campaign.yaml in the campaign folder.
+"""A campaign as the file campaign.yaml in its folder says, and running it.
 
     frames: [water.h5, methanol.h5]       # beside this file, or absolute
     method: {functional: b3lyp, basis: 6-31g*}
@@ -10,13 +10,18 @@ enters the labels; the executor may be another one each time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datagen.campaigns.limits import Limits
+from datagen.campaigns.campaign import Campaign
+from datagen.campaigns.status import Progress, Summary
+from datagen.errors import CampaignError
 from datagen.labels.method import Method
+from datagen.processes.executors import CallExecutor, LocalProcesses, cores
+from datagen.processes.guarded_process import Limits, check_limits
+from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.settings_reader import ConfigError, build, overlay, read_yaml
 
@@ -52,7 +57,7 @@ class ExecutorConfig:
                 f"executor {self.name} with executor.parsl_config = {self.parsl_config!r}; "
                 "the executor parsl needs that file, and no other has a use for it"
             )
-        self.limits  # noqa: B018 - refuses what makes no sense
+        check_limits(self.timeout, self.memory_limit)
 
     @property
     def limits(self) -> Limits:
@@ -104,3 +109,76 @@ def load_campaign_config(
         overlay(values, override)
     config = build(CampaignConfig(), values)
     return config, config.method if "method" in values else None
+
+
+def run_campaign(
+    folder: Path,
+    overrides: Sequence[str] = (),
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Begin a campaign, or go on with it, until every frame is done or failed.
+
+    Parameters
+    ----------
+    folder
+        Has the settings, the frames of an earlier run, or both.
+    overrides
+        Settings of the form ``section.key=value`` that go before the file.
+    on_progress
+        Called at the start and after every frame.
+
+    Returns
+    -------
+    Summary
+        Where all frames of the campaign stand.
+
+    Raises
+    ------
+    ConfigError, MethodError
+        When the settings make no sense.
+    CampaignError, DiskFullError, OSError
+        As `Campaign` says.
+    """
+    config, method = load_campaign_config(folder, overrides)
+    if method is None and not (folder / "ledger.sqlite").is_file():
+        raise CampaignError(
+            f"there is no campaign in {folder}: begin it with a file {FILE_NAME} that names "
+            "frames and a method"
+        )
+    frames = [frame for name in config.frames for frame in read_frames(folder / name)]
+    with Campaign(folder, method) as campaign:
+        campaign.add(frames)
+        campaign.check_results()
+        if campaign.summary().waiting:
+            with open_executor(config.executor, folder) as executor:
+                campaign.run(executor, on_progress=on_progress)
+        return campaign.summary()
+
+
+def open_executor(config: ExecutorConfig, folder: Path) -> CallExecutor:
+    """Start the workers that the settings name.
+
+    Raises
+    ------
+    CampaignError, OSError
+        When they cannot be started.
+    """
+    return EXECUTORS[config.name](config, folder, config.workers or cores())
+
+
+def _processes(config: ExecutorConfig, _folder: Path, slots: int) -> CallExecutor:
+    return LocalProcesses(slots, config.limits)
+
+
+def _parsl(config: ExecutorConfig, folder: Path, slots: int) -> CallExecutor:
+    from datagen.campaigns.parsl import ParslWorkers
+
+    assert config.parsl_config is not None
+    return ParslWorkers(folder / config.parsl_config, slots, config.limits, folder / "parsl")
+
+
+EXECUTORS: Mapping[str, Callable[[ExecutorConfig, Path, int], CallExecutor]] = {
+    "processes": _processes,
+    "parsl": _parsl,
+}
+"""Name → what starts it, from its settings, the campaign's folder and the frames at a time."""

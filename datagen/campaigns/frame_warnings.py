@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datagen.campaigns.frame_storage import from_bytes
 from datagen.campaigns.ledger import LedgerReader
+from datagen.campaigns.storage import from_bytes
 from datagen.labels.overpolarisation import contact_warnings
 from eqmm_ase.files.dataset_file import read_frames
 

@@ -23,7 +23,6 @@ from eqmm_ase.files.read_guard import read_guard, shortened
 
 _PATIENCE = 60.0  # s; nobody holds the file for more than a moment
 _IN_THE_WAY = ("locked", "readonly", "unable to open")
-STATES = ("waiting", "running", "done", "failed")
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Row:
 
     frame_id: str
     state: str
-    """One of `STATES`."""
+    """waiting, running, done or failed."""
 
     reason: str | None
     """Type of the error that failed it."""
@@ -51,11 +50,15 @@ class Row:
     """s."""
 
     host: str | None
-    rung: str | None
+    scf_stage: str | None
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
     checksum: str | None
     """SHA-256 of the result file."""
+
+
+_COLUMNS = {"scf_stage": "rung"}
+"""Field of a row → column, where ledgers have an older name for it."""
 
 
 class LedgerReader:
@@ -109,7 +112,8 @@ class LedgerReader:
         names = [field.name for field in fields(Row)]
         with readable_errors(self._path):
             present = {column[1] for column in self._db.execute("PRAGMA table_info(frames)")}
-            columns = ", ".join(name if name in present else "NULL" for name in names)
+            stored = [_COLUMNS.get(name, name) for name in names]
+            columns = ", ".join(name if name in present else "NULL" for name in stored)
             found = self._db.execute(f"SELECT {columns} FROM frames ORDER BY number").fetchall()
         with self._understood("its rows"):
             return [_row(dict(zip(names, values, strict=True))) for values in found]
@@ -220,7 +224,7 @@ class Ledger(LedgerReader):
         checksum: str,
         wall_time: float,
         host: str,
-        rung: str,
+        scf_stage: str,
         warnings: Sequence[str],
         versions: Mapping[str, str],
     ) -> None:
@@ -233,7 +237,7 @@ class Ledger(LedgerReader):
             checksum,
             wall_time,
             host,
-            rung,
+            scf_stage,
             json.dumps(list(warnings), ensure_ascii=False),
             json.dumps(dict(versions), sort_keys=True),
         )

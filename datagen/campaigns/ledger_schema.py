@@ -1,4 +1,4 @@
-"""The tables of a ledger, and the ladder that brings ledgers of earlier versions up to date."""
+"""The tables of a ledger, and the steps that bring ledgers of earlier versions up to date."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CREATE TABLE frames (
     finished REAL,          -- the same; of a frame that is done or failed
     wall_time REAL,         -- s, of the calculation alone
     host TEXT,
-    rung TEXT,              -- rung of the SCF ladder
+    rung TEXT,              -- SCF fallback stage that converged
     warnings TEXT,          -- JSON list
     versions TEXT,          -- JSON object: program -> version
     checksum TEXT,          -- SHA-256 of the result file
-    inputs BLOB NOT NULL    -- the frame (`frame_storage`); last, as it is large
+    inputs BLOB NOT NULL    -- the frame (`campaigns.storage`); last, as it is large
 )
 """
 _INDEX = "CREATE INDEX frames_state ON frames (state)"
@@ -54,9 +54,9 @@ def version_of(db: sqlite3.Connection) -> int:
 
 
 def upgrade(db: sqlite3.Connection, found: int) -> None:
-    """Climb from an earlier version to this one, within the open transaction."""
+    """Bring a ledger from an earlier version to this one, within the open transaction."""
     for version in range(found, VERSION):
-        _LADDER[version](db)
+        _STEPS[version](db)
     _set_version(db, VERSION)
 
 
@@ -73,7 +73,7 @@ def _to_version_2(db: sqlite3.Connection) -> None:
     db.execute(_INDEX)
 
 
-_LADDER: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _to_version_2}
+_STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _to_version_2}
 
 
 def _set_version(db: sqlite3.Connection, version: int) -> None:

@@ -1,4 +1,7 @@
-"""The lock of a campaign folder: one process at a time works on it, others may look."""
+"""The lock of a campaign folder: one process at a time works on it, others may look.
+
+filelock's locks cannot be looked at without being taken, and without the right to write.
+"""
 
 from __future__ import annotations
 

@@ -8,17 +8,16 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from datagen.campaigns.executors import FrameExecutor
-from datagen.campaigns.guarded_process import guarded_call
-from datagen.campaigns.limits import Limits
 from datagen.errors import CampaignError, WorkerDiedError
+from datagen.processes.executors import CallExecutor
+from datagen.processes.guarded_process import Limits, guarded_call
 from eqmm_ase.foreign_errors import short_reason
 
 T = TypeVar("T")
 _DEFAULT_RUN_DIR = "runinfo"  # Parsl's own, in the current folder
 
 
-class ParslWorkers(FrameExecutor):
+class ParslWorkers(CallExecutor):
     """Parsl workers, each with a guarded process of one thread.
 
     Parameters

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from datagen.campaigns.frame_storage import from_bytes
 from datagen.campaigns.ledger import LedgerReader
-from datagen.campaigns.storage import read_result, result_path
+from datagen.campaigns.storage import from_bytes, read_result, result_path
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.simulation.coordinate import Coordinate
 
@@ -43,7 +42,7 @@ class Statistics:
     """Reaction coordinate of the frames that are done, Å; empty where none was asked for."""
 
     unlabelled: np.ndarray
-    """The same of all others."""
+    """Reaction coordinate of all other frames, Å."""
 
 
 def gather(folder: Path, coordinate: Coordinate | None = None) -> Statistics:

@@ -13,9 +13,67 @@ import numpy as np
 
 from datagen.campaigns.ledger import LedgerReader, Row
 from datagen.campaigns.lock import is_held
-from datagen.campaigns.progress import Summary
 
 _WINDOW = 1800.0  # s; labels take from half a second to minutes
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, in frames."""
+
+    total: int
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Where a set of frames stands."""
+
+    waiting: int
+    running: int
+    """Also those whose run was killed; they wait again when the campaign is opened."""
+
+    done: int
+    failed: int
+    failures: tuple[tuple[str, int, str], ...]
+    """(reason, number of frames, one of their messages), most frequent first."""
+
+    warned: int
+    """Finished frames that carry a warning."""
+
+    warnings: tuple[tuple[str, int, str], ...] = ()
+    """(kind, number of frames, one of their sentences), most frequent first."""
+
+    @property
+    def total(self) -> int:
+        """All frames of the set."""
+        return self.waiting + self.running + self.done + self.failed
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Summary:
+        """Count rows of a ledger."""
+        states = Counter(row.state for row in rows)
+        failed = [row for row in rows if row.state == "failed"]
+        example = {row.reason: row.message for row in reversed(failed)}
+        reasons = Counter(row.reason for row in failed).most_common()
+        warned = [row for row in rows if row.state == "done" and row.warnings]
+        sentences = {kind_of(w): w for row in reversed(warned) for w in row.warnings}
+        kinds = Counter(kind for row in warned for kind in {kind_of(w) for w in row.warnings})
+        return cls(
+            waiting=states["waiting"],
+            running=states["running"],
+            done=states["done"],
+            failed=states["failed"],
+            failures=tuple((str(r), count, str(example[r])) for r, count in reasons),
+            warned=len(warned),
+            warnings=tuple((kind, n, sentences[kind]) for kind, n in kinds.most_common()),
+        )
+
+
+def kind_of(warning: str) -> str:
+    """What a warning about a frame is about: ``overpolarisation``."""
+    return warning.partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -44,8 +102,8 @@ class Status:
     wall_times: Sequence[float]
     """s, of the labels that there are."""
 
-    rungs: Mapping[str, int]
-    """Rung of the SCF ladder → labels that converged on it."""
+    scf_stages: Mapping[str, int]
+    """SCF fallback stage → labels that converged at it."""
 
     @classmethod
     def read(cls, folder: Path) -> Status:
@@ -72,7 +130,7 @@ class Status:
             time_left=3600.0 * to_do / rate if rate and active else None,
             attempts=sum(row.attempts for row in rows),
             wall_times=[row.wall_time or 0.0 for row in rows if row.state == "done"],
-            rungs=Counter(str(row.rung) for row in rows if row.state == "done"),
+            scf_stages=Counter(str(row.scf_stage) for row in rows if row.state == "done"),
         )
 
     def lines(self) -> list[str]:
@@ -90,8 +148,8 @@ class Status:
         if self.wall_times:
             median, longest = np.median(self.wall_times), max(self.wall_times)
             lines.append(f"a label    {median:.3g} s in the median, {longest:.3g} s at most")
-            rungs = Counter(self.rungs).most_common()
-            lines.append(f"SCF        {', '.join(f'{name} {count}' for name, count in rungs)}")
+            stages = Counter(self.scf_stages).most_common()
+            lines.append(f"SCF        {', '.join(f'{name} {count}' for name, count in stages)}")
         lines.append(f"begun      {self.attempts} calculations")
         lines += [
             f"failed     {count} {reason}, for example: {message}"

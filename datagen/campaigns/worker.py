@@ -1,4 +1,4 @@
-"""What a worker process does: label one frame after another, starting each where the last ended."""
+"""Label one frame after another in a worker process, starting each where the last ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Outcome:
     """A labelled frame on its way back to the campaign."""
 
     frame: Frame
-    rung: str
+    scf_stage: str
     warnings: tuple[str, ...]
     wall_time: float  # s
     host: str
@@ -52,7 +52,7 @@ def label_task(frame: Frame, method: Method) -> Outcome:
         _densities.popitem(last=False)
     return Outcome(
         frame=result.frame,
-        rung=result.rung,
+        scf_stage=result.scf_stage,
         warnings=result.warnings,
         wall_time=result.wall_time,
         host=socket.gethostname(),

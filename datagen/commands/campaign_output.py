@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from datagen.campaigns.progress import Progress, Summary
+from datagen.campaigns.status import Progress, Summary
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.terminal import cell, show_table, title
 

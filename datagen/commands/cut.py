@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 import numpy as np
@@ -17,7 +17,6 @@ from datagen.datasets.statistics import FrameStatistics, frame_statistics
 from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS
 from eqmm_ase.cutting.missing_hydrogens import check_hydrogens
 from eqmm_ase.cutting.qm_region import SelectedRegion, find_region
-from eqmm_ase.cutting.redistribution import CHARGE_SCHEMES
 from eqmm_ase.cutting.snapshots import SMALLEST_RADIUS, CutError, CutSettings, SnapshotCutter
 from eqmm_ase.cutting.trajectories import (
     WITHOUT_BOX,
@@ -28,14 +27,12 @@ from eqmm_ase.cutting.trajectories import (
     select_atoms,
 )
 from eqmm_ase.data.atom_map import topology_name
-from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.region_description import describe_region
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.setting_options import setting_options, settings_from
 from eqmm_ase.topology import Topology, read_topology
-
-_DEFAULT = CutSettings(medium="")
 
 
 @click.command(context_settings={"show_default": True})
@@ -49,7 +46,6 @@ _DEFAULT = CutSettings(medium="")
     help="QM region in MDAnalysis' selection language, such as "
     "'resname SER and name CB HB2 HB3 OG HG'; distances are those in the first frame.",
 )
-@click.option("--medium", required=True, help="Name of the surroundings: water, protein …")
 @click.option("--system", type=click.Path(path_type=Path), help="OpenMM System, beside a PDB.")
 @click.option(
     "--frames",
@@ -60,50 +56,29 @@ _DEFAULT = CutSettings(medium="")
     "--radius",
     type=float,
     help="Whole residues with an atom this near to a QM atom are kept, Å; at most half of the "
-    f"shortest repeat of the box.  [default: {_DEFAULT.radius:g}, or less where the box is small]",
+    f"shortest repeat of the box.  [default: {RECOMMENDED_RADIUS:g}, or less where the box is "
+    "small]",
 )
-@click.option(
-    "--switch-from",
-    type=float,
-    help="Fade the charges of residues out from here to the radius, Å.  [default: no fading]",
+@setting_options(
+    CutSettings,
+    names={
+        "cap_rule": "--cap",
+        "redistribution": "--boundary-charges",
+        "total_charge": "--charge",
+        "spin_multiplicity": "--multiplicity",
+    },
+    without=("radius",),
 )
-@click.option(
-    "--cap",
-    "cap_rule",
-    type=click.Choice(get_args(CapRule)),
-    default=_DEFAULT.cap_rule,
-    help="Hydrogen on a cut bond: at a fraction of its length, or at a fixed distance.",
-)
-@click.option(
-    "--boundary-charges",
-    "charge_scheme",
-    type=click.Choice(list(CHARGE_SCHEMES)),
-    default=_DEFAULT.charge_scheme,
-    help="What becomes of the charge of the classical atom of a cut bond.",
-)
-@click.option(
-    "--charge",
-    type=int,
-    help="Total charge of the QM region, e.  [default: from its force-field charges]",
-)
-@click.option("--multiplicity", default=_DEFAULT.spin_multiplicity, help="Spin multiplicity 2S+1.")
-@click.option("--isolated", is_flag=True, help="The system does not repeat; ignore any box.")
 def cut(
     topology: Path,
     trajectories: tuple[Path, ...],
     output: Path,
     overwrite: bool,
     selection: str,
-    medium: str,
     system: Path | None,
     frames: str,
     radius: float | None,
-    switch_from: float | None,
-    cap_rule: CapRule,
-    charge_scheme: str,
-    charge: int | None,
-    multiplicity: int,
-    isolated: bool,
+    **options: Any,
 ) -> None:
     r"""Cut frames out of TRAJECTORIES of a simulation with this TOPOLOGY.
 
@@ -118,20 +93,12 @@ def cut(
     that hold no positions or no box, or are damaged, are left out and counted.
     """
     refuse_existing(output, overwrite)
-    settings = CutSettings(
-        medium=medium,
-        radius=_DEFAULT.radius if radius is None else radius,
-        switch_from=switch_from,
-        cap_rule=cap_rule,
-        charge_scheme=charge_scheme,
-        total_charge=charge,
-        spin_multiplicity=multiplicity,
-        isolated=isolated,
-    )
+    wanted = RECOMMENDED_RADIUS if radius is None else radius
+    settings = settings_from(CutSettings, options, radius=wanted)
     which = read_slice(frames)
     sites = read_topology(topology, system)
     first = next(read_snapshots(trajectories[0], sites.n_sites, which))
-    cell = None if isolated else first.cell
+    cell = None if settings.isolated else first.cell
     region = find_region(sites, select_atoms(sites, selection, first.positions, cell))
     check_hydrogens(sites, region, first.positions, cell)
     cutter = SnapshotCutter(sites, region, settings, topology_name(topology))
@@ -240,7 +207,7 @@ def _about(topology: Topology, region: SelectedRegion, cutter: SnapshotCutter) -
         lines.append(
             f"cut bond: {ends}; hydrogen cap ({cutter.settings.cap_rule}), the "
             f"{topology.charges[bond.m1]:+.4f} e of {topology.label(bond.m1)} treated by "
-            f"{cutter.settings.charge_scheme!r}"
+            f"{cutter.settings.redistribution!r}"
         )
         numbers = topology.atomic_numbers[[bond.q1, bond.m1]].tolist()
         if numbers != [6, 6]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from datagen.campaigns.campaign import label_frames
-from datagen.campaigns.executors import cores
-from datagen.campaigns.limits import Limits
 from datagen.commands.campaign_output import ShownProgress, show_summary
 from datagen.errors import CampaignError
 from datagen.labels.charges import SCHEMES
 from datagen.labels.method import Method
+from datagen.processes.executors import cores
+from datagen.processes.guarded_process import Limits
 from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.data.region_description import describe_regions
 from eqmm_ase.files.dataset_file import read_frames
-
-_DEFAULT = Method()
+from eqmm_ase.setting_options import setting_options, settings_from
 
 
 @click.command(context_settings={"show_default": True})
@@ -32,37 +32,15 @@ _DEFAULT = Method()
 @click.option(
     "--overwrite", is_flag=True, help="Replace an output that this campaign did not make."
 )
-@click.option(
-    "--functional",
-    default=_DEFAULT.functional,
-    help="As PySCF spells it, or `hf` for Hartree–Fock.",
-)
-@click.option("--basis", default=_DEFAULT.basis, help="Basis set.")
-@click.option("--dispersion", help="d3bj, d3zero, d4 …  [default: none]")
-@click.option(
-    "--density-fit/--no-density-fit",
-    default=_DEFAULT.density_fit,
-    help="Fit Coulomb and exchange integrals.",
-)
-@click.option("--grid-level", default=_DEFAULT.grid_level, help="Integration grid, 0 to 9.")
-@click.option("--conv-tol", default=_DEFAULT.conv_tol, help="Energy threshold, Hartree.")
-@click.option("--conv-tol-grad", default=_DEFAULT.conv_tol_grad, help="Gradient threshold.")
-@click.option("--max-cycle", default=_DEFAULT.max_cycle, help="SCF cycles on each rung.")
-@click.option(
-    "--charges",
-    default=",".join(_DEFAULT.charges),
-    help=f"Charge schemes, separated by commas, of {', '.join(SCHEMES)}.",
-)
-@click.option(
-    "--vacuum-energy", is_flag=True, help="Also the energy of the same geometry without charges."
+@setting_options(
+    Method, texts={"charges": f"Charge schemes, separated by commas, of {', '.join(SCHEMES)}."}
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     help="Processes, one thread each.  [default: all cores]",
 )
-@click.option("--timeout", type=float, help="Longest time for a frame, s.  [default: none]")
-@click.option("--memory-limit", type=float, help="Largest memory of a worker, GB.  [default: none]")
+@setting_options(Limits, names={"memory": "--memory-limit"})
 @click.option(
     "--campaign",
     type=click.Path(path_type=Path, file_okay=False),
@@ -75,21 +53,10 @@ def label(
     frames: Path,
     output: Path,
     overwrite: bool,
-    functional: str,
-    basis: str,
-    dispersion: str | None,
-    density_fit: bool,
-    grid_level: int,
-    conv_tol: float,
-    conv_tol_grad: float,
-    max_cycle: int,
-    charges: str,
-    vacuum_energy: bool,
     workers: int | None,
-    timeout: float | None,
-    memory_limit: float | None,
     campaign: Path | None,
     retry_failed: bool,
+    **options: Any,
 ) -> int:
     """Compute the labels of FRAMES, an eqmm-dataset file, with PySCF in electrostatic embedding.
 
@@ -98,21 +65,10 @@ def label(
     goes on when the same command is given again. A frame that fails is left out of the output,
     with its reason in the table; exit code 1 says that there was one.
     """
-    method = Method(
-        functional=functional,
-        basis=basis,
-        dispersion=dispersion,
-        density_fit=density_fit,
-        grid_level=grid_level,
-        conv_tol=conv_tol,
-        conv_tol_grad=conv_tol_grad,
-        max_cycle=max_cycle,
-        charges=tuple(charges.split(",")),
-        vacuum_energy=vacuum_energy,
-    )
+    method, limits = settings_from(Method, options), settings_from(Limits, options)
     if not method.is_dft:
-        refuse_idle(context, ["grid_level"], f"--functional {functional}, which needs no grid")
-    limits = Limits(timeout=timeout, memory=memory_limit)
+        without = f"--functional {method.functional}, which needs no grid"
+        refuse_idle(context, ["grid_level"], without)
     folder = campaign or output.with_name(output.name + ".campaign")
     _check_output(output, frames, folder, overwrite)
     regions = read_frames(frames)

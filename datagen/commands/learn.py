@@ -12,11 +12,11 @@ from datagen.learning import LearningSettings
 from datagen.learning import learn as run
 from eqmm_ase.command_line import files_and_settings
 from eqmm_ase.commands.evaluate import show_metrics
-from eqmm_ase.commands.exploration_options import exploration_options, exploration_settings
+from eqmm_ase.commands.explore import exploration_options
 from eqmm_ase.network.model_file import load_model
+from eqmm_ase.setting_options import setting_options, settings_from
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.terminal import messages
-
-_DEFAULT = LearningSettings()
 
 
 @click.command(context_settings={"show_default": True})
@@ -28,16 +28,15 @@ _DEFAULT = LearningSettings()
     required=True,
     help="Folder for everything; the committees are OUTPUT/round-N/committee.eqmm.",
 )
-@click.option("--rounds", default=_DEFAULT.rounds, help="More may be asked for later.")
-@click.option("--committee", "members", type=click.IntRange(2), default=_DEFAULT.members)
+@setting_options(
+    LearningSettings, names={"members": "--committee"}, without=("exploration", "training")
+)
 @exploration_options
 @click.option("--seed", default=0, help="Of exploring; that of training is training.seed.")
 @click.option("--workers", type=click.IntRange(min=1), help="Labelling.  [default: all cores]")
 def learn(
     arguments: tuple[str, ...],
     output: Path,
-    rounds: int,
-    members: int,
     workers: int | None,
     **options: Any,
 ) -> None:
@@ -49,10 +48,10 @@ def learn(
     the trainings. The same command goes on where it was interrupted.
     """
     files, overrides = files_and_settings(arguments)
+    own = {name: options.pop(name) for name in ("rounds", "members")}
     settings = LearningSettings(
-        rounds=rounds,
-        members=members,
-        exploration=exploration_settings(options),
+        **own,
+        exploration=settings_from(ExplorationSettings, options),
         training=tuple(overrides),
     )
     if not files:

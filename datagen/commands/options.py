@@ -9,7 +9,13 @@ from typing import Any
 import click
 
 from datagen.errors import ExchangeError
+from datagen.solvent.media import solvent_names
 from eqmm_ase.atomic_write import refuse_unwritable
+
+SOLVENT_HELP = (
+    f"One of {', '.join(solvent_names())}; or a mixture by mole fractions, as "
+    "water:0.7,methanol:0.3."
+)
 
 
 def output_option(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from ase.io import write
@@ -13,6 +14,7 @@ from datagen.solvent.reaction_path import PathSettings, sweep_path
 from eqmm_ase.data.region_description import describe_molecule
 from eqmm_ase.files.structures import read_structure
 from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.setting_options import setting_options, settings_from
 from eqmm_ase.simulation.coordinate import Coordinate
 
 
@@ -25,39 +27,20 @@ from eqmm_ase.simulation.coordinate import Coordinate
     help="Signed sum of distances between atoms counted from 0, as 'd(0,1)-d(0,2)'.",
 )
 @click.option("--range", "ends", type=float, nargs=2, required=True, help="Its two ends, Å.")
-@click.option("--sweeps", default=8, help="Trajectories; every second one runs backwards.")
-@click.option("--frames", default=50, help="Geometries in each sweep.")
-@click.option("--interval", default=0.1, help="Between geometries, ps.")
-@click.option(
-    "--temperature",
-    "temperatures",
-    multiple=True,
-    default=(300.0,),
-    help="K. Given several times, the sweeps take them in turn.",
-)
-@click.option(
-    "--solvation",
-    help="Solvent of the implicit ALPB model (water, methanol …).  [default: vacuum]",
-)
+@setting_options(PathSettings, names={"temperatures": "--temperature"}, without=("start", "stop"))
 @click.option("--charge", type=int, help="Total charge, e.  [default: as STRUCTURE says, else 0]")
 @click.option("--multiplicity", type=int, help="2S+1.  [default: as STRUCTURE says, else 1]")
 @open_valences_option
-@click.option("--seed", default=1, help="Equal seeds give equal geometries.")
 def path(
     structure: str,
     output: Path,
     overwrite: bool,
     coordinate: str,
     ends: tuple[float, float],
-    sweeps: int,
-    frames: int,
-    interval: float,
-    temperatures: tuple[float, ...],
-    solvation: str | None,
     charge: int | None,
     multiplicity: int | None,
     open_valences: bool,
-    seed: int,
+    **options: Any,
 ) -> None:
     """Sweep a reaction coordinate of STRUCTURE in biased GFN2-xTB dynamics and keep geometries.
 
@@ -65,16 +48,7 @@ def path(
     holds geometries with their GFN2-xTB charges and the name of their sweep; `eqmm-datagen solvate`
     puts them into solvent.
     """
-    settings = PathSettings(
-        start=ends[0],
-        stop=ends[1],
-        sweeps=sweeps,
-        frames=frames,
-        interval=interval,
-        temperatures=tuple(temperatures),
-        solvation=solvation,
-        seed=seed,
-    )
+    settings = settings_from(PathSettings, options, start=ends[0], stop=ends[1])
     refuse_existing(output, overwrite)
     start = read_structure(structure).atoms
     state = common_state(
@@ -84,7 +58,7 @@ def path(
         spin_multiplicity=multiplicity,
         open_valences=open_valences,
     )
-    with ProgressBar("sweeping", "geometries", sweeps * frames) as bar:
+    with ProgressBar("sweeping", "geometries", settings.sweeps * settings.frames) as bar:
         geometries = sweep_path(
             start,
             Coordinate.parse(coordinate),
@@ -96,6 +70,6 @@ def path(
     reached = [geometry.info["coordinate"] for geometry in geometries]
     click.echo(
         f"{output}: {describe_molecule(start.numbers, *state)}; {len(geometries)} geometries in "
-        f"{sweeps} sweeps, "
+        f"{settings.sweeps} sweeps, "
         f"{coordinate} from {min(reached):.2f} to {max(reached):.2f} Å"
     )

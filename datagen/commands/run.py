@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from datagen.campaigns.campaign_run import run_campaign
+from datagen.campaigns.config import run_campaign
 from datagen.commands.campaign_output import ShownProgress, show_summary
 
 

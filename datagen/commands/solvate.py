@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 from ase import Atoms
 
 from datagen.commands.options import (
+    SOLVENT_HELP,
     engine_options,
     open_valences_option,
     output_option,
@@ -17,15 +19,14 @@ from datagen.commands.options import (
 from datagen.commands.sample import ShownProgress
 from datagen.datasets.statistics import frame_statistics
 from datagen.molecules.given_geometries import common_state
-from datagen.solvent.media import solvent_names
 from datagen.solvent.solvation import GAS, SolvationSettings, describe, duration, solvate_geometries
 from eqmm_ase.command_line import refuse_idle
 from eqmm_ase.data.charge_and_spin import set_state
 from eqmm_ase.data.region_description import describe_region
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.files.geometry_files import read_geometries
+from eqmm_ase.setting_options import setting_options, settings_from
 
-_DEFAULT = SolvationSettings()
 _OF_SOLVENT = (
     *("salt", "relaxation", "settling", "equilibration", "temperature", "radius", "spheres"),
     *("charge_model", "seed", "workers", "platform"),
@@ -35,40 +36,13 @@ _OF_SOLVENT = (
 @click.command(context_settings={"show_default": True})
 @click.argument("geometries")
 @output_option("Dataset file to write.")
-@click.option(
-    "--solvent",
-    default=_DEFAULT.solvent,
-    help=f"One of {', '.join(solvent_names())}; a mixture by mole fractions, as "
-    f"water:0.7,methanol:0.3; or {GAS} for no surroundings at all.",
-)
-@click.option("--salt", default="", help="Ions, as NaCl:0.15 for 0.15 mol/L.")
-@click.option("--relaxation", default=_DEFAULT.relaxation, help="Around each geometry, ps.")
-@click.option(
-    "--settling", default=_DEFAULT.settling, help="More around the first of each chain, ps."
-)
-@click.option("--equilibration", default=_DEFAULT.equilibration, help="At 1 bar, once, ps.")
-@click.option("--temperature", default=_DEFAULT.temperature, help="Of the solvent, K.")
-@click.option(
-    "--radius",
-    default=_DEFAULT.radius,
-    help="Whole residues with an atom this near to a QM atom are kept, Å.",
-)
-@click.option(
-    "--spheres",
-    type=click.Choice(["charge", "element"]),
-    default=_DEFAULT.spheres,
-    help="Lennard-Jones of the solute: by element, or growing into ions with negative charge.",
-)
-@click.option(
-    "--charge-model",
-    type=click.Choice(["gfn2", "resp"]),
-    default=_DEFAULT.charge_model,
-    help="Charges of geometries that bring none: GFN2-xTB, or RESP of HF/6-31G*.",
+@setting_options(
+    SolvationSettings,
+    texts={"solvent": f"{SOLVENT_HELP[:-1]}; or {GAS} for no surroundings at all."},
 )
 @click.option("--charge", type=int, help="Total charge, e.  [default: from the file, else 0]")
 @click.option("--multiplicity", type=int, help="2S+1.  [default: from the file, else 1]")
 @open_valences_option
-@click.option("--seed", default=_DEFAULT.seed, help="Equal seeds give equal frames on the CPU.")
 @engine_options
 @click.pass_context
 def solvate(
@@ -76,23 +50,14 @@ def solvate(
     geometries: str,
     output: Path,
     overwrite: bool,
-    solvent: str,
-    salt: str,
-    relaxation: float,
-    settling: float,
-    equilibration: float,
-    temperature: float,
-    radius: float,
-    spheres: str,
-    charge_model: str,
     charge: int | None,
     multiplicity: int | None,
     open_valences: bool,
-    seed: int,
     workers: int | None,
     platform: str | None,
+    **options: Any,
 ) -> None:
-    """Hold each of GEOMETRIES while solvent relaxes around it, and cut a frame out.
+    """Freeze each of GEOMETRIES while solvent relaxes around it, and cut a frame out.
 
     GEOMETRIES is any file that ASE reads, all its images: a path, a scan, a trajectory. Total
     charge and spin are read from it under the names that other programs give them; initial
@@ -102,20 +67,9 @@ def solvate(
     Finished chains are kept in OUTPUT.parts until the output is written: an interrupted run goes
     on when the same command is given again.
     """
-    if solvent == GAS:
+    settings = settings_from(SolvationSettings, options)
+    if settings.solvent == GAS:
         refuse_idle(context, _OF_SOLVENT, f"--solvent {GAS}")
-    settings = SolvationSettings(
-        solvent=solvent,
-        salt=salt,
-        relaxation=relaxation,
-        settling=settling,
-        equilibration=equilibration,
-        temperature=temperature,
-        radius=radius,
-        spheres=spheres,
-        charge_model=charge_model,
-        seed=seed,
-    )
     refuse_existing(output, overwrite)
     images = _read(geometries, charge, multiplicity, open_valences)
     parts = output.with_name(output.name + ".parts")
@@ -132,7 +86,8 @@ def solvate(
     write_frames(output, frames, {"sampling": describe(images, settings)})
     shutil.rmtree(parts, ignore_errors=True)
     click.echo(
-        f"{output}: {describe_region(frames[0])}; {solvent}, {frame_statistics(frames).sentence()}"
+        f"{output}: {describe_region(frames[0])}; {settings.solvent}, "
+        f"{frame_statistics(frames).sentence()}"
     )
 
 

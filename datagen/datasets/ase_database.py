@@ -46,7 +46,7 @@ _NARROW = "float32"
 
 def write_ase_database(data: ReferenceData, target: Path, charge_scheme: str | None) -> None:
     """Write all frames of a dataset; `charge_scheme` is the one of the rows' own charges."""
-    from eqmm_ase.network.frame_dataset import choose_charge_scheme  # brings torch
+    from eqmm_ase.data.selection import choose_charge_scheme  # brings torch
 
     frames = data.load()
     scheme = choose_charge_scheme(frames, charge_scheme)

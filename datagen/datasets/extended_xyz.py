@@ -31,11 +31,11 @@ from datagen.errors import ExchangeError
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.data.charge_and_spin import STATE_KEYS, State, states_of
 from eqmm_ase.data.dataset_format import FIELDS, GROUPS, DatasetError, Field, field_of
-from eqmm_ase.data.embedding_label import EMBEDDING
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import frame_of_values, known_values
 from eqmm_ase.files.dataset_file import ReferenceData
 from eqmm_ase.files.read_guard import read_guard
+from eqmm_ase.files.stored_charges import EMBEDDING
 
 _KEYS = {
     "energy": "REF_energy",
@@ -57,7 +57,7 @@ _PLAIN = " !#$&'()*+,-./:;<=>?@^_`|~"
 
 def write_extended_xyz(data: ReferenceData, target: Path, charge_scheme: str | None) -> None:
     """Write all frames of a dataset; `charge_scheme` is the one that `REF_charges` repeats."""
-    from eqmm_ase.network.frame_dataset import choose_charge_scheme  # brings torch
+    from eqmm_ase.data.selection import choose_charge_scheme  # brings torch
 
     frames = data.load()
     scheme = choose_charge_scheme(frames, charge_scheme)

@@ -1,4 +1,4 @@
-"""The reference method as an ASE calculator: PySCF in held MM charges, with the labels' settings.
+"""The reference method as an ASE calculator: PySCF in fixed MM charges, with the labels' settings.
 
 It answers exactly what `label_frame` would write into a dataset, so that a relaxation or a
 trajectory of the model can be compared with one of the method it was trained on.

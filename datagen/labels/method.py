@@ -10,11 +10,13 @@ import difflib
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from datagen.errors import MethodError
 from datagen.labels.charges import SCHEMES
+from eqmm_ase.data.checks import check_number
 from eqmm_ase.settings_help import with_help
 
 _PROGRAMS = ("pyscf", "pyscf-dispersion")
@@ -36,46 +38,41 @@ class Method:
     """
 
     functional: str = "b3lyp"
-    """A functional as PySCF spells it (`b3lyp`, `pbe0`, `wb97x-d3bj` …), or `hf`."""
+    """As PySCF spells it (`b3lyp`, `pbe0`, `wb97x-d3bj` …), or `hf` for Hartree–Fock."""
 
     basis: str = "6-31g*"
-    """A basis set name; effective core potentials that belong to it are used with it."""
+    """Basis set; the effective core potentials that belong to it are used with it."""
 
     dispersion: str | None = None
-    """`d3bj`, `d3zero`, `d3bjm`, `d3zerom`, `d3op`, `d4`, with `2b`/`atm` suffixes; or None."""
+    """`d3bj`, `d3zero`, `d3bjm`, `d3zerom`, `d3op`, `d4`, with `2b`/`atm` suffixes; None: none."""
 
     density_fit: bool = True
-    """Fit the density of the Coulomb and exchange integrals with PySCF's default auxiliary set."""
+    """Fit the Coulomb and exchange integrals, with PySCF's default auxiliary set."""
 
     grid_level: int = 3
-    """Level 0–9 of the integration grid (ignored by `hf`)."""
+    """Integration grid, 0 to 9 (no matter to `hf`)."""
 
     conv_tol: float = 1e-10
-    """Largest change of the energy in the last SCF cycle, Hartree."""
+    """Energy threshold: the largest change in the last SCF cycle, Hartree."""
 
     conv_tol_grad: float = 1e-5
-    """Largest norm of the orbital gradient at the end, Hartree: it bounds how far forces depend
-    on the density that the SCF started from (measured: 6e-6 eV/Å at the default)."""
+    """Gradient threshold: the largest norm over the orbitals at the end, Hartree. It bounds how far
+    forces depend on the density that the SCF started from (6e-6 eV/Å at the default)."""
 
     max_cycle: int = 60
-    """SCF cycles on each rung of the rescue ladder."""
+    """SCF cycles at each fallback stage."""
 
     charges: tuple[str, ...] = ("mulliken", "lowdin")
     """Charge schemes that a label holds, in any order: names in `labels.charges.SCHEMES`."""
 
     vacuum_energy: bool = False
-    """Whether a label also holds the energy at the same geometry without the charges."""
+    """Also the energy of the same geometry without the charges."""
 
     def __post_init__(self) -> None:
-        for name in ("functional", "basis"):
-            object.__setattr__(self, name, str(getattr(self, name)).strip().lower())
-        dispersion = (self.dispersion or "").strip().lower()
-        object.__setattr__(self, "dispersion", dispersion or None)
-        object.__setattr__(self, "charges", _known_schemes(self.charges))
+        for name, value in _in_one_spelling(self).items():  # equal methods must be equal
+            object.__setattr__(self, name, value)
         _check_numbers(self)
-        _check_functional(self.functional)
-        _check_basis(self.basis)
-        _check_dispersion(self)
+        _check_with_pyscf(self.functional, self.basis, self.dispersion)
 
     @property
     def is_dft(self) -> bool:
@@ -107,6 +104,16 @@ def program_versions() -> dict[str, str]:
     return found
 
 
+def _in_one_spelling(method: Method) -> dict[str, Any]:
+    """Names as content hashes know them: PySCF does not mind capitals, hashes do."""
+    return {
+        "functional": method.functional.strip().lower(),
+        "basis": method.basis.strip().lower(),
+        "dispersion": (method.dispersion or "").strip().lower() or None,
+        "charges": _known_schemes(method.charges),
+    }
+
+
 def _known_schemes(names: Iterable[str]) -> tuple[str, ...]:
     """The schemes once each, in one order whatever order they were given in."""
     chosen = {name.strip().lower() for name in names}
@@ -117,13 +124,20 @@ def _known_schemes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_numbers(method: Method) -> None:
-    if not 0 <= method.grid_level <= _MAX_GRID_LEVEL:
-        raise MethodError(f"grid_level is {method.grid_level}; expected 0 to {_MAX_GRID_LEVEL}")
+    check = partial(check_number, error=MethodError)
+    check("grid_level", method.grid_level, least=0, most=_MAX_GRID_LEVEL)
     for name in ("conv_tol", "conv_tol_grad"):
-        if not 0.0 < getattr(method, name) < 1.0:
-            raise MethodError(f"{name} is {getattr(method, name)}; expected between 0 and 1")
-    if method.max_cycle < 1:
-        raise MethodError(f"max_cycle is {method.max_cycle}; expected at least 1")
+        check(name, getattr(method, name), above=0.0)
+        check(name, getattr(method, name), most=1.0)
+    check("max_cycle", method.max_cycle, least=1)
+
+
+@lru_cache
+def _check_with_pyscf(functional: str, basis: str, dispersion: str | None) -> None:
+    """Ask PySCF, once in a process, whether there is such a method."""
+    _check_functional(functional)
+    _check_basis(basis)
+    _check_dispersion(functional, dispersion)
 
 
 def _check_functional(functional: str) -> None:
@@ -168,33 +182,32 @@ def _has_element(basis: str, symbol: str) -> bool:
         return False
 
 
-def _check_dispersion(method: Method) -> None:
+def _check_dispersion(functional: str, dispersion: str | None) -> None:
     from pyscf.scf import dispersion as pyscf_dispersion
 
-    if method.dispersion is not None:
-        named_by_functional = pyscf_dispersion.parse_disp(method.functional)[1]
+    if dispersion is not None:
+        named_by_functional = pyscf_dispersion.parse_disp(functional)[1]
         if named_by_functional:
             raise MethodError(
-                f"the functional {method.functional!r} brings {named_by_functional} with it: "
-                f"leave out dispersion={method.dispersion!r}"
+                f"the functional {functional!r} brings {named_by_functional} with it: "
+                f"leave out dispersion={dispersion!r}"
             )
     try:
-        parsed = _parsed_dispersion(method)
+        parsed = _parsed_dispersion(functional, dispersion)
     except ValueError as error:
         known = pyscf_dispersion.DISP_VERSIONS
         raise MethodError(
-            f"PySCF knows no dispersion correction {method.dispersion!r}; "
-            f"choose one of {', '.join(known)}"
+            f"PySCF knows no dispersion correction {dispersion!r}; choose one of {', '.join(known)}"
         ) from error
     if parsed is not None:
-        _probe_dispersion(method, *parsed)
+        _probe_dispersion(functional, *parsed)
 
 
-def _parsed_dispersion(method: Method) -> tuple[str, str, bool] | None:
+def _parsed_dispersion(functional: str, dispersion: str | None) -> tuple[str, str, bool] | None:
     """(parameter set, version, three-body) as PySCF reads it, or None."""
     from pyscf.scf import dispersion as pyscf_dispersion
 
-    name, kind, three_body = pyscf_dispersion.parse_disp(method.functional, method.dispersion)
+    name, kind, three_body = pyscf_dispersion.parse_disp(functional, dispersion)
     if kind is None:
         return None
     if kind not in pyscf_dispersion.DISP_VERSIONS:
@@ -202,7 +215,7 @@ def _parsed_dispersion(method: Method) -> tuple[str, str, bool] | None:
     return name, kind, three_body
 
 
-def _probe_dispersion(method: Method, name: str, kind: str, three_body: bool) -> None:
+def _probe_dispersion(functional: str, name: str, kind: str, three_body: bool) -> None:
     """Look the damping parameters up now rather than in every frame."""
     from pyscf import gto
 
@@ -220,7 +233,7 @@ def _probe_dispersion(method: Method, name: str, kind: str, three_body: bool) ->
             dftd3.DFTD3Dispersion(helium, xc=name, version=kind, atm=three_body)
     except (RuntimeError, KeyError) as error:
         raise MethodError(
-            f"there are no {kind} parameters for the functional {method.functional!r}"
+            f"there are no {kind} parameters for the functional {functional!r}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""From a frame to a PySCF molecule: all that must be right before an SCF is worth starting."""
+"""PySCF molecule of a frame, and what must be right before an SCF is worth starting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bare positive charges that pull more density onto themselves than a basis set can agree on.
+"""Overpolarisation: bare positive charges pull more density onto them than basis sets agree on.
 
 A point charge has no electrons that would keep others away. Where it is large and near, the QM
 region flows towards it, the farther the more diffuse functions there are: the label is then a
@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import numpy as np
 from ase.data import chemical_symbols
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
 from eqmm_ase.data.frame import Frame
@@ -45,25 +46,25 @@ _OXYGEN, _NITROGEN, _OTHERS, _ANION = (2.4, 1.6), (2.85, 1.6), (3.4, 2.0), (3.5,
 carbon and the heavier elements, and of all atoms of a QM region with negative total charge."""
 
 
-def contact_limit(element: int, charge: float, total_charge: int) -> float:
-    """Distance below which a positive charge over-polarises a heavy atom.
+def contact_limit(element: int, charge: ArrayLike, total_charge: int) -> NDArray[np.float64]:
+    """Distances below which positive charges over-polarise a heavy atom.
 
     Parameters
     ----------
     element
         Atomic number of the atom.
     charge
-        e, positive, of the MM site.
+        (n,) e, positive, of MM sites.
     total_charge
         e, of the QM region.
 
     Returns
     -------
-    float
-        r₁ + s ln q, Å; not positive where the charge is too small to do so at any distance.
+    (n,), Å
+        r₁ + s ln q; not positive where the charge is too small to do so at any distance.
     """
     reach, slope = _reach(element, total_charge)
-    return float(reach + slope * np.log(charge))
+    return np.asarray(reach + slope * np.log(charge))
 
 
 def contact_warnings(frame: Frame) -> tuple[str, ...]:
@@ -72,8 +73,9 @@ def contact_warnings(frame: Frame) -> tuple[str, ...]:
     heavy, positive = np.flatnonzero(numbers > 1), np.flatnonzero(charges > 0.0)
     if not len(heavy) or not len(positive):
         return ()
-    reach, slope = np.array([_reach(int(z), frame.total_charge) for z in numbers[heavy]]).T
-    limits = reach[:, None] + slope[:, None] * np.log(charges[positive])  # (heavy, positive)
+    limits = np.array(
+        [contact_limit(int(z), charges[positive], frame.total_charge) for z in numbers[heavy]]
+    )
     qm = np.asarray(frame.qm_positions, np.float64)[heavy]
     distances = cdist(qm, np.asarray(frame.mm_positions, np.float64)[positive])
     depth = limits - distances

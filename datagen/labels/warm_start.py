@@ -1,4 +1,4 @@
-"""A density that outlives its frame: the starting point for the next frame of the same molecule.
+"""Initial guess of an SCF from the density of an earlier frame of the same molecule.
 
 Worth 2 of 10 SCF cycles while the atoms have hardly moved, as between neighbouring steps of a
 trajectory. From a geometry that has turned or bent further it saves nothing over an atomic guess

@@ -2,8 +2,8 @@
 
 Elements, positions, charge and spin are taken as given; bonds are needed only to find force-field
 parameters. A file without bonds (xyz, pdb) gets them from its distances. Where no closed shell fits
-them, as in radicals and metal complexes, there are none, and the molecule can still be held in its
-geometry.
+them, as in radicals and metal complexes, there are none, and the molecule can still be frozen in
+its geometry.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From snapshots of whole boxes to frames: the QM region and its charges, each with a hash."""
+"""Frames cut out of snapshots of the boxes that were sampled, each with a hash."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class QMRegion:
 
 
 class FrameCutter:
-    """Turns snapshots into frames, tried on the start so that a small box shows early.
+    """Turns snapshots of a box into frames.
 
     Parameters
     ----------
@@ -46,7 +46,16 @@ class FrameCutter:
         self._region, self._radius, self._medium = region, radius, medium
         self._charges, self._residues = charges_and_residues(box.prmtop)
         self._unwrapper = Unwrapper(self._residues)
-        self(Snapshots(box.positions[None], box.cell[None]), "")
+
+    def check(self, box: Box) -> None:
+        """Make sure that the equilibrated box can be cut, before any trajectory is run.
+
+        Raises
+        ------
+        ClusterError
+            When the box is too small for the radius.
+        """
+        self._frame(box.positions, box.cell, "")
 
     def __call__(self, snapshots: Snapshots, source: str) -> list[Frame]:
         """Frames of one trajectory, in its order."""

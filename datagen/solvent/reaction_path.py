@@ -20,10 +20,11 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.mixing import SumCalculator
 from ase.md.langevin import Langevin
 
+from eqmm_ase.data.checks import check_number
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.settings_help import with_help
 from eqmm_ase.simulation.coordinate import Coordinate
-from eqmm_ase.simulation.momenta import draw_momenta
+from eqmm_ase.simulation.ensembles import draw_momenta
 
 STIFFNESS = 6.0
 """eV/Å², of the bias: ζ stays within 0.07 Å of its centre at 300 K."""
@@ -57,13 +58,14 @@ class PathSettings:
     """Geometries in each sweep."""
 
     interval: float = 0.1
-    """ps between geometries."""
+    """Between geometries, ps."""
 
     temperatures: tuple[float, ...] = (300.0,)
-    """K; the sweeps take them in turn."""
+    """K. Given several, the sweeps take them in turn."""
 
     solvation: str | None = None
-    """A solvent of the implicit ALPB model, which widens the range of angles; None is vacuum."""
+    """Solvent of the implicit ALPB model (water, methanol …), which widens the range of angles;
+    None: vacuum."""
 
     seed: int = 1
     """Equal seeds give equal geometries."""
@@ -71,15 +73,14 @@ class PathSettings:
     def __post_init__(self) -> None:
         if self.start == self.stop:
             raise PathError(f"the range of the coordinate begins and ends at {self.start:g} Å")
-        for name in ("sweeps", "frames"):
-            if getattr(self, name) < 1:
-                raise PathError(f"{name} is {getattr(self, name)}; expected at least 1")
-        if self.interval * 1000 < TIME_STEP:
-            raise PathError(
-                f"interval is {self.interval:g} ps; expected {TIME_STEP / 1000} or more"
-            )
-        if not self.temperatures or min(self.temperatures) <= 0:
-            raise PathError(f"temperatures are {self.temperatures}; expected positive numbers")
+        check_number("sweeps", self.sweeps, least=1, error=PathError)
+        check_number("frames", self.frames, least=1, error=PathError)
+        shortest = TIME_STEP / 1000
+        check_number("interval", self.interval, least=shortest, unit="ps", error=PathError)
+        if not self.temperatures:
+            raise PathError("temperatures is empty; expected at least one")
+        for temperature in self.temperatures:
+            check_number("temperature", temperature, above=0.0, unit="K", error=PathError)
 
 
 class CoordinateBias(Calculator):

@@ -8,23 +8,28 @@ and validation can be split where nothing is shared.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from ase import Atoms
 
 from datagen.molecules.solute import Solute
 from datagen.solvent.boxes import make_box
 from datagen.solvent.force_field import parameterise
 from datagen.solvent.frames import FrameCutter, QMRegion
-from datagen.solvent.job import Unfinished
+from datagen.solvent.job import (
+    Run,
+    SamplingError,
+    SamplingProgress,
+    Unfinished,
+    default_workers,
+    kept_or_temporary,
+    openmm_seed,
+    run_missing,
+)
 from datagen.solvent.md import (
     MINIMAL_REPEAT,
     SETTLING,
@@ -36,31 +41,16 @@ from datagen.solvent.md import (
     run_trajectory,
 )
 from datagen.solvent.media import Medium, find_medium
-from datagen.solvent.parallel import Trajectory, run_trajectories
+from datagen.solvent.solvation import SolvationSettings, solvate_geometries
 from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS, required_repeat
+from eqmm_ase.data.checks import check_number
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.settings_help import with_help
 
 _MAX_RADIUS = 30.0  # Å; the box of a larger one has more than 70 000 atoms
 _STRETCH = 1.05  # by which vibrations lengthen the molecule
+_ALL_FRAMES = "(the number of frames)"
 _MARGIN = 0.2  # Å for the breathing of the box
-
-
-class SamplingError(ValueError):
-    """A setting makes no sense; the message is one sentence for the user."""
-
-
-class SamplingProgress:
-    """What `sample` tells while it runs; this one keeps it to itself."""
-
-    def stage(self, name: str) -> None:
-        """Say what is being done now."""
-
-    def advance(self, picoseconds: float) -> None:
-        """Count molecular dynamics just done, or found done by an earlier run."""
-
-    def note(self, sentence: str) -> None:
-        """Say what the user should know of the preparation."""
 
 
 @with_help
@@ -69,10 +59,10 @@ class SamplingSettings:
     """What is sampled, and how much of it."""
 
     solvent: str = "water"
-    """A name, or a mixture by mole fractions: ``water:0.7,methanol:0.3``."""
+    """A name, or a mixture by mole fractions, as ``water:0.7,methanol:0.3``."""
 
     salt: str = ""
-    """Ions beside the solvent: ``NaCl:0.15`` for 0.15 mol/L."""
+    """Ions beside the solvent, as ``NaCl:0.15`` for 0.15 mol/L."""
 
     n_frames: int = 100
     """Frames in all."""
@@ -81,36 +71,38 @@ class SamplingSettings:
     """Independent trajectories that the frames are taken from."""
 
     interval: float = 0.5
-    """ps between the frames of a trajectory."""
+    """Between the frames of a trajectory, ps."""
 
     temperatures: tuple[float, ...] = (300.0,)
-    """K; the trajectories take them in turn. The box has the density of the first."""
+    """K. Given several, the trajectories take them in turn, all at the density of the first: hotter
+    ones widen the range of geometries."""
 
     radius: float = RECOMMENDED_RADIUS
-    """Å; residues with an atom this near to a QM atom are in the frame."""
+    """Whole residues with an atom this near to a QM atom are kept, Å."""
 
     equilibration: float = 5.0
-    """ps under pressure, once for all trajectories."""
+    """At 1 bar, once for all trajectories, ps."""
 
     decorrelation: float = 2.0
-    """ps in which each trajectory forgets the common start."""
+    """In which each trajectory forgets the common start, ps."""
 
     seed: int = 0
     """Equal seeds give equal frames on the CPU."""
 
     def __post_init__(self) -> None:
         find_medium(self.solvent, self.salt)
-        _check("n_frames", self.n_frames, 1, None, "")
-        _check("trajectories", self.trajectories, 1, self.n_frames, " (the number of frames)")
-        _check("interval", self.interval, 0.01, None, " ps")
-        _check("radius", self.radius, 3.0, _MAX_RADIUS, " Å")
-        _check("equilibration", self.equilibration, 0.5, None, " ps")
-        _check("decorrelation", self.decorrelation, 0.0, None, " ps")
-        _check("seed", self.seed, 0, None, "")
+        check = partial(check_number, error=SamplingError)
+        check("n_frames", self.n_frames, least=1)
+        check("trajectories", self.trajectories, least=1, most=self.n_frames, unit=_ALL_FRAMES)
+        check("interval", self.interval, least=0.01, unit="ps")
+        check("radius", self.radius, least=3.0, most=_MAX_RADIUS, unit="Å")
+        check("equilibration", self.equilibration, least=0.5, unit="ps")
+        check("decorrelation", self.decorrelation, least=0.0, unit="ps")
+        check("seed", self.seed, least=0)
         if not self.temperatures:
             raise SamplingError("temperatures is empty; expected at least one")
         for temperature in self.temperatures:
-            _check("temperature", temperature, 10.0, 2000.0, " K")
+            check("temperature", temperature, least=10.0, most=2000.0, unit="K")
 
     @property
     def duration(self) -> float:
@@ -197,25 +189,68 @@ def sample(
             progress.note(sentence)
         region = QMRegion(solute.atomic_numbers, solute.total_charge, solute.spin_multiplicity)
         cut = FrameCutter(region, box, settings.radius, settings.medium.name)
-        missing: dict[int, Trajectory] = {}
-        for number, schedule in settings.schedules(name).items():
-            if unfinished.load_trajectory(number) is None:
-                missing[number] = partial(run_trajectory, box, schedule)
-            else:
-                progress.advance(schedule.duration)
-        progress.stage(f"{len(missing)} trajectories")
-        run_trajectories(
-            missing,
-            workers or default_workers(name),
-            done=unfinished.save_trajectory,
-            progress=progress.advance,
+        cut.check(box)
+        runs = {
+            number: Run(partial(run_trajectory, box, schedule), schedule.duration)
+            for number, schedule in settings.schedules(name).items()
+        }
+        ended = run_missing(unfinished, runs, workers or default_workers(name), progress)
+        return [
+            frame
+            for number, snapshots in ended.items()
+            for frame in cut(snapshots, settings.source(number))
+        ]
+
+
+def sample_frozen(
+    solute: Solute,
+    settings: SamplingSettings,
+    *,
+    folder: Path | None = None,
+    workers: int | None = None,
+    platform: str | None = None,
+    progress: SamplingProgress | None = None,
+) -> list[Frame]:
+    """Frames of a frozen molecule in solvent, without labels: for one that GAFF2 does not cover.
+
+    Arguments and result are those of `sample`. The molecule stays in the one geometry that it has;
+    its charges are GFN2-xTB's, its Lennard-Jones spheres those of the elements. The solvent has
+    one temperature; each trajectory settles for the decorrelation.
+
+    Raises
+    ------
+    SamplingError
+        For several temperatures.
+    """
+    if len(set(settings.temperatures)) > 1:
+        raise SamplingError(
+            f"several temperatures were given, but {solute.name} is frozen in its geometry, and "
+            "the solvent around it has one temperature; give one"
         )
-        frames: list[Frame] = []
-        for number in settings.schedules():
-            snapshots = unfinished.load_trajectory(number)
-            assert snapshots is not None
-            frames += cut(snapshots, settings.source(number))
-        return frames
+    around = SolvationSettings(
+        solvent=settings.solvent,
+        salt=settings.salt,
+        relaxation=settings.interval,
+        settling=settings.decorrelation,
+        equilibration=settings.equilibration,
+        temperature=settings.temperatures[0],
+        radius=settings.radius,
+        seed=settings.seed,
+    )
+    geometries = [
+        _geometry(solute, str(number))
+        for number, schedule in settings.schedules().items()
+        for _ in range(schedule.n_frames)
+    ]
+    return solvate_geometries(
+        geometries,
+        around,
+        folder=folder,
+        workers=workers,
+        platform=platform,
+        progress=progress,
+        open_valences=True,  # `read_solute` has asked for them
+    )
 
 
 def describe(solute: Solute, settings: SamplingSettings) -> dict[str, Any]:
@@ -265,31 +300,13 @@ def _prepare(
     return box
 
 
-@contextmanager
-def kept_or_temporary(folder: Path | None) -> Iterator[Path]:
-    """The folder, or one that is gone afterwards."""
-    if folder is not None:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="eqmm-sample-") as name:
-        yield Path(name)
-
-
-def default_workers(platform: str) -> int:
-    """Processes for trajectories: the cores of a CPU, one on a GPU."""
-    if platform != "CPU":
-        return 1
-    # The cores this process may use, not those of the machine, where the system tells.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def openmm_seed(seed: int, stream: int) -> int:
-    """Independent seeds for OpenMM, which takes positive 32-bit integers and reads 0 as random."""
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0] >> 1) | 1
-
-
-def _check(name: str, value: float, least: float, most: float | None, unit: str) -> None:
-    if value >= least and (most is None or value <= most):
-        return
-    limit = f"at least {least:g}" if most is None else f"{least:g} to {most:g}"
-    raise SamplingError(f"{name} is {value:g}; expected {limit}{unit}")
+def _geometry(solute: Solute, trajectory: str) -> Atoms:
+    return Atoms(
+        solute.atomic_numbers,
+        solute.positions,
+        info={
+            "total_charge": solute.total_charge,
+            "spin_multiplicity": solute.spin_multiplicity,
+            "source": trajectory,
+        },
+    )

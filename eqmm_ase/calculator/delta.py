@@ -46,13 +46,16 @@ class DeltaEqMM(EqMM):
     """
 
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
-    _adds_baseline = True
 
     def __init__(
         self, model: str | os.PathLike[str], baseline: Callable[[Frame], Frame], **settings: Any
     ) -> None:
         super().__init__(model, **settings)
         self._baseline = baseline
+
+    def _predicts_what_is_asked(self) -> bool:
+        """Whether the model predicts differences from a cheaper method's energies."""
+        return "baseline" in self.card
 
     def calculate(
         self,

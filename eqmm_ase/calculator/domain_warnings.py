@@ -1,4 +1,4 @@
-"""Tells once, or refuses, how a calculation leaves what the model was trained on."""
+"""Warnings, and refusals, of calculations outside of the domain that a model was trained on."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.calculator.settings import Setting
 from eqmm_ase.data import checks, unit_checks
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 from eqmm_ase.uncertainty.contacts import ContactError, collapsed, deepest_contact
 from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 
-FloatArray = NDArray[np.float64]
 
-
-class Watch:
-    """Warnings and refusals of one calculator.
+class DomainWarnings:
+    """Domain warnings and refusals of one calculator, each given once.
 
     Parameters
     ----------
@@ -67,7 +66,7 @@ class Watch:
         if region == self._known_region:
             return
         self.domain.refuse_state(numbers, total_charge, spin_multiplicity)
-        found = self.domain.strangers(numbers, total_charge, spin_multiplicity)
+        found = self.domain.out_of_domain(numbers, total_charge, spin_multiplicity)
         self.strange = "; ".join(found.values())
         for key, sentence in found.items():
             self._tell_of_domain(key, sentence)

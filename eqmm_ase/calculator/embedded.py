@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import ArrayLike
 
-from eqmm_ase.calculator.domain_warnings import Watch
+from eqmm_ase.calculator.domain_warnings import DomainWarnings
 from eqmm_ase.calculator.point_charges import PointCharges
 from eqmm_ase.calculator.settings import (
     Setting,
@@ -26,11 +26,11 @@ from eqmm_ase.calculator.settings import (
     what_changed,
 )
 from eqmm_ase.concurrency import Lock, SeenByThread
-from eqmm_ase.data.embedding_label import CHARGES, EMBEDDING
+from eqmm_ase.files.stored_charges import CHARGES, EMBEDDING
 
 
 class EmbeddedCalculator(Calculator):
-    """The part of a calculator that knows atoms and charges, but not how to compute.
+    """ASE calculator in point charges: input and cache; subclasses compute energies and forces.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class EmbeddedCalculator(Calculator):
         Knows which regions the calculator is made for.
     """
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: DomainWarnings) -> None:
         self._watch = watch
         self._charges = PointCharges([])
         self._embedded = False

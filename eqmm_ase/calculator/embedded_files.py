@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.io.trajectory import Trajectory
 
 from eqmm_ase.calculator.point_charges import PointCharges
-from eqmm_ase.data.embedding_label import CHARGES, EMBEDDING, POSITIONS
+from eqmm_ase.files.stored_charges import CHARGES, EMBEDDING, POSITIONS
 
 
 def charges_around(atoms: Atoms) -> PointCharges | None:

@@ -23,7 +23,8 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
-from eqmm_ase.calculator.domain_warnings import Watch
+from eqmm_ase.arrays import FloatArray
+from eqmm_ase.calculator.domain_warnings import DomainWarnings
 from eqmm_ase.calculator.embedded import EmbeddedCalculator
 from eqmm_ase.calculator.settings import (
     DEFAULTS,
@@ -34,12 +35,13 @@ from eqmm_ase.calculator.settings import (
 )
 from eqmm_ase.data import checks
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
-from eqmm_ase.network.model import MultiscaleModel, Prediction
+from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import cast, load_model
-from eqmm_ase.network.traced import RecordedModels
-from eqmm_ase.uncertainty.calibration import Calibration, FloatArray, Uncertainty
+from eqmm_ase.network.prediction import Prediction
+from eqmm_ase.network.traced import TracedModels
+from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 from eqmm_ase.uncertainty.domain import Domain
 
 
@@ -80,7 +82,6 @@ class EqMM(EmbeddedCalculator):
 
     implemented_properties = ["energy", "free_energy", "forces", "charges", "dipole"]  # noqa: RUF012
     default_parameters = DEFAULTS
-    _adds_baseline = False
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class EqMM(EmbeddedCalculator):
             self.card: dict[str, Any] = {}
         else:
             self._source, self.card = load_model(model)
-        if ("baseline" in self.card) != self._adds_baseline:
+        if not self._predicts_what_is_asked():
             from eqmm_ase.data.baseline import other_calculator  # takes h5py along
 
             raise ValueError(f"{model} {other_calculator(self.card)}")
@@ -107,7 +108,7 @@ class EqMM(EmbeddedCalculator):
         self.calibration = Calibration.from_dict(self.card.get("calibration", {}))
         self._mm_results: tuple[FloatArray, FloatArray] | None = None
         self._uncertainty: Uncertainty | None = None
-        super().__init__(Watch(self.domain, self.calibration))
+        super().__init__(DomainWarnings(self.domain, self.calibration))
         self._settle()
         self.set(
             device=device,
@@ -242,7 +243,7 @@ class EqMM(EmbeddedCalculator):
             setting.total_charge,
             setting.spin_multiplicity,
         )
-        frames = Frames.from_frames(
+        frames = FrameBatch.from_frames(
             [frame], dtype=DTYPES[self.parameters["dtype"]], device=self.parameters["device"]
         )
         each = self._models(frames)
@@ -257,10 +258,14 @@ class EqMM(EmbeddedCalculator):
 
     # --- inside ---
 
+    def _predicts_what_is_asked(self) -> bool:
+        """Whether the model predicts energies, not differences from a cheaper method's."""
+        return "baseline" not in self.card
+
     def _settle(self) -> None:
         # From the original each time: float64 weights must survive a visit to float32.
         model = cast(copy.deepcopy(self._source), DTYPES[self.parameters["dtype"]])
-        self._models = RecordedModels(members_of(model.to(self.parameters["device"])))
+        self._models = TracedModels(members_of(model.to(self.parameters["device"])))
 
     def _check_region(self, atoms: Atoms, positions: FloatArray, setting: Setting) -> None:
         try:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data import checks, unit_checks
-from eqmm_ase.data.embedding_label import label_of
+from eqmm_ase.files.stored_charges import label_of
 
 if TYPE_CHECKING:
     from eqmm_ase.calculator.eqmm import EqMM
-
-FloatArray = NDArray[np.float64]
 
 
 class PointCharges:

@@ -11,6 +11,7 @@ import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data import checks
 from eqmm_ase.data.charge_and_spin import StateError, spin_multiplicity_of, total_charge_of
 
@@ -36,10 +37,10 @@ _SET_BY = (
 
 
 class Setting(NamedTuple):
-    """What a result depends on besides the atoms."""
+    """MM charges, total charge and spin multiplicity, on which a result depends like on atoms."""
 
-    mm_positions: NDArray[np.float64]  # (n_mm, 3) Å
-    mm_charges: NDArray[np.float64]  # (n_mm,) e
+    mm_positions: FloatArray  # (n_mm, 3) Å
+    mm_charges: FloatArray  # (n_mm,) e
     total_charge: int
     spin_multiplicity: int
 
@@ -56,7 +57,7 @@ class Setting(NamedTuple):
 
 
 def given_charge(parameters: Mapping[str, Any], atoms: Atoms) -> int | None:
-    """Total charge as set, else as the atoms say, else None.
+    """Total charge as the calculator is set, else as the atoms say, else None.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def what_changed(last: Atoms, atoms: Atoms, tol: float) -> list[str]:
     return [name for name, unchanged in same.items() if not unchanged]
 
 
-def _close(a: NDArray[np.float64], b: NDArray[np.float64], tol: float) -> bool:
+def _close(a: FloatArray, b: FloatArray, tol: float) -> bool:
     return a.shape == b.shape and bool((np.abs(a - b) <= tol).all())
 
 

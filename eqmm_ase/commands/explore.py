@@ -9,7 +9,13 @@ from typing import Any
 
 import click
 
-from eqmm_ase.commands.exploration_options import exploration_options, exploration_settings
+from eqmm_ase.setting_options import setting_options, settings_from
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
+
+exploration_options = setting_options(
+    ExplorationSettings, names={"sweep": "--range"}, without=("seed",)
+)
+"""Also those of ``eqmm-datagen learn``, which has a seed of its own."""
 
 
 @click.command("explore", context_settings={"show_default": True})
@@ -28,10 +34,10 @@ from eqmm_ase.commands.exploration_options import exploration_options, explorati
 def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **options: Any) -> int:
     """Run dynamics with COMMITTEE from the frames STARTS; keep frames where its members disagree.
 
-    The QM atoms move in the held charges of the frame that they start from, and a trajectory ends
-    where the calibrated uncertainty of the energy or of a force exceeds its limit. Structures that
-    have collapsed or flown apart, and those like one that is known, are left out. OUTPUT is ready
-    for `eqmm-datagen label`. Exit code 1 says that no frame was found.
+    The QM atoms move in the fixed charges of the frame that they start from, and a trajectory ends
+    where the calibrated uncertainty of the energy or of a force exceeds its limit. Invalid
+    geometries (collapsed, flown apart) and near-duplicates of known frames are left out. OUTPUT is
+    ready for `eqmm-datagen label`. Exit code 1 says that no frame was found.
     """
     from eqmm_ase.atomic_write import refuse_unwritable
     from eqmm_ase.calculator.eqmm import EqMM
@@ -41,7 +47,7 @@ def explore(committee: Path, starts: Path, output: Path, overwrite: bool, **opti
     from eqmm_ase.simulation.exploration import trajectories_bar
     from eqmm_ase.simulation.relax import refuse_existing
 
-    settings = exploration_settings(options)
+    settings = settings_from(ExplorationSettings, options)
     refuse_unwritable(output)
     if not overwrite:
         refuse_existing(output, "--overwrite replaces it")

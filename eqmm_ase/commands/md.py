@@ -1,14 +1,23 @@
-"""`eqmm md`: molecular dynamics of a molecule in held MM charges or in vacuum."""
+"""`eqmm md`: molecular dynamics of a molecule in fixed MM charges or in vacuum."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eqmm_ase.command_line import refuse_idle
+from eqmm_ase.commands.run_log import RunLog
 from eqmm_ase.commands.structure_options import prepare, structure_options
+from eqmm_ase.progress_bar import duration
+from eqmm_ase.setting_options import setting_options, settings_from
+from eqmm_ase.simulation.ensembles import ENSEMBLES, MDSettings
+from eqmm_ase.simulation.relax import refuse_existing
+
+if TYPE_CHECKING:
+    from eqmm_ase.simulation.dynamics import MDState
 
 _COLUMNS = (
     ("step", "d", 9),
@@ -22,29 +31,18 @@ _COLUMNS = (
 )
 
 
-@click.command("md")
+@click.command("md", context_settings={"show_default": True})
 @structure_options
-@click.option(
-    "--ensemble",
-    type=click.Choice(["nve", "langevin", "bussi"]),
-    default="langevin",
-    show_default=True,
-)
-@click.option("--temperature", default=300.0, show_default=True, help="K.")
-@click.option("--timestep", default=0.5, show_default=True, help="fs.")
+@setting_options(MDSettings, defaults={"ensemble": "langevin"}, without=("isolated",))
 @click.option("--steps", type=int, help="Number of steps; or give --time.")
 @click.option("--time", "length", type=float, help="Length in ps; or give --steps.")
-@click.option("--friction", default=10.0, show_default=True, help="1/ps, for Langevin.")
-@click.option("--coupling-time", default=100.0, show_default=True, help="fs, for Bussi.")
-@click.option("--seed", default=0, show_default=True, help="Of velocities and thermostat.")
-@click.option("--interval", default=20, show_default=True, help="Steps between images.")
-@click.option("--log-interval", default=100, show_default=True, help="Steps between log lines.")
+@click.option("--interval", default=20, help="Steps between images.")
+@click.option("--log-interval", default=100, help="Steps between log lines.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("md.traj"),
-    show_default=True,
     help="ASE trajectory; the log goes beside it (.log).",
 )
 @click.option("--resume", is_flag=True, help="Go on where OUTPUT ends, up to --steps in all.")
@@ -52,68 +50,40 @@ _COLUMNS = (
 @click.pass_context
 def md(
     context: click.Context,
-    ensemble: str,
-    temperature: float,
-    timestep: float,
     steps: int | None,
     length: float | None,
-    friction: float,
-    coupling_time: float,
-    seed: int,
     interval: int,
     log_interval: int,
     output: Path,
     resume: bool,
     overwrite: bool,
-    **system: Any,
+    **options: Any,
 ) -> None:
     """Run molecular dynamics of STRUCTURE with MODEL.
 
     STRUCTURE is a frame of a dataset (data.h5:12) or an image of an earlier run (md.traj@3), its MM
     charges included, or any file ASE reads. Without charges the molecule is in vacuum. Charges are
-    held and are bare; walls keep atoms from falling onto them. Interrupted runs go on with
+    fixed and bare; restraints keep atoms from falling onto them. Interrupted runs go on with
     --resume, exactly as if they had never stopped.
     """
-    from eqmm_ase.commands.run_log import RunLog
-    from eqmm_ase.progress_bar import duration
-    from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
-    from eqmm_ase.simulation.relax import refuse_existing
+    from eqmm_ase.simulation.dynamics import run_md
 
-    for option, its in (("friction", "langevin"), ("coupling_time", "bussi")):
-        if ensemble != its:
-            refuse_idle(context, [option], f"--ensemble {ensemble}")
-    total = _number_of_steps(steps, length, timestep)
+    for name, ensemble in ENSEMBLES.items():
+        if name != options["ensemble"]:
+            refuse_idle(context, ensemble.own_settings, f"--ensemble {options['ensemble']}")
+    total = _number_of_steps(steps, length, options["timestep"])
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other")
     if not (resume or overwrite):
         refuse_existing(output, "use --resume to go on, --overwrite to replace it")
-    atoms, description = prepare(**system)
-    settings = MDSettings(
-        ensemble=ensemble,
-        temperature=temperature,
-        timestep=timestep,
-        friction=friction,
-        coupling_time=coupling_time,
-        isolated=not len(atoms.calc.point_charges),
-        seed=seed,
-    )
-    committee = "n_members" in atoms.calc.card
-    worst_energy = worst_force = 0.0
+    settings = settings_from(MDSettings, options)
+    atoms, description = prepare(**options)
+    settings = replace(settings, isolated=not len(atoms.calc.point_charges))
     with RunLog(_COLUMNS, output.with_suffix(".log"), total=total, append=resume) as log:
-        log.line(f"{description}; {ensemble}, {timestep:g} fs, {temperature:g} K")
+        of = f"{settings.ensemble}, {settings.timestep:g} fs, {settings.temperature:g} K"
+        log.line(f"{description}; {of}")
         log.head()
-
-        def report(now: MDState) -> None:
-            nonlocal worst_energy, worst_force
-            if committee:
-                found = atoms.calc.uncertainty
-                worst_energy = max(worst_energy, found.energy)
-                worst_force = max(worst_force, found.forces.max())
-            left = duration((total - now.step) / now.rate) if now.rate else None
-            drift = None if now.drift is None else 1000 * now.drift
-            values = (now.step, now.time, now.potential, now.kinetic, now.temperature, drift)
-            log.row((*values, now.rate or None, left), now.step)
-
+        report = _Report(log, atoms, total)
         try:
             last = run_md(
                 atoms,
@@ -132,10 +102,33 @@ def md(
             f"{last.step} steps ({last.time:g} ps) done, {duration(last.seconds)} this time; "
             f"images in {output}"
         )
-        if committee:
-            log.line(
-                f"largest uncertainty in the steps above: energy {worst_energy:.4f} eV, force on "
-                f"an atom {worst_force:.3f} eV/Å"
+        report.tell_uncertainty()
+
+
+class _Report:
+    """Rows of the log, and the largest uncertainty of a committee in them."""
+
+    def __init__(self, log: RunLog, atoms: Any, total: int) -> None:
+        self.log, self.calculator, self.total = log, atoms.calc, total
+        self.committee = "n_members" in atoms.calc.card
+        self.energy = self.force = 0.0
+
+    def __call__(self, now: MDState) -> None:
+        if self.committee:
+            found = self.calculator.uncertainty
+            self.energy = max(self.energy, found.energy)
+            self.force = max(self.force, found.forces.max())
+        left = duration((self.total - now.step) / now.rate) if now.rate else None
+        drift = None if now.drift is None else 1000 * now.drift
+        values = (now.step, now.time, now.potential, now.kinetic, now.temperature, drift)
+        self.log.row((*values, now.rate or None, left), now.step)
+
+    def tell_uncertainty(self) -> None:
+        """Write the largest uncertainty, of a committee."""
+        if self.committee:
+            self.log.line(
+                f"largest uncertainty in the steps above: energy {self.energy:.4f} eV, force on "
+                f"an atom {self.force:.3f} eV/Å"
             )
 
 

@@ -1,4 +1,4 @@
-"""`eqmm optimize`: relax a molecule in held MM charges or in vacuum."""
+"""`eqmm optimize`: relax a molecule in fixed MM charges or in vacuum."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from eqmm_ase.commands.structure_options import prepare, structure_options, wall_energy
+from eqmm_ase.commands.structure_options import prepare, restraint_energy, structure_options
+from eqmm_ase.simulation.relax import OPTIMIZERS, RelaxationStep, refuse_existing, relax
 
 _COLUMNS = (
     ("step", "d", 6),
@@ -22,7 +23,7 @@ _COLUMNS = (
 @structure_options
 @click.option(
     "--optimizer",
-    type=click.Choice(["bfgs", "lbfgs", "fire"]),
+    type=click.Choice(list(OPTIMIZERS)),
     default="bfgs",
     show_default=True,
 )
@@ -51,11 +52,10 @@ def optimize(
 
     STRUCTURE is a frame of a dataset (data.h5:12) or an image of an earlier run (md.traj@3), its MM
     charges included, or any file ASE reads. Without charges the molecule is in vacuum. Charges are
-    held and are bare; walls keep atoms from falling onto them. Exit code 1: not converged, or an
+    fixed and bare; restraints keep atoms from falling onto them. Exit code 1: not converged, or an
     atom has fallen onto a charge.
     """
     from eqmm_ase.commands.run_log import RunLog
-    from eqmm_ase.simulation.relax import RelaxationStep, refuse_existing, relax
 
     if not overwrite:
         refuse_existing(output, "use --overwrite to replace it, or name another with -o")
@@ -79,9 +79,9 @@ def optimize(
             f"RMSD from the start {result.rmsd:.4f} Å ({result.rmsd_superposed:.4f} Å after "
             f"superposition); images in {output}"
         )
-        if energy := wall_energy(atoms):
+        if energy := restraint_energy(atoms):
             log.line(
-                f"walls hold {energy:.6f} eV of the energy: where they touch, Lennard-Jones "
+                f"restraints hold {energy:.6f} eV of the energy: where they act, Lennard-Jones "
                 "repulsion would decide"
             )
     if not result.converged:

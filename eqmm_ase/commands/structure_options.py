@@ -18,7 +18,7 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         help="Text file of MM charges, rows 'q x y z' in e and Å; none: vacuum.",
     ),
     click.option(
-        "--walls/--no-walls",
+        "--restraints/--no-restraints",
         default=True,
         show_default=True,
         help="Keep atoms as far from charges as they were in training.",
@@ -51,7 +51,7 @@ def prepare(
     model: Path,
     structure: str,
     charges: Path | None,
-    walls: bool,
+    restraints: bool,
     total_charge: int | None,
     spin_multiplicity: int | None,
     device: str,
@@ -99,12 +99,12 @@ def prepare(
         net = f"{read.mm_charges.sum():+.2f} e" if read.mm_charges.any() else "all zero: vacuum"
         medium = f"{len(read.mm_charges)} MM charges ({net})"
         domain = atoms.calc.domain
-        if walls and domain.closest_mm is not None:
+        if restraints and domain.closest_mm is not None:
             around = read.mm_charges, read.mm_positions
             atoms.set_constraint(ContactRestraints(atoms, *around, domain))
-            medium += " behind walls"
+            medium += " with restraints"
         else:
-            medium += " without walls"
+            medium += " without restraints"
     region = describe_molecule(atoms.numbers, *calculator.state)
     return atoms, f"{region}, from {read.name}, {medium}; energy {energy:.6f} eV"
 
@@ -126,6 +126,6 @@ def _tell_replaced(atoms: Any, total_charge: int | None) -> None:
         )
 
 
-def wall_energy(atoms: Any) -> float | None:
-    """Energy of the walls in eV, or None where there are none."""
+def restraint_energy(atoms: Any) -> float | None:
+    """Energy of the restraints in eV, or None where there are none."""
     return atoms.constraints[0].energy(atoms) if atoms.constraints else None

@@ -66,33 +66,32 @@ def train(
         raise click.UsageError("Missing option '-o' / '--output'.")
     if not files:
         raise click.UsageError("there is no dataset file to train on")
-    if committee is None and len(starts) > 1:
-        committee = len(starts)
 
     from eqmm_ase.commands.evaluate import show_metrics
     from eqmm_ase.evaluation.plots import plot_learning_curve
     from eqmm_ase.network.model_file import load_model
     from eqmm_ase.terminal import messages, say
-    from eqmm_ase.training.folder import TrainingFolder
-    from eqmm_ase.training.train import is_first_process
+    from eqmm_ase.training.fit import is_first_process
+    from eqmm_ase.training.train import member_folders
     from eqmm_ase.training.train import train as run
-    from eqmm_ase.training.train_committee import member_folders, train_committee
 
-    console = messages()
+    console, n_members = messages(), committee or max(len(starts), 1)
     try:
-        if committee is None:
-            run(files, output, settings, start=start, restart=restart, console=console)
-        else:
-            train_committee(
-                files, output, committee, settings, start=start, restart=restart, console=console
-            )
+        run(
+            files,
+            output,
+            settings,
+            n_members=n_members,
+            start=start,
+            restart=restart,
+            console=console,
+        )
     except KeyboardInterrupt:
         say(console, "the same command goes on from the last checkpoint")
         raise
     if not is_first_process():
         return
-    folders = [TrainingFolder(output)] if not committee else member_folders(output, committee)
-    for folder in folders:
+    for folder in member_folders(output, n_members):
         plot_learning_curve(folder.history, folder.path / "learning_curve.png")
     _, card = load_model(output)
     show_metrics(card["metrics"].get("validation", {}), "errors on the validation frames")

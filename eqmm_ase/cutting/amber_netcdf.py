@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.io import netcdf_file
 
-FloatArray = NDArray[np.floating]
+from eqmm_ase.arrays import FloatArray
 
 _HEADER = 1 << 16
 """Bytes in which names and shapes of the variables certainly stand."""

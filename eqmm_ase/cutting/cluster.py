@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.lattice import minimum_image, shortest_repeat, translations
 from eqmm_ase.data.unwrapping import Unwrapper
 
-FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 
 RECOMMENDED_RADIUS = 12.0
@@ -37,7 +37,7 @@ _TIE = 1e-6 * np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)])
 taken every time, and not the one that rounding favours."""
 
 
-class PartitionError(ValueError):
+class ClusterError(ValueError):
     """The snapshot cannot be cut as asked; the message is one sentence for the user."""
 
 
@@ -95,14 +95,14 @@ def cut_cluster(
 
     Raises
     ------
-    PartitionError
+    ClusterError
         When the radius is larger than `largest_radius`; or on NaN.
     """
     positions = np.asarray(positions, float)
     if not (np.isfinite(positions).all() and (cell is None or np.isfinite(cell).all())):
-        raise PartitionError("the snapshot has NaN or infinite positions or lattice vectors")
+        raise ClusterError("the snapshot has NaN or infinite positions or lattice vectors")
     if not radius > 0.0:
-        raise PartitionError(f"the radius is {radius} Å; expected more than 0")
+        raise ClusterError(f"the radius is {radius} Å; expected more than 0")
 
     unwrapper = unwrapper or Unwrapper(residues)
     qm_positions = unwrapper.region(positions, qm_atoms, cell)
@@ -226,7 +226,7 @@ def _check_radius(cell: FloatArray, radius: float, qm_positions: FloatArray) -> 
     reason = "half of that"
     if largest < repeat / 2.0:
         reason = "the distance of the QM region from its own image"
-    raise PartitionError(
+    raise ClusterError(
         f"the box repeats every {repeat:.2f} Å, too small for a radius of {radius:g} Å; the "
         f"largest radius that fits is {reason}, {np.floor(largest * 10) / 10:.1f} Å"
     )

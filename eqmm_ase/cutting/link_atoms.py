@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from eqmm_ase.cutting.qm_region import CutBond, SelectedRegion
-from eqmm_ase.cutting.redistribution import ChargeScheme
+from eqmm_ase.cutting.redistribution import Redistribution
 from eqmm_ase.data.boundary import NO_ATOM, Boundary, CapRule, ChargeSite, LinkAtom, cap_position
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.topology import Topology
@@ -28,7 +28,9 @@ class BoundaryError(ValueError):
     """A bond cannot be cut as asked; the message is one sentence for the user."""
 
 
-def check_scheme(topology: Topology, bonds: Sequence[CutBond], scheme: ChargeScheme) -> None:
+def check_redistribution(
+    topology: Topology, bonds: Sequence[CutBond], redistribution: Redistribution
+) -> None:
     """Refuse cut bonds whose M1 has no place to leave its charge.
 
     Raises
@@ -37,17 +39,17 @@ def check_scheme(topology: Topology, bonds: Sequence[CutBond], scheme: ChargeSch
         When M1 has no classical neighbour, or one that is an M1 itself.
     """
     hosts = {bond.m1 for bond in bonds}
-    for bond in bonds if scheme.needs_m2 else ():
+    for bond in bonds if redistribution.needs_m2 else ():
         name = topology.label(bond.m1)
         if not bond.m2:
             raise BoundaryError(
-                f"{name} has no classical neighbour that could take its charge; use the scheme "
-                "'zero', or select it too"
+                f"{name} has no classical neighbour that could take its charge; use the "
+                "redistribution 'zero', or select it too"
             )
         for m2 in hosts & set(bond.m2):
             raise BoundaryError(
                 f"{name} and {topology.label(m2)} are neighbours and both at cut bonds; move one "
-                "of the cuts, or use the scheme 'zero'"
+                "of the cuts, or use the redistribution 'zero'"
             )
 
 
@@ -69,7 +71,7 @@ def cap_frame(
     topology: Topology,
     region: SelectedRegion,
     rule: CapRule,
-    scheme: ChargeScheme,
+    redistribution: Redistribution,
 ) -> Frame:
     """Cap every cut bond of a frame and alter the charges around it.
 
@@ -84,7 +86,7 @@ def cap_frame(
         Its atoms are those of the frame; knows the cut bonds.
     rule
         How far from Q1 the caps are.
-    scheme
+    redistribution
         What becomes of the charges of the M1 atoms.
 
     Returns
@@ -104,49 +106,69 @@ def cap_frame(
     mm_row = {int(site): row for row, site in enumerate(mm_sites)}
     _check_bonds(frame, topology, region.bonds, qm_row, mm_row)
     kept = np.setdiff1d(np.arange(frame.n_mm), [mm_row[bond.m1] for bond in region.bonds])
-    row_kept = {int(row): i for i, row in enumerate(kept)}
-
-    places, charges = frame.mm_positions, np.array(frame.mm_charges, np.float64)
-    original = charges.copy() if frame.mm_charges_original is None else frame.mm_charges_original
-    links: list[LinkAtom] = []
-    sites: list[ChargeSite] = []
-    added_places, added_charges = [], []
-    for number, bond in enumerate(region.bonds):
-        m1 = mm_row[bond.m1]
-        length = cap_length(rule, *topology.atomic_numbers[[bond.q1, bond.m1]].tolist())
-        links.append(
-            LinkAtom(
-                cap=frame.n_qm + number,
-                qm_atom=qm_row[bond.q1],
-                rule=rule,
-                length=length,
-                m1_position=tuple(places[m1].tolist()),
-                m1_charge=float(original[m1]),
-                m1_atom_index=bond.m1,
-                m1_residue_index=int(mm_residues[m1]),
-            )
+    original = frame.mm_charges if frame.mm_charges_original is None else frame.mm_charges_original
+    links = [
+        LinkAtom(
+            cap=frame.n_qm + number,
+            qm_atom=qm_row[bond.q1],
+            rule=rule,
+            length=cap_length(rule, *topology.atomic_numbers[[bond.q1, bond.m1]].tolist()),
+            m1_position=tuple(frame.mm_positions[mm_row[bond.m1]].tolist()),
+            m1_charge=float(original[mm_row[bond.m1]]),
+            m1_atom_index=bond.m1,
+            m1_residue_index=int(mm_residues[mm_row[bond.m1]]),
         )
-        for m2 in (mm_row[site] for site in bond.m2):
-            share = float(frame.mm_charges[m1]) / len(bond.m2)
-            charges[m2] += scheme.on_m2 * share
-            for fraction, charge in scheme.sites:
-                row = len(kept) + len(sites)
-                sites.append(ChargeSite(row, number, row_kept[m2], fraction))
-                added_places.append(places[m1] + fraction * (places[m2] - places[m1]))
-                added_charges.append(charge * share)
+        for number, bond in enumerate(region.bonds)
+    ]
+    moved = _redistributed(frame, region.bonds, redistribution, mm_row, kept)
     caps = _cap_positions(frame, links)
+    n_added = len(moved.sites)
     return replace(
         frame,
         atomic_numbers=np.concatenate([frame.atomic_numbers, np.ones(len(caps), int)]),
         qm_positions=np.concatenate([frame.qm_positions, caps]),
-        mm_positions=np.concatenate([places[kept], np.reshape(added_places, (-1, 3))]),
-        mm_charges=np.concatenate([charges[kept], added_charges]),
-        mm_charges_original=np.concatenate([original[kept], np.zeros(len(sites))]),
-        boundary=Boundary(scheme.name, tuple(links), tuple(sites)),
+        mm_positions=np.concatenate([frame.mm_positions[kept], np.reshape(moved.places, (-1, 3))]),
+        mm_charges=np.concatenate([moved.kept_charges, moved.charges]),
+        mm_charges_original=np.concatenate([original[kept], np.zeros(n_added)]),
+        boundary=Boundary(redistribution.name, tuple(links), tuple(moved.sites)),
         qm_atom_indices=np.concatenate([region.atoms, np.full(len(caps), NO_ATOM)]),
-        mm_atom_indices=np.concatenate([mm_sites[kept], np.full(len(sites), NO_ATOM)]),
-        mm_residue_indices=np.concatenate([mm_residues[kept], np.full(len(sites), NO_ATOM)]),
+        mm_atom_indices=np.concatenate([mm_sites[kept], np.full(n_added, NO_ATOM)]),
+        mm_residue_indices=np.concatenate([mm_residues[kept], np.full(n_added, NO_ATOM)]),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Redistributed:
+    """Where the charges of the M1 atoms went."""
+
+    kept_charges: NDArray[np.floating]  # (n_kept,) e, of the sites that stay
+    sites: list[ChargeSite]
+    places: list[NDArray[np.floating]]  # (3,) Å, of each added site
+    charges: list[float]  # e, of each added site
+
+
+def _redistributed(
+    frame: Frame,
+    bonds: Sequence[CutBond],
+    redistribution: Redistribution,
+    mm_row: dict[int, int],
+    kept: NDArray[np.integer],
+) -> _Redistributed:
+    """Share the charge of each M1 out over its classical neighbours."""
+    row_kept = {int(row): i for i, row in enumerate(kept)}
+    on_sites = np.array(frame.mm_charges, np.float64)
+    sites: list[ChargeSite] = []
+    places, charges = [], []
+    for number, bond in enumerate(bonds):
+        place = frame.mm_positions[mm_row[bond.m1]]
+        for m2 in (mm_row[site] for site in bond.m2):
+            share = float(frame.mm_charges[mm_row[bond.m1]]) / len(bond.m2)
+            on_sites[m2] += redistribution.on_m2 * share
+            for fraction, charge in redistribution.sites:
+                sites.append(ChargeSite(len(kept) + len(sites), number, row_kept[m2], fraction))
+                places.append(place + fraction * (frame.mm_positions[m2] - place))
+                charges.append(charge * share)
+    return _Redistributed(on_sites[kept], sites, places, charges)
 
 
 def _cap_positions(frame: Frame, links: Sequence[LinkAtom]) -> list[NDArray[np.floating]]:

@@ -7,13 +7,11 @@ carbon atoms with one or two neighbours are not linear, as they are in nitriles 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.cutting.qm_region import RegionError, SelectedRegion
 from eqmm_ase.data.lattice import minimum_image
 from eqmm_ase.topology import Topology
-
-FloatArray = NDArray[np.floating]
 
 _CARBON = 6
 _LONGEST_TRIPLE_BOND = 1.35  # Å, with room for vibrations; C≡O 1.13, C≡N 1.16, C≡C 1.20

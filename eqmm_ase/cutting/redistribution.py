@@ -1,7 +1,7 @@
-"""What becomes of the charge of M1, the classical atom of a cut bond, by name.
+"""Charge redistribution at a cut bond: what becomes of the charge of M1, its classical atom.
 
 M1 sits a fraction of an ångström from the cap, where its charge would distort the density. Its
-charge q is shared out as q₀ = q/n over the n bonds M1–M2; each scheme says what a share becomes:
+charge q is shared out as q₀ = q/n over the n bonds M1–M2. What a share becomes:
 
     zero           nothing: the charge is lost, the net charge changes by −q
     shift          q₀ moves to M2
@@ -19,15 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+RedistributionName = Literal["zero", "shift", "shift-dipole", "rc", "rcd"]
 
 _HALF_PAIR = 0.1  # distance of each charge of a pair from M2, in units of the bond M1–M2
 
 
 @dataclass(frozen=True)
-class ChargeScheme:
-    """What a share q₀ of M1's charge becomes, in units of q₀."""
+class Redistribution:
+    """Where a share q₀ of M1's charge goes, in units of q₀."""
 
-    name: str
+    name: RedistributionName
     on_m2: float = 0.0
     sites: tuple[tuple[float, float], ...] = ()
     """(fraction of the way from M1 to M2, charge) of each added site."""
@@ -37,21 +40,16 @@ class ChargeScheme:
         """Whether the charge goes anywhere at all."""
         return bool(self.on_m2 or self.sites)
 
-    @property
-    def keeps_net_charge(self) -> bool:
-        """Whether all of the charge is found again."""
-        return abs(self.on_m2 + sum(charge for _, charge in self.sites) - 1.0) < 1e-12
-
 
 _PAIR = ((1.0 - _HALF_PAIR, 0.5 / _HALF_PAIR), (1.0 + _HALF_PAIR, -0.5 / _HALF_PAIR))
 
-CHARGE_SCHEMES: Mapping[str, ChargeScheme] = {
-    scheme.name: scheme
-    for scheme in (
-        ChargeScheme("zero"),
-        ChargeScheme("shift", on_m2=1.0),
-        ChargeScheme("shift-dipole", on_m2=1.0, sites=_PAIR),
-        ChargeScheme("rc", sites=((0.5, 1.0),)),
-        ChargeScheme("rcd", on_m2=-1.0, sites=((0.5, 2.0),)),
+REDISTRIBUTIONS: Mapping[str, Redistribution] = {
+    each.name: each
+    for each in (
+        Redistribution("zero"),
+        Redistribution("shift", on_m2=1.0),
+        Redistribution("shift-dipole", on_m2=1.0, sites=_PAIR),
+        Redistribution("rc", sites=((0.5, 1.0),)),
+        Redistribution("rcd", on_m2=-1.0, sites=((0.5, 2.0),)),
     )
 }

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from eqmm_ase.cutting.cluster import (
     RECOMMENDED_RADIUS,
     Cluster,
-    PartitionError,
+    ClusterError,
     cut_cluster,
     largest_radius,
 )
 from eqmm_ase.cutting.frame_id import frame_hash
-from eqmm_ase.cutting.link_atoms import LONGEST_BOND, SHORTEST_BOND, cap_frame, check_scheme
+from eqmm_ase.cutting.link_atoms import LONGEST_BOND, SHORTEST_BOND, cap_frame, check_redistribution
 from eqmm_ase.cutting.qm_region import SelectedRegion, total_charge
-from eqmm_ase.cutting.redistribution import CHARGE_SCHEMES
+from eqmm_ase.cutting.redistribution import REDISTRIBUTIONS, RedistributionName
 from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.boundary import CapRule
 from eqmm_ase.data.checks import electron_count
@@ -44,28 +44,28 @@ class CutSettings:
     """How frames are cut out of snapshots."""
 
     medium: str
-    """Name of the surroundings."""
+    """Name of the surroundings: water, protein …"""
 
     radius: float = RECOMMENDED_RADIUS
-    """Å; residues with an atom this near to a QM atom are in the frame; infinity for all."""
+    """Whole residues with an atom this near to a QM atom are kept, Å; infinity for all."""
 
     switch_from: float | None = None
-    """Å; charges fade out from here to the radius. None leaves them as they are."""
+    """Fade the charges of residues out from here to the radius, Å; None: no fading."""
 
     cap_rule: CapRule = "scaled"
-    """Hydrogen on a cut bond: at a fraction of its length (scaled), or at a fixed distance."""
+    """Hydrogen on a cut bond: at a fraction of its length, or at a fixed distance."""
 
-    charge_scheme: str = "rcd"
-    """One of `eqmm_ase.cutting.redistribution.CHARGE_SCHEMES`."""
+    redistribution: RedistributionName = "rcd"
+    """What becomes of the charge of the classical atom of a cut bond."""
 
     total_charge: int | None = None
-    """Of the QM region; None takes the integer near the sum of its force-field charges."""
+    """Total charge of the QM region, e; None: from its force-field charges."""
 
     spin_multiplicity: int = 1
-    """2S + 1 of the QM region."""
+    """Spin multiplicity 2S+1."""
 
     isolated: bool = False
-    """The system does not repeat; a box in the file is ignored."""
+    """The system does not repeat; ignore any box."""
 
     def __post_init__(self) -> None:
         if not self.radius >= SMALLEST_RADIUS:
@@ -76,7 +76,7 @@ class CutSettings:
                 f"finite radius, here {self.radius:g} Å"
             )
         _check_name("cap_rule", self.cap_rule, get_args(CapRule))
-        _check_name("charge_scheme", self.charge_scheme, tuple(CHARGE_SCHEMES))
+        _check_name("redistribution", self.redistribution, get_args(RedistributionName))
 
 
 class SnapshotCutter:
@@ -112,8 +112,8 @@ class SnapshotCutter:
         self.total_charge = (
             total_charge(region) if settings.total_charge is None else settings.total_charge
         )
-        self._scheme = CHARGE_SCHEMES[settings.charge_scheme]
-        check_scheme(topology, region.bonds, self._scheme)
+        self._redistribution = REDISTRIBUTIONS[settings.redistribution]
+        check_redistribution(topology, region.bonds, self._redistribution)
         numbers = [*topology.atomic_numbers[region.atoms], *([1] * len(region.bonds))]
         electron_count(np.array(numbers), self.total_charge, settings.spin_multiplicity)
         self._kept = [site for bond in region.bonds for site in (bond.m1, *bond.m2)]
@@ -133,7 +133,7 @@ class SnapshotCutter:
 
         Raises
         ------
-        CutError, PartitionError, BoundaryError
+        CutError, ClusterError, BoundaryError
             When the snapshot has no box, one that is too small, or torn molecules.
         """
         region, settings = self.region, self.settings
@@ -159,7 +159,7 @@ class SnapshotCutter:
             self._check_fading(cluster.complete_to, snapshot.number)
             frame = self._switched(frame, settings.switch_from)
         if region.bonds:
-            frame = cap_frame(frame, self.topology, region, settings.cap_rule, self._scheme)
+            frame = cap_frame(frame, self.topology, region, settings.cap_rule, self._redistribution)
         self.complete_to = min(self.complete_to, cluster.complete_to)
         return replace(frame, frame_id=frame_hash(frame))
 
@@ -168,7 +168,7 @@ class SnapshotCutter:
 
         Raises
         ------
-        CutError, PartitionError
+        CutError, ClusterError
             As cutting does.
         """
         cell = self._cell(snapshot)
@@ -194,8 +194,8 @@ class SnapshotCutter:
                 keep=self._kept,
                 unwrapper=self._unwrapper,
             )
-        except PartitionError as error:
-            raise PartitionError(f"frame {snapshot.number}: {error}") from error
+        except ClusterError as error:
+            raise ClusterError(f"frame {snapshot.number}: {error}") from error
 
     def _cell(self, snapshot: Snapshot) -> NDArray[np.floating] | None:
         if self.settings.isolated:

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.lattice import box_vectors
-
-FloatArray = NDArray[np.floating]
 
 NM = 10.0  # Å
 _GRO_BOX = ((0, 3, 4), (5, 1, 6), (7, 8, 2))

@@ -19,13 +19,13 @@ from ase.data import chemical_symbols
 from ase.geometry import cell_to_cellpar
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.cutting.amber_netcdf import is_netcdf, netcdf_frames
 from eqmm_ase.cutting.text_trajectories import gro_frames, pdb_frames
 from eqmm_ase.data.lattice import as_box, box_vectors
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.topology import Topology, quiet
 
-FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 
 WITHOUT_BOX = "without a periodic box"

@@ -29,8 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.boundary_forces import project_forces
-from eqmm_ase.data.frame import FloatArray, Frame
+from eqmm_ase.data.frame import Frame
 
 
 def topology_name(path: str | os.PathLike[str]) -> str:

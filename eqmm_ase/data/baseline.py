@@ -14,6 +14,7 @@ from typing import Any
 from eqmm_ase.data.dataset_format import BASELINE, DatasetError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.level_of_theory import spoken
+from eqmm_ase.data.quantities import QUANTITIES
 
 
 def difference(frame: Frame) -> Frame:
@@ -31,7 +32,10 @@ def difference(frame: Frame) -> Frame:
             f"frame {frame.frame_id} has no energy or QM forces of a baseline; expected both "
             "methods to have labelled it (eqmm-datagen merge --baseline puts them together)"
         )
-    unknown: dict[str, Any] = {"energy_vacuum": None, "dipole": None, "charges": {}, "baseline": {}}
+    unknown: dict[str, Any] = {"energy_vacuum": None, "baseline": {}}
+    for name, quantity in QUANTITIES.items():
+        if not quantity.of_difference:
+            unknown[name] = {} if quantity.by_scheme else None
     return replace(frame, **unknown, **{name: _left(frame, name) for name in BASELINE})
 
 

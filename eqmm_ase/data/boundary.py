@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from eqmm_ase.arrays import FloatArray
+
 CapRule = Literal["scaled", "fixed"]
 
 NO_ATOM = -1

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.boundary import LinkAtom
-from eqmm_ase.data.frame import FloatArray, Frame
+from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.switching import scale_gradients
 
 

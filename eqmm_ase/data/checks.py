@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from ase.formula import Formula
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
+from eqmm_ase.arrays import FloatArray
 
 MAX_CHARGE = 10.0
 """e. Force fields stay below 5 e; Amber files hold charges times 18.2."""
@@ -45,7 +45,7 @@ class ElectronCountError(ValueError):
         return type(self), (self.reason, self.allowed, self.settings)
 
     def set_by(self, *settings: str) -> ElectronCountError:
-        """The same error where the two are set in another way."""
+        """Copy of the error for charge and multiplicity that are set in another way."""
         return ElectronCountError(self.reason, self.allowed, (settings[0], settings[1]))
 
 
@@ -172,6 +172,42 @@ def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     squared += np.einsum("ix,ix->i", a, a)[:, None]
     squared += np.einsum("kx,kx->k", b, b)
     return squared
+
+
+def check_number(
+    name: str,
+    value: float,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    unit: str = "",
+    error: type[ValueError] = ValueError,
+) -> None:
+    """Refuse a setting that is not a finite number within its range.
+
+    Parameters
+    ----------
+    name, value
+        Of the setting.
+    above, least, most
+        What it must exceed, or at least be; and at most be. None: no bound.
+    unit
+        Of the value.
+    error
+        What is raised.
+    """
+    fits = np.isfinite(value) and (above is None or value > above)
+    if fits and (least is None or value >= least) and (most is None or value <= most):
+        return
+    unit = f" {unit}" if unit else ""
+    if above is not None:
+        expected = f"above {above:g}{unit}"
+    elif most is not None and least is not None:
+        expected = f"{least:g} to {most:g}{unit}"
+    else:
+        expected = f"at least {least:g}{unit}" if least is not None else f"at most {most:g}{unit}"
+    raise error(f"{name} is {value:g}; expected {expected}")
 
 
 def whole_number(value: Any, name: str) -> int:

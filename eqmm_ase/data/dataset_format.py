@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from eqmm_ase.data.quantities import QUANTITIES, Rows
+
 FORMAT = "eqmm-dataset"
 VERSION = 1
 UNITS = {"length": "angstrom", "energy": "eV", "charge": "e", "potential": "V"}
 POINTERS = ("qm_ptr", "mm_ptr")
 
-Rows = Literal["frame", "qm", "mm"]
 Kind = Literal["real", "double", "integer", "text"]
 
 KIND_NAMES: Mapping[Kind, str] = {
@@ -55,6 +56,14 @@ class Field:
 UNKNOWN_INTEGER = -(2**63)
 """Stands in all rows of a frame that lacks an optional array of integers."""
 
+
+def _label(name: str) -> Field:
+    quantity = QUANTITIES[name]
+    # A float32 total energy of a few thousand eV is off by 0.005 kcal/mol and more.
+    kind: Kind = "double" if quantity.total_energy else "real"
+    return Field(quantity.rows, quantity.item, kind, label=True)
+
+
 FIELDS: Mapping[str, Field] = {
     "atomic_numbers": Field("qm", kind="integer", required=True, limits=(1, 118)),
     "qm_positions": Field("qm", (3,), required=True),
@@ -62,13 +71,9 @@ FIELDS: Mapping[str, Field] = {
     "mm_charges": Field("mm", required=True),
     "total_charge": Field("frame", kind="integer", required=True, limits=(-1000, 1000)),
     "spin_multiplicity": Field("frame", kind="integer", required=True, limits=(1, 1000)),
-    # A float32 total energy of a few thousand eV is off by 0.005 kcal/mol and more.
-    "energy": Field("frame", kind="double", label=True),
-    "energy_vacuum": Field("frame", kind="double", label=True),
-    "qm_forces": Field("qm", (3,), label=True),
-    "mm_forces": Field("mm", (3,), label=True),
-    "mm_potential": Field("mm", label=True),
-    "dipole": Field("frame", (3,), label=True),
+    "energy": _label("energy"),
+    "energy_vacuum": _label("energy"),
+    **{name: _label(name) for name, quantity in QUANTITIES.items() if not quantity.by_scheme},
     "cell": Field("frame", (3, 3), optional=True),
     "medium": Field("frame", kind="text"),
     "source": Field("frame", kind="text"),
@@ -85,7 +90,7 @@ FIELDS: Mapping[str, Field] = {
     "mm_residue_indices": Field("mm", kind="integer", optional=True),
 }
 GROUPS: Mapping[str, Field | None] = {
-    "charges": Field("qm", label=True),
+    **{name: _label(name) for name, quantity in QUANTITIES.items() if quantity.by_scheme},
     "atomic_dipoles": Field("qm", (3,), label=True),
     "potential_rms": Field("frame", label=True),
     "baseline": None,
@@ -95,7 +100,7 @@ divide space among them, and in V the RMS error that charges fitted to the poten
 points of the fit. And `baseline/<label>`: the `BASELINE` labels by the cheaper method that the
 file's `method` names under "baseline", each of the shape of the label of its name."""
 
-BASELINE = ("energy", "qm_forces", "mm_forces", "mm_potential")
+BASELINE = tuple(name for name, quantity in QUANTITIES.items() if quantity.of_difference)
 """Labels that a cheaper method may give as well: the energy and its derivatives."""
 
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.boundary import Boundary
 from eqmm_ase.settings_help import with_help
-
-FloatArray = NDArray[np.floating]
 
 
 @with_help
@@ -95,7 +94,7 @@ class Frame:
         return len(self.mm_charges)
 
     def in_vacuum(self) -> Frame:
-        """The same QM region without charges and without labels."""
+        """QM region alone, without charges and labels."""
         return Frame(
             self.atomic_numbers,
             self.qm_positions,

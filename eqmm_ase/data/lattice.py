@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase.geometry import cellpar_to_cell, find_mic, minkowski_reduce
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from eqmm_ase.arrays import FloatArray
 
 _SMALLEST_EDGE = 2.0  # Å; programs without a box write one of 0 or 1 Å
 _FLATTEST = 1e-3  # volume of a box with edges of 1

@@ -34,7 +34,7 @@ def describe_molecule(
     spin_multiplicity: int,
     n_link_atoms: int = 0,
 ) -> str:
-    """The same of a molecule that is no frame yet."""
+    """Description of a QM region, given by its atoms, charge and spin multiplicity."""
     symbols = Counter(chemical_symbols[z] for z in atomic_numbers.tolist())
     formula = str(Formula.from_dict(symbols).format("hill"))
     if n_link_atoms:

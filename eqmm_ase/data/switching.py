@@ -17,7 +17,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from eqmm_ase.arrays import FloatArray
+
 IntArray = NDArray[np.integer]
 
 

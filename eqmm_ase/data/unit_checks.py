@@ -16,9 +16,8 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.units import BOHR, NANOMETRE
-
-FloatArray = NDArray[np.float64]
 
 SMALLEST_CHARGES = 1e-9
 """e. An electron has 1.6e-19 C; charges that are all smaller have no effect that could be meant."""

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.lattice import minimum_image
 
-FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 
 _FIRST = 1e6  # Å², by which bonds come before all other distances

@@ -40,7 +40,7 @@ def refuse_unlabelled(frames: Sequence[Frame], path: Path) -> None:
 def caveats(
     frames: Sequence[Frame], method: Mapping[str, Any], card: Mapping[str, Any], path: Path
 ) -> list[str]:
-    """What of a dataset lies outside what a model was trained on.
+    """Warnings of frames out of a model's domain, and of labels of another level of theory.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def _outside(frame: Frame, domain: Domain) -> list[str]:
         domain.refuse_state(*region)
     except DomainError as error:
         return [str(error).partition(";")[0]]  # what to set is advice for the calculator
-    return list(domain.strangers(*region).values())
+    return list(domain.out_of_domain(*region).values())
 
 
 def _contact(frame: Frame, domain: Domain) -> tuple[float, str] | None:

@@ -16,13 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from eqmm_ase.atomic_write import atomic_path
+from eqmm_ase.data.quantities import QUANTITIES
 from eqmm_ase.evaluation.evaluate import Evaluation, Pairs
-from eqmm_ase.evaluation.metrics import ALL, REPORTED, spoken_relative
+from eqmm_ase.evaluation.metrics import ALL, spoken_relative
 from eqmm_ase.evaluation.reliability import binned
 from eqmm_ase.uncertainty.calibration import Calibration, Deviations
-
-PARITY = ("energy", "qm_forces", "mm_forces", "mm_potential", "charges", "dipole")
-"""Quantities that get a parity plot where there are labels."""
 
 _DENSE = 3000
 _BLUE, _ORANGE, _GREY = "#1f5f99", "#d1701a", "#808080"
@@ -53,8 +51,8 @@ def plot_parity(evaluation: Evaluation, folder: Path, title: str = "") -> list[P
         The files written.
     """
     written = []
-    for name in PARITY:
-        if name in evaluation.pairs:
+    for name, quantity in QUANTITIES.items():
+        if quantity.plotted and name in evaluation.pairs:
             path = folder / f"parity_{name}.png"
             errors = evaluation.metrics[ALL][name]
             with mpl.rc_context(_STYLE):
@@ -135,14 +133,14 @@ def plot_learning_curve(history: Path, path: Path) -> Path:
 
 
 def _parity_figure(name: str, pairs: Pairs, errors: Mapping[str, float], title: str) -> Figure:
-    quantity = REPORTED[name]
+    quantity = QUANTITIES[name]
     figure = _figure(4.6, 5.8)  # makes the upper panel square
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     low, high = _limits(np.concatenate([pairs.reference, pairs.predicted]))
     upper.plot([low, high], [low, high], color=_GREY, linewidth=0.8, zorder=1)
     _cloud(upper, pairs.reference, pairs.predicted, (90, 52))
-    upper.set(xlim=(low, high), ylim=(low, high), ylabel=f"model / {quantity.unit}")
-    text = f"MAE {errors['mae']:.3g}\nRMSE {errors['rmse']:.3g} {quantity.unit}"
+    upper.set(xlim=(low, high), ylim=(low, high), ylabel=f"model / {quantity.quoted}")
+    text = f"MAE {errors['mae']:.3g}\nRMSE {errors['rmse']:.3g} {quantity.quoted}"
     if relative := spoken_relative(name, errors):
         text += f"\nrelative RMS {relative}"
     text += f"\n{int(errors['count'])} values"
@@ -156,13 +154,13 @@ def _parity_figure(name: str, pairs: Pairs, errors: Mapping[str, float], title: 
     _cloud(lower, pairs.reference, error, (90, 15))
     reach = 1.1 * float(np.abs(error).max()) or 1.0
     zero = " − mean" if name == "energy" else ""
-    lower.set(ylim=(-reach, reach), ylabel="error", xlabel=f"reference{zero} / {quantity.unit}")
+    lower.set(ylim=(-reach, reach), ylabel="error", xlabel=f"reference{zero} / {quantity.quoted}")
     figure.align_ylabels()
     return figure
 
 
 def _reliability_panel(axes: Axes, name: str, pairs: Deviations, factor: float) -> None:
-    quantity = REPORTED[name]
+    quantity = QUANTITIES[name]
     uncertainty, error = (
         values / quantity.factor for values in (factor * pairs.spread, pairs.error)
     )
@@ -191,7 +189,7 @@ def _reliability_panel(axes: Axes, name: str, pairs: Deviations, factor: float) 
         linewidth=1.2,
         label="RMS of groups",
     )
-    axes.set(xlabel=f"uncertainty / {quantity.unit}", ylabel=f"error / {quantity.unit}")
+    axes.set(xlabel=f"uncertainty / {quantity.quoted}", ylabel=f"error / {quantity.quoted}")
     axes.set_title(quantity.title, fontsize=11)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from eqmm_ase.evaluation.metrics import REPORTED
+from eqmm_ase.arrays import FloatArray
+from eqmm_ase.data.quantities import QUANTITIES
+from eqmm_ase.network.batch import Batch
 from eqmm_ase.network.committee import Spread
-from eqmm_ase.network.frame_dataset import Batch
-from eqmm_ase.network.model import Prediction
+from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.uncertainty.calibration import ROUNDING, Calibration, Deviations
 
 GAUSSIAN = {"energy": (0.683, 0.954), "qm_forces": (0.608, 0.993)}
@@ -23,8 +23,8 @@ mean square is σ² (χ² of three degrees of freedom below 3 and 12)."""
 class Bins(NamedTuple):
     """Labels in order of their uncertainty, cut into groups of equal size."""
 
-    uncertainty: NDArray[np.float64]  # root mean square of each group
-    error: NDArray[np.float64]
+    uncertainty: FloatArray  # root mean square of each group
+    error: FloatArray
 
 
 class DeviationCollector:
@@ -37,7 +37,7 @@ class DeviationCollector:
     def add(self, prediction: Prediction, spread: Spread, batch: Batch) -> None:
         """Add a batch; labels that are not known (NaN) do not count."""
         for name in GAUSSIAN:
-            error = getattr(prediction, name) - getattr(batch.labels, name)
+            error = prediction[name] - batch.labels[name]
             size = error.double().reshape(len(error), -1).norm(dim=1)
             known = ~size.isnan()
             self._errors[name].append(size[known].cpu())
@@ -55,7 +55,7 @@ class DeviationCollector:
 def reliability(
     deviations: Mapping[str, Deviations], calibration: Calibration
 ) -> dict[str, dict[str, float]]:
-    """How calibrated spreads relate to errors.
+    """Reliability of a committee's uncertainty: calibrated spreads against errors on labels.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def reliability(
     found: dict[str, dict[str, float]] = {}
     for name, pairs in deviations.items():
         factor = calibration.factors.get(name, 1.0)
-        uncertainty, unit = factor * pairs.spread, REPORTED[name].factor
+        uncertainty, unit = factor * pairs.spread, QUANTITIES[name].factor
         found[name] = {
             "count": len(pairs.error),
             "rms_error": _rms(pairs.error) / unit,
@@ -94,5 +94,5 @@ def binned(pairs: Deviations, factor: float, most: int = 12) -> Bins:
     )
 
 
-def _rms(values: NDArray[np.float64]) -> float:
+def _rms(values: FloatArray) -> float:
     return float(np.sqrt(np.square(values).mean()))

@@ -15,7 +15,8 @@ from eqmm_ase.data.checks import composition
 from eqmm_ase.data.dataset_format import FIELDS, GROUPS
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.level_of_theory import spoken
-from eqmm_ase.evaluation.metrics import ALL, REPORTED, Metrics, spoken_relative
+from eqmm_ase.data.quantities import QUANTITIES
+from eqmm_ase.evaluation.metrics import ALL, Metrics, spoken_relative
 from eqmm_ase.evaluation.reliability import GAUSSIAN
 from eqmm_ase.files.dataset_file import ReferenceData
 from eqmm_ase.terminal import cell, title
@@ -38,10 +39,10 @@ def metrics_table(metrics: Mapping[str, Metrics], name: str = "") -> Table:
         for i, (quantity, errors) in enumerate(metrics[medium].items()):
             table.add_row(
                 cell(medium if i == 0 else ""),
-                REPORTED[quantity].title,
+                QUANTITIES[quantity].title,
                 f"{errors['mae']:.4f}",
                 f"{errors['rmse']:.4f}",
-                REPORTED[quantity].unit,
+                QUANTITIES[quantity].quoted,
                 spoken_relative(quantity, errors),
                 f"{int(errors['count'])}",
             )
@@ -57,8 +58,8 @@ def reliability_table(found: Mapping[str, Mapping[str, float]], name: str = "") 
     table = Table(title=title(name), title_justify="left")
     table.add_column("")
     for quantity in found:
-        table.add_column(REPORTED[quantity].title, justify="right", no_wrap=True)
-    units = {quantity: REPORTED[quantity].unit for quantity in found}
+        table.add_column(QUANTITIES[quantity].title, justify="right", no_wrap=True)
+    units = {quantity: QUANTITIES[quantity].quoted for quantity in found}
 
     def row(what: str, content: Callable[[str, Mapping[str, float]], str]) -> None:
         table.add_row(what, *(content(quantity, figures) for quantity, figures in found.items()))
@@ -111,7 +112,7 @@ def dataset_table(path: Path) -> Table:
 
 
 def model_table(path: Path, card: Mapping[str, Any]) -> Table:
-    """What a model's card says of it."""
+    """Contents of a model's card: elements, cutoff, training data, level of theory."""
     domain = card.get("domain", {})
     sizes = domain.get("n_qm") or []
     closest = domain.get("closest_mm")

@@ -9,15 +9,36 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from ase import Atoms
 from ase.io.trajectory import Trajectory
-from numpy.typing import NDArray
 
-from eqmm_ase.data.embedding_label import CHARGES, EMBEDDING, POSITIONS
+from eqmm_ase.arrays import FloatArray
 
-FloatArray = NDArray[np.float64]
+EMBEDDING = "embedding"
+"""Where in ``atoms.info`` atoms remember the charges that they were computed in."""
+CHARGES, POSITIONS = "mm_charges", "mm_positions"
+"""Where files have the charges themselves: e, Å."""
+
+
+def label_of(charges: FloatArray, positions: FloatArray | None) -> str:
+    """Label by which atoms remember MM charges: number, sum and checksum; empty for vacuum.
+
+    Parameters
+    ----------
+    charges
+        (n_mm,), e.
+    positions
+        (n_mm, 3), Å.
+    """
+    if positions is None or not charges.any():
+        return ""
+    number = crc32(positions.tobytes(), crc32(charges.tobytes()))
+    net = round(float(charges.sum()), 3) + 0.0  # no negative zero
+    return f"{len(charges)} MM charges, {net:+.3f} e, checksum {number:08x}"
+
 
 _MAGIC = b"- of UlmASE-Trajectory"
 

@@ -13,17 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.checks import mm_positions, not_too_dense, point_charges
-from eqmm_ase.data.embedding_label import label_of
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.unit_checks import charges as refuse_coulomb
 from eqmm_ase.data.unit_checks import surroundings
 from eqmm_ase.files.geometry_files import StructureError, read_geometry
-from eqmm_ase.files.stored_charges import charges_in_file, label_in_file
-
-FloatArray = NDArray[np.float64]
+from eqmm_ase.files.stored_charges import charges_in_file, label_in_file, label_of
 
 _DATASET_SUFFIXES = (".h5", ".hdf5")
 NO_CHARGES = "none"

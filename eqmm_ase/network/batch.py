@@ -1,24 +1,29 @@
-"""A batch of QM regions in their charges: what the network sees.
+"""Batches of QM regions in their charges: what the network sees, and labels to learn from.
 
-Several frames laid end to end without padding, frame f owning the rows ``ptr[f]:ptr[f+1]``.
+Frames are made tensors once and laid end to end, frame f owning the rows ``ptr[f]:ptr[f+1]``. There
+is no padding and no cutoff: a batch of small and large frames costs what its frames cost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
-from eqmm_ase.data.frame import FloatArray, Frame
+from eqmm_ase.arrays import FloatArray
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.quantities import QUANTITIES, Quantity
 from eqmm_ase.settings_help import with_help
 
 
 @with_help
 @dataclass(frozen=True, eq=False)
-class Frames:
+class FrameBatch:
     """A batch of F frames as flat tensors; no padding, so cost follows the true sizes."""
 
     atomic_numbers: torch.Tensor
@@ -49,8 +54,8 @@ class Frames:
         frames: Sequence[Frame],
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
-    ) -> Frames:
-        """Lay frames end to end. Labels are left behind (see `eqmm_ase.network.frame_dataset`)."""
+    ) -> FrameBatch:
+        """Lay frames end to end; without their labels, which a `FrameDataset` has."""
 
         def real(arrays: Sequence[FloatArray], shape: tuple[int, ...]) -> torch.Tensor:
             flat = np.concatenate([np.asarray(a).reshape(shape) for a in arrays])
@@ -88,8 +93,8 @@ class Frames:
     def _mm_owner(self) -> torch.Tensor:
         return _owner(self.mm_ptr, self.mm_positions.device)
 
-    def to(self, device: torch.device | str) -> Frames:
-        """The same batch on another device; the pointers stay on the CPU."""
+    def to(self, device: torch.device | str) -> FrameBatch:
+        """Copy to another device; the row pointers stay on the CPU."""
         moved = (
             "atomic_numbers",
             "qm_positions",
@@ -99,6 +104,135 @@ class Frames:
             "spin_multiplicity",
         )
         return replace(self, **{name: getattr(self, name).to(device) for name in moved})
+
+
+class ByQuantity(dict[str, torch.Tensor]):
+    """Tensors of all `QUANTITIES` of a batch, as ``labels["energy"]`` or ``labels.energy``.
+
+    Rows of frames (F, …), of QM atoms (N, …) or of MM sites (K, …), in the unit of the table.
+    """
+
+    def __getattr__(self, name: str) -> torch.Tensor:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no quantity {name!r}") from None
+
+
+class Labels(ByQuantity):
+    """Reference labels; NaN where not known, energies in float64."""
+
+    @classmethod
+    def of(cls, frame: Frame, charge_scheme: str | None, dtype: torch.dtype) -> Labels:
+        """Labels of one frame.
+
+        Parameters
+        ----------
+        frame
+            Labels that are None are not known.
+        charge_scheme
+            Which of those that go by scheme to take; None for none.
+        dtype
+            Of all but total energies.
+        """
+        rows = {"frame": 1, "qm": frame.n_qm, "mm": frame.n_mm}
+
+        def known(name: str, quantity: Quantity) -> torch.Tensor:
+            value: Any = getattr(frame, name)
+            if quantity.by_scheme:
+                value = None if charge_scheme is None else value.get(charge_scheme)
+            shape = rows[quantity.rows], *quantity.item
+            width = torch.float64 if quantity.total_energy else dtype
+            if value is None:
+                return torch.full(shape, torch.nan, dtype=width)
+            return torch.as_tensor(np.array(value, dtype=np.float64)).to(width).reshape(shape)
+
+        return cls({name: known(name, quantity) for name, quantity in QUANTITIES.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Batch of labelled frames, with their media and their places in the dataset."""
+
+    frames: FrameBatch
+    labels: Labels
+    medium: torch.Tensor  # (F,) int64, index into the dataset's `media`
+    index: torch.Tensor  # (F,) int64
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Copy to another device; row pointers stay on the CPU."""
+        return Batch(
+            self.frames.to(device),
+            Labels({name: label.to(device) for name, label in self.labels.items()}),
+            self.medium.to(device),
+            self.index.to(device),
+        )
+
+
+class FrameDataset(Dataset[Batch]):
+    """Torch dataset of labelled frames; item i is a batch of one frame.
+
+    Parameters
+    ----------
+    frames
+        What to hold.
+    charge_scheme
+        Which of the frames' charges are the label; None for none.
+    dtype
+        Of all reals but the energy, which is float64.
+    media
+        Names of the media in a fixed order; those of the frames when None.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        charge_scheme: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        media: Sequence[str] | None = None,
+    ) -> None:
+        self.media = tuple(media or sorted({frame.medium for frame in frames}))
+        self.frame_ids = tuple(frame.frame_id or f"number {i}" for i, frame in enumerate(frames))
+        number = {medium: i for i, medium in enumerate(self.media)}
+        self._items = [
+            Batch(
+                FrameBatch.from_frames([frame], dtype),
+                Labels.of(frame, charge_scheme, dtype),
+                torch.tensor([number[frame.medium]]),
+                torch.tensor([i]),
+            )
+            for i, frame in enumerate(frames)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._items[index]
+
+
+def collate(batches: Sequence[Batch]) -> Batch:
+    """Concatenate batches, gas-phase frames without charges included."""
+    labels = [batch.labels for batch in batches]
+    return Batch(
+        _collate_frames([batch.frames for batch in batches]),
+        Labels({name: torch.cat([own[name] for own in labels]) for name in labels[0]}),
+        torch.cat([batch.medium for batch in batches]),
+        torch.cat([batch.index for batch in batches]),
+    )
+
+
+def _collate_frames(parts: Sequence[FrameBatch]) -> FrameBatch:
+    def pointers(name: str) -> torch.Tensor:
+        sizes = torch.cat([getattr(part, name).diff() for part in parts])
+        return torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+
+    flat = {
+        f.name: torch.cat([getattr(part, f.name) for part in parts])
+        for f in fields(FrameBatch)
+        if f.name not in ("qm_ptr", "mm_ptr")
+    }
+    return FrameBatch(**flat, qm_ptr=pointers("qm_ptr"), mm_ptr=pointers("mm_ptr"))
 
 
 def _owner(ptr: torch.Tensor, device: torch.device) -> torch.Tensor:

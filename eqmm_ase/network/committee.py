@@ -2,7 +2,7 @@
 
 The energy of a committee is the mean of its members' energies, so that its forces, the mean of
 theirs, are the derivative of one energy. What has no weights is made once for all members
-(`eqmm_ase.network.leaves`); their networks are evaluated one after the other: as traced programs
+(`eqmm_ase.network.features`); their networks are evaluated one after the other: as traced programs
 (`eqmm_ase.network.traced`), stacking the weights for `torch.func.vmap` saved a seventh of their
 time for 6 atoms, and took half as long again for 22.
 """
@@ -14,9 +14,10 @@ from typing import NamedTuple, cast
 
 import torch
 
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.leaves import Geometry, Leaves
-from eqmm_ase.network.model import Energies, ModelConfig, MultiscaleModel, Prediction, predict_each
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.features import Neighbourhood, PrecomputedFeatures
+from eqmm_ase.network.model import Energies, ModelConfig, MultiscaleModel
+from eqmm_ase.network.prediction import Prediction
 
 
 class Spread(NamedTuple):
@@ -60,15 +61,15 @@ class Committee(torch.nn.Module):
         """Mean of the members' constants, (n_elements,) float64, eV."""
         return torch.stack([member.atomic_energies for member in self.members]).mean(0)
 
-    def leaves(self, frames: Frames) -> Leaves:
-        """What all members take of positions and charges: it has no weights."""
-        return self.members[0].leaves(frames)
+    def features(self, frames: FrameBatch) -> PrecomputedFeatures:
+        """Precomputed features of a batch, which all members share."""
+        return self.members[0].features(frames)
 
     def in_potential(
-        self, frames: Frames, tensors: torch.Tensor, geometry: Geometry | None = None
+        self, frames: FrameBatch, tensors: torch.Tensor, neighbourhood: Neighbourhood | None = None
     ) -> Energies:
-        """Mean energies and charges for an expansion (N, (L+1)²) of the MM potential."""
-        outs = [member.in_potential(frames, tensors, geometry) for member in self.members]
+        """Mean energies and charges in an MM potential that is expanded already, (N, (L+1)²)."""
+        outs = [member.in_potential(frames, tensors, neighbourhood) for member in self.members]
         return Energies(*(torch.stack(values).mean(0) for values in zip(*outs, strict=True)))
 
 
@@ -77,17 +78,12 @@ def members_of(model: MultiscaleModel | Committee) -> list[MultiscaleModel]:
     return list(model.members) if isinstance(model, Committee) else [model]
 
 
-def predict_with_spread(committee: Committee, frames: Frames) -> tuple[Prediction, Spread]:
-    """What `predict` gives for a committee, and how far its members differ."""
-    return mean_and_spread(predict_each(members_of(committee), frames))
-
-
 def mean_and_spread(each: Sequence[Prediction]) -> tuple[Prediction, Spread]:
-    """Mean of the members' predictions, and how far they differ.
+    """Mean and root-mean-square deviation of the predictions of a committee's members.
 
     Energy: √⟨(E_k − Ē)²⟩_k. Force on atom i: √⟨|F_ik − F̄_i|²⟩_k.
     """
-    mean = Prediction(*(torch.stack(values).mean(0) for values in zip(*each, strict=True)))
+    mean = Prediction({n: torch.stack([own[n] for own in each]).mean(0) for n in each[0]})
     forces = torch.stack([prediction.qm_forces for prediction in each])  # (k, N, 3)
     energies = torch.stack([prediction.energy for prediction in each])  # (k, F)
     return mean, Spread(

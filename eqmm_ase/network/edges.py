@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.harmonics import gradient_of_unit_harmonics, regular_harmonics
-from eqmm_ase.network.neighbors import qm_mm_pairs, qm_pairs
 from eqmm_ase.network.radial import BesselBasis, smooth_cutoff, smooth_cutoff_slope
 
 
@@ -58,12 +57,12 @@ class EdgeGeometry(torch.nn.Module):
         self.l_max = l_max
         self.basis = BesselBasis(n_radial, cutoff)
 
-    def qm(self, frames: Frames) -> Edges:
+    def qm(self, frames: FrameBatch) -> Edges:
         """Edges of the QM region's graph."""
         receiver, sender = qm_pairs(frames, self.cutoff)
         return self._edges(receiver, sender, frames.qm_positions, frames.qm_positions)
 
-    def near_field(self, frames: Frames) -> Edges:
+    def near_field(self, frames: FrameBatch) -> Edges:
         """MM charges (senders) near QM atoms (receivers)."""
         receiver, sender = qm_mm_pairs(frames, self.cutoff)
         return self._edges(receiver, sender, frames.qm_positions, frames.mm_positions)
@@ -92,3 +91,46 @@ class EdgeGeometry(torch.nn.Module):
             envelope=smooth_cutoff_slope(distances, self.cutoff),
             harmonics=gradient_of_unit_harmonics(edges.harmonics.T, units, distances),
         )
+
+
+def qm_pairs(frames: FrameBatch, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Receiver and sender of all directed QM–QM edges shorter than the cutoff (Å), (E,) each."""
+    atoms = _padded(frames.qm_positions, frames.qm_ptr)
+    close = _distances(atoms, atoms) < cutoff
+    close.diagonal(dim1=1, dim2=2).fill_(False)
+    return _flat(close, frames.qm_ptr, frames.qm_ptr)
+
+
+def distant_qm_pairs(frames: FrameBatch, distance: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Atoms of all QM–QM pairs farther apart than a distance (Å), each pair once, (P,) each."""
+    atoms = _padded(frames.qm_positions, frames.qm_ptr)
+    far = _distances(atoms, atoms) > distance
+    return _flat(far.triu_(), frames.qm_ptr, frames.qm_ptr)
+
+
+def qm_mm_pairs(frames: FrameBatch, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """QM atom and MM site of all pairs closer than the cutoff (Å), (P,) each."""
+    atoms = _padded(frames.qm_positions, frames.qm_ptr)
+    sites = _padded(frames.mm_positions, frames.mm_ptr)
+    close = _distances(atoms, sites) < cutoff
+    return _flat(close, frames.qm_ptr, frames.mm_ptr)
+
+
+def _padded(positions: torch.Tensor, ptr: torch.Tensor) -> torch.Tensor:
+    """Every frame's positions in a table of its own, (F, n, 3), ended by NaN: near nothing."""
+    rows = positions.detach().split(ptr.diff().tolist())
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=torch.nan)
+
+
+def _distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """(F, n, 3), (F, m, 3) → (F, n, m); from differences, as scalar products are rough."""
+    return torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _flat(
+    pairs: torch.Tensor, first_ptr: torch.Tensor, second_ptr: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where a table (F, n, m) is true, as row numbers of the batch."""
+    frame, first, second = pairs.nonzero().unbind(1)
+    first_start, second_start = (ptr.to(frame.device) for ptr in (first_ptr, second_ptr))
+    return first + first_start[frame], second + second_start[frame]

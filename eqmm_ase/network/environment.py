@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.edges import EdgeGeometry, Edges
 from eqmm_ase.network.harmonics import degree_of_component
 from eqmm_ase.network.layers import PackedLinear
@@ -28,7 +28,7 @@ class EnvironmentFeatures(torch.nn.Module):
         self.register_buffer("potential_scale", torch.ones(l_max + 1))
         self.register_buffer("degree", degree_of_component(l_max), persistent=False)
 
-    def near_field(self, frames: Frames) -> torch.Tensor:
+    def near_field(self, frames: FrameBatch) -> torch.Tensor:
         """Σ_k q_k B_n(r_ik) Y_lm(r̂_ik), (a, N, n_near); differentiable in positions and charges."""
         pairs = self.near.near_field(frames)
         return sum_of_kernels(pairs, frames.mm_charges, len(frames.qm_positions))

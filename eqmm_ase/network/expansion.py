@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.harmonics import gradient_matrix, irregular_harmonics, n_components
 from eqmm_ase.units import COULOMB_CONSTANT
 
@@ -31,7 +31,7 @@ from eqmm_ase.units import COULOMB_CONSTANT
 _PAIRS_PER_BLOCK = 8192
 
 
-def expand(frames: Frames, l_max: int) -> torch.Tensor:
+def expand(frames: FrameBatch, l_max: int) -> torch.Tensor:
     """Taylor expansion of the MM potential at every QM atom.
 
     C^i_lm = k_e Σ_k q_k I_lm(r_k − R_i), the sum over all charges of the atom's frame.
@@ -49,14 +49,14 @@ def expand(frames: Frames, l_max: int) -> torch.Tensor:
 
 
 class Expansion:
-    """The same expansion with its own chain rule: values now, gradients from dE/dC later.
+    """Local multipole expansion as a leaf tensor, with the chain rule from dE/dC on.
 
     `tensors` is a leaf of the graph; what `pull_back` returns can be differentiated with respect to
     dE/dC, hence the weights, but not positions. Training on forces needs no more, and
     the second derivatives of the harmonics, the dearest part of a step, are never made.
     """
 
-    def __init__(self, frames: Frames, l_max: int) -> None:
+    def __init__(self, frames: FrameBatch, l_max: int) -> None:
         self.l_max = l_max
         self.charges = frames.mm_charges.detach()
         self.sizes = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
@@ -195,7 +195,7 @@ class _ExpansionGradient(torch.autograd.Function):
         return None, grad_grad, grad_atoms, grad_sites, grad_charges, *unused
 
 
-def _each(frames: Frames) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def _each(frames: FrameBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Atoms, sites and charges of every frame."""
     n_qm, n_mm = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
     sites, charges = frames.mm_positions.split(n_mm), frames.mm_charges.split(n_mm)

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.network.constants import ExactModule
 from eqmm_ase.network.edges import Edges
-from eqmm_ase.network.harmonics import Coupling, coupling, degree_of_component, n_components
+from eqmm_ase.network.harmonics import (
+    Coupling,
+    ExactModule,
+    coupling,
+    degree_of_component,
+    n_components,
+)
 
 
 class PackedLinear(torch.nn.Module):

@@ -27,11 +27,9 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.constants import ExactModule
-from eqmm_ase.network.edges import Edges
-from eqmm_ase.network.harmonics import irregular_harmonics, translation_tensor
-from eqmm_ase.network.neighbors import distant_qm_pairs
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.edges import Edges, distant_qm_pairs
+from eqmm_ase.network.harmonics import ExactModule, irregular_harmonics, translation_tensor
 from eqmm_ase.network.radial import smooth_cutoff
 from eqmm_ase.units import COULOMB_CONSTANT
 
@@ -59,12 +57,12 @@ class LongRange(ExactModule):
         self.register_buffer("first_order", first, persistent=False)
         self.register_buffer("second_order", second, persistent=False)
 
-    def pairs(self, frames: Frames) -> Pairs | None:
+    def pairs(self, frames: FrameBatch) -> Pairs | None:
         """Both atoms of all pairs that E_lr is made of; None where there are none."""
         pairs = distant_qm_pairs(frames, _ONSET * self.cutoff)
         return pairs if len(pairs[0]) else None
 
-    def forward(self, multipoles: torch.Tensor, frames: Frames, pairs: Pairs) -> torch.Tensor:
+    def forward(self, multipoles: torch.Tensor, frames: FrameBatch, pairs: Pairs) -> torch.Tensor:
         """E_lr of every frame, (F,) eV, from multipoles (N, (L+1)²) in e·Å^l."""
         first, second = pairs
         positions = frames.qm_positions
@@ -77,7 +75,9 @@ class LongRange(ExactModule):
         owner = frames.qm_frame_index().index_select(0, first)
         return energies.new_zeros(frames.n_frames).index_add(0, owner, energies)
 
-    def formal_charges(self, elements: torch.Tensor, edges: Edges, frames: Frames) -> torch.Tensor:
+    def formal_charges(
+        self, elements: torch.Tensor, edges: Edges, frames: FrameBatch
+    ) -> torch.Tensor:
         """Charges z of atoms without neighbours, 0 of others, (N,) e.
 
         z_i = z_element g(Σ_j 1 − s(r_ij)), g falling from 1 at 0 to 0 at 1: one neighbour nearer

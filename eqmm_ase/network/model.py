@@ -1,41 +1,37 @@
 """The multiscale model: E = Σ_i ε_i(R, C̃) + Σ_i Σ_lm M^i_lm(R, C̃) C^i_lm + E_lr.
 
-C are the local multipole tensors of the MM potential (`electrostatics`), C̃ the same without
+C are the local multipole tensors of the MM potential (`expansion`), C̃ the same without
 gauge (`environment`). Both ε and M come from one equivariant message-passing network into which C̃
 enters in every layer: M·C is then the permanent interaction, and C̃ inside M and ε the
 polarisation. E_lr is what QM atoms beyond the cutoff do to each other (`long_range`). All forces,
-the potential at the MM sites and the dipole are derivatives of this energy.
+the potential at the MM sites and the dipole are derivatives of this energy (`prediction`).
 
 Source: Lei, Yagi, Sugita, J. Chem. Phys. 160, 214109 (2024).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import torch
 
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.edges import EdgeGeometry, Edges
 from eqmm_ase.network.environment import EnvironmentFeatures, EnvironmentMix
 from eqmm_ase.network.expansion import expand
+from eqmm_ase.network.features import Neighbourhood, PrecomputedFeatures
 from eqmm_ase.network.harmonics import coupling
 from eqmm_ase.network.layers import Density, InvariantUpdate, Message, PackedLinear, PackedProduct
-from eqmm_ase.network.leaves import Geometry, Leaves
 from eqmm_ase.network.long_range import LongRange
 from eqmm_ase.network.readout import AtomicEnergy, ChargeFlow, Multipoles
 from eqmm_ase.settings_help import with_help
-
-if TYPE_CHECKING:
-    from eqmm_ase.network.committee import Committee
 
 
 @with_help
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that fixes the network's shape; plain values, stored in the model file."""
+    """Hyperparameters that fix the network's shape; plain values, stored in the model file."""
 
     elements: tuple[int, ...]
     """Atomic numbers the model knows, ascending; in the settings of a training, those of the data
@@ -84,25 +80,14 @@ class UnknownElementError(ValueError):
 
 
 class Energies(NamedTuple):
-    """What one forward pass gives."""
+    """Energies and atomic charges of a batch: what one forward pass gives."""
 
     energy: torch.Tensor  # (F,) eV, float64
     charges: torch.Tensor  # (N,) e
-
-
-class Prediction(NamedTuple):
-    """Energy and its derivatives."""
-
-    energy: torch.Tensor  # (F,) eV, float64
-    qm_forces: torch.Tensor  # (N, 3) eV/Å
-    mm_forces: torch.Tensor  # (K, 3) eV/Å
-    mm_potential: torch.Tensor  # (K,) V
-    charges: torch.Tensor  # (N,) e
-    dipole: torch.Tensor  # (F, 3) e·Å about the coordinate origin
 
 
 class Layer(torch.nn.Module):
-    """Message, environment, product of the features with themselves, MLP on invariants."""
+    """Message-passing layer: message, environment, product of the features with themselves, MLP."""
 
     def __init__(self, config: ModelConfig, first: bool) -> None:
         super().__init__()
@@ -196,7 +181,7 @@ class MultiscaleModel(torch.nn.Module):
         if self.long_range is not None and ion_charges is not None:
             self.long_range.ion_charges.copy_(torch.as_tensor(ion_charges))
 
-    def forward(self, frames: Frames) -> Energies:
+    def forward(self, frames: FrameBatch) -> Energies:
         """Energies of a batch; differentiable in positions, charges and weights.
 
         Raises
@@ -205,34 +190,35 @@ class MultiscaleModel(torch.nn.Module):
         """
         return self.in_potential(frames, expand(frames, self.config.l_expansion))
 
-    def leaves(self, frames: Frames) -> Leaves:
-        """What `in_potential` takes beside the frames, outside the graph; of no weight."""
+    def features(self, frames: FrameBatch) -> PrecomputedFeatures:
+        """Precomputed features of a batch, outside the graph: what has no weights."""
         config = self.config
         environment = self.environment if config.polarisable else None
-        return Leaves(frames, config.l_expansion, self.geometry, environment)
+        return PrecomputedFeatures(frames, config.l_expansion, self.geometry, environment)
 
     def in_potential(
-        self, frames: Frames, tensors: torch.Tensor, geometry: Geometry | None = None
+        self, frames: FrameBatch, tensors: torch.Tensor, neighbourhood: Neighbourhood | None = None
     ) -> Energies:
-        """The same for an expansion (N, (L+1)²) of the MM potential made beforehand.
+        """Energies of a batch in an MM potential that is expanded already.
 
         Parameters
         ----------
-        geometry: edges and near field, where made beforehand as well.
+        tensors: (N, (L+1)²) V/Å^l, of the expansion about each QM atom.
+        neighbourhood: edges and near field; made of the frames when None.
         """
-        if geometry is None:
+        if neighbourhood is None:
             environment = self.environment if self.config.polarisable else None
-            geometry = Geometry.of(frames, self.geometry, environment)
+            neighbourhood = Neighbourhood.of(frames, self.geometry, environment)
         elements = self.elements(frames.atomic_numbers)
         pairs = None if self.long_range is None else self.long_range.pairs(frames)
         if self.long_range is None or pairs is None:
-            return self.network(elements, frames, tensors, geometry)
+            return self.network(elements, frames, tensors, neighbourhood)
         wanted = torch.is_grad_enabled()
         with torch.enable_grad():
             if not tensors.requires_grad:
                 tensors = tensors.detach().requires_grad_()
-            formal = self.long_range.formal_charges(elements, geometry.edges, frames)
-            energy, charges = self.network(elements, frames, tensors, geometry, formal)
+            formal = self.long_range.formal_charges(elements, neighbourhood.edges, frames)
+            energy, charges = self.network(elements, frames, tensors, neighbourhood, formal)
             (multipoles,) = torch.autograd.grad(energy.sum(), tensors, create_graph=wanted)
         if not wanted:
             energy, charges = energy.detach(), charges.detach()
@@ -242,9 +228,9 @@ class MultiscaleModel(torch.nn.Module):
     def network(
         self,
         elements: torch.Tensor,
-        frames: Frames,
+        frames: FrameBatch,
         tensors: torch.Tensor,
-        geometry: Geometry,
+        neighbourhood: Neighbourhood,
         formal: torch.Tensor | None = None,
     ) -> Energies:
         """All but the interaction of distant atoms; no operation depends on values.
@@ -252,11 +238,11 @@ class MultiscaleModel(torch.nn.Module):
         Parameters
         ----------
         elements: `elements` of the frames.
-        tensors, geometry: as `in_potential`.
+        tensors, neighbourhood: as `in_potential`.
         formal: (N,) charges of lone ions, e; None for zeros.
         """
         owner = frames.qm_frame_index()
-        edges, near = geometry
+        edges, near = neighbourhood
         environment = None if near is None else self.environment(tensors, near, edges)
 
         state = torch.stack([frames.total_charge, frames.spin_multiplicity - 1.0], dim=1)
@@ -278,7 +264,7 @@ class MultiscaleModel(torch.nn.Module):
         return Energies(energy, charges)
 
     def elements(self, atomic_numbers: torch.Tensor) -> torch.Tensor:
-        """Rows of the tables of elements, (N,).
+        """Row of each atom's element in the tables of the network, (N,).
 
         Raises
         ------
@@ -295,74 +281,3 @@ class MultiscaleModel(torch.nn.Module):
                 "train it on data with these elements"
             )
         return elements
-
-
-def predict(
-    model: MultiscaleModel | Committee, frames: Frames, *, create_graph: bool = False
-) -> Prediction:
-    """Energy, forces on QM and MM, potential at the MM sites, charges and dipole.
-
-    The dipole is the derivative with respect to a uniform potential gradient,
-    Σ_i (dE/dC^i_00 R_i + dE/dC^i_1).
-
-    Parameters
-    ----------
-    create_graph: keep the graph, to train on all these; its leaves are the weights, not positions.
-    """
-    return predict_each([model], frames, create_graph=create_graph)[0]
-
-
-def predict_each(
-    models: Sequence[MultiscaleModel | Committee], frames: Frames, *, create_graph: bool = False
-) -> list[Prediction]:
-    """The same from several models of one configuration, which share all that has no weights."""
-    names = ("qm_positions", "mm_positions", "mm_charges")
-    inputs = [getattr(frames, name).detach().requires_grad_() for name in names]
-    frames = replace(frames, **dict(zip(names, inputs, strict=True)))
-    leaves = models[0].leaves(frames)
-    return [_predict(model, frames, inputs, leaves, create_graph) for model in models]
-
-
-def _predict(
-    model: MultiscaleModel | Committee,
-    frames: Frames,
-    inputs: list[torch.Tensor],
-    leaves: Leaves,
-    create_graph: bool,
-) -> Prediction:
-    out = model.in_potential(frames, leaves.tensors, leaves.geometry)
-    own = leaves.all
-    grads = torch.autograd.grad(
-        out.energy.sum(), [*own, *inputs], create_graph=create_graph, allow_unused=True
-    )
-    carried = [torch.zeros_like(x) if g is None else g for x, g in zip(own, grads, strict=False)]
-    if not create_graph:
-        out = Energies(*(tensor.detach() for tensor in out))
-    # Some of a model may take positions and charges directly: the long range does.
-    return prediction(frames, leaves, out, carried, grads[len(own) :])
-
-
-def prediction(
-    frames: Frames,
-    leaves: Leaves,
-    out: Energies,
-    carried: Sequence[torch.Tensor],
-    direct: Sequence[torch.Tensor | None] = (None, None, None),
-) -> Prediction:
-    """All that is known once the energy's derivatives with respect to the leaves are.
-
-    Parameters
-    ----------
-    carried: dE/d(leaf) of `Leaves.all`.
-    direct: dE/dR, dE/dr and dE/dq on other ways than the leaves.
-    """
-    qm_gradient, mm_gradient, mm_potential = (
-        total if part is None else total + part
-        for total, part in zip(leaves.pull_back(carried), direct, strict=True)
-    )
-    response = carried[0]
-    local = response[:, :1] * frames.qm_positions.detach()
-    if response.shape[1] > 1:
-        local = local + response[:, 1:4]
-    dipole = local.new_zeros(frames.n_frames, 3).index_add(0, frames.qm_frame_index(), local)
-    return Prediction(out.energy, -qm_gradient, -mm_gradient, mm_potential, out.charges, dipole)

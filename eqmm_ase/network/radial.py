@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.network.constants import ExactModule
+from eqmm_ase.network.harmonics import ExactModule
 
 
 class BesselBasis(ExactModule):

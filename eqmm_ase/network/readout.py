@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.edges import Edges
 from eqmm_ase.network.harmonics import coupling
 from eqmm_ase.network.layers import EdgeWeights, PackedLinear, PackedProduct
@@ -40,7 +40,7 @@ class ChargeFlow(torch.nn.Module):
         self,
         scalars: torch.Tensor,
         edges: Edges,
-        frames: Frames,
+        frames: FrameBatch,
         formal: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(N, c) scalars, (N,) formal charges z (None: all 0) → (N,) in e."""
@@ -72,7 +72,7 @@ class Multipoles(torch.nn.Module):
 
 
 class AtomicEnergy(torch.nn.Module):
-    """ε_i from the final scalars, in units of the energy scale."""
+    """Atomic energies ε_i from the final scalar features, in units of the energy scale."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

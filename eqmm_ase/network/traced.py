@@ -21,17 +21,11 @@ import torch
 
 from eqmm_ase.concurrency import Lock
 from eqmm_ase.network import tracing
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.edges import Edges
-from eqmm_ase.network.leaves import Geometry, Leaves
-from eqmm_ase.network.model import (
-    Energies,
-    ModelConfig,
-    MultiscaleModel,
-    Prediction,
-    predict_each,
-    prediction,
-)
+from eqmm_ase.network.features import Neighbourhood, PrecomputedFeatures
+from eqmm_ase.network.model import Energies, ModelConfig, MultiscaleModel
+from eqmm_ase.network.prediction import Prediction, predict_each
 from eqmm_ase.network.tracing import Program, Trace, UntraceableError
 
 PATIENCE = 30
@@ -56,8 +50,8 @@ _TRACES: WeakValueDictionary[tuple[ModelConfig, torch.dtype], _Traces] = WeakVal
 _LOCK = Lock()
 
 
-class RecordedModels:
-    """Predictions of models of one configuration, as `predict_each` without a graph makes them.
+class TracedModels:
+    """Predictions of models of one configuration by traced programs, else by `predict_each`.
 
     May be called from several threads at once.
 
@@ -69,14 +63,11 @@ class RecordedModels:
 
     def __init__(self, models: Sequence[MultiscaleModel]) -> None:
         self.models = list(models)
-        # Of networks alone: what else depends on positions would be a constant of the program.
-        self._traceable = all(
-            type(model) is MultiscaleModel and model.long_range is None for model in models
-        )
+        self._traceable = all(map(_is_network_alone, models))
         self._traces = _traces_of(self.models[0])
         self._programs: dict[Size, list[Program]] = {}
 
-    def __call__(self, frames: Frames) -> list[Prediction]:
+    def __call__(self, frames: FrameBatch) -> list[Prediction]:
         """Predictions of all models.
 
         Raises
@@ -86,17 +77,18 @@ class RecordedModels:
         on_cpu = frames.qm_positions.device.type == "cpu"
         if not (tracing.POSSIBLE and self._traceable and on_cpu and frames.n_frames == 1):
             return predict_each(self.models, frames)
-        leaves = self.models[0].leaves(frames)
-        inputs = _inputs(self.models[0], frames, leaves)
-        n_edges = len(leaves.geometry.edges.receiver)
+        features = self.models[0].features(frames)
+        inputs = _inputs(self.models[0], frames, features)
+        n_edges = len(features.neighbourhood.edges.receiver)
         found = []
         for program in self._programs_for(frames, inputs):
             energy, charges, tensors, radial, envelope, harmonics, *near = program(*inputs)
-            carried = [tensors, radial[:n_edges], envelope[:n_edges], harmonics[:, :n_edges], *near]
-            found.append(prediction(frames, leaves, Energies(energy, charges), carried))
+            edges = radial[:n_edges], envelope[:n_edges], harmonics[:, :n_edges]
+            out = Energies(energy, charges)
+            found.append(Prediction.of(frames, features, out, [tensors, *edges, *near]))
         return found
 
-    def _programs_for(self, frames: Frames, inputs: Sequence[torch.Tensor]) -> list[Program]:
+    def _programs_for(self, frames: FrameBatch, inputs: Sequence[torch.Tensor]) -> list[Program]:
         size = len(frames.atomic_numbers), len(inputs[3])
         if size not in self._programs:
             # The same operations on the same numbers.
@@ -126,6 +118,12 @@ class RecordedModels:
         self.__init__(**state)  # type: ignore[misc]
 
 
+def _is_network_alone(model: MultiscaleModel) -> bool:
+    """Whether nothing beside the network depends on positions: it would become a constant."""
+    own = type(model).in_potential is not MultiscaleModel.in_potential
+    return model.long_range is None and not own
+
+
 def _traces_of(model: MultiscaleModel) -> _Traces:
     """Shared with all other models of this configuration and width."""
     with _LOCK:
@@ -144,16 +142,18 @@ def _weights(model: MultiscaleModel) -> list[torch.Tensor]:
 def trace(
     function: Program, inputs: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
 ) -> Trace | None:
-    """The operations of a function of inputs of these sizes; None where they depend on values."""
+    """Trace of a function of inputs of these sizes; None where operations depend on values."""
     try:
         return Trace(function, inputs, weights)
     except UntraceableError:
         return None
 
 
-def _inputs(model: MultiscaleModel, frames: Frames, leaves: Leaves) -> list[torch.Tensor]:
+def _inputs(
+    model: MultiscaleModel, frames: FrameBatch, features: PrecomputedFeatures
+) -> list[torch.Tensor]:
     """All that changes from call to call; edges are added that begin and end at the first atom."""
-    edges, near = leaves.geometry
+    edges, near = features.neighbourhood
     missing = -len(edges.receiver) % _ROUND_EDGES
     pad = torch.nn.functional.pad
     with torch.no_grad():
@@ -163,7 +163,7 @@ def _inputs(model: MultiscaleModel, frames: Frames, leaves: Leaves) -> list[torc
             frames.spin_multiplicity,
             pad(edges.receiver, (0, missing)),
             pad(edges.sender, (0, missing)),
-            leaves.tensors.detach(),
+            features.tensors.detach(),
             pad(edges.radial, (0, 0, 0, missing)),
             pad(edges.envelope, (0, missing)),
             pad(edges.harmonics, (0, missing)),
@@ -171,8 +171,8 @@ def _inputs(model: MultiscaleModel, frames: Frames, leaves: Leaves) -> list[torc
         ]
 
 
-def energy_and_derivatives(model: MultiscaleModel, frames: Frames) -> Program:
-    """Inputs → energy, charges and the energy's derivatives with respect to the leaves.
+def energy_and_derivatives(model: MultiscaleModel, frames: FrameBatch) -> Program:
+    """Energy, charges and the energy's derivatives by the features, as a function to be traced.
 
     Of the frames, only the number of atoms is used.
     """
@@ -185,15 +185,15 @@ def energy_and_derivatives(model: MultiscaleModel, frames: Frames) -> Program:
         sender: torch.Tensor,
         *values: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        leaves = [value.detach().requires_grad_() for value in values]
-        tensors, radial, envelope, harmonics, *near = leaves
+        features = [value.detach().requires_grad_() for value in values]
+        tensors, radial, envelope, harmonics, *near = features
         edges = Edges(receiver, sender, radial, envelope, harmonics)
-        geometry = Geometry(edges, near[0] if near else None)
+        neighbourhood = Neighbourhood(edges, near[0] if near else None)
         own = replace(frames, total_charge=total_charge, spin_multiplicity=spin_multiplicity)
         with torch.enable_grad():
-            out = model.network(elements, own, tensors, geometry)
+            out = model.network(elements, own, tensors, neighbourhood)
             grads = torch.autograd.grad(
-                out.energy.sum(), leaves, allow_unused=True, materialize_grads=True
+                out.energy.sum(), features, allow_unused=True, materialize_grads=True
             )
         return (*(tensor.detach() for tensor in out), *grads)
 

@@ -150,7 +150,7 @@ def images_within(
 
 
 def sites_within(sites: torch.Tensor, atoms: torch.Tensor, distance: float) -> Images:
-    """The same as `images_within` without a box: sites (K, 3) where they are."""
+    """Sites (K, 3) without a box, as `images_within` gives those of one: each where it is."""
     centre, radius = _sphere(atoms, distance)
     index = ((sites - centre.to(sites)).square().sum(1) <= radius**2).nonzero()[:, 0]
     found = sites[index]

@@ -171,7 +171,7 @@ class Ewald:
 
 
 class EwaldExpansion:
-    """C of one configuration as a leaf of a graph, and the chain rule from dE/dC to all else.
+    """Expansion C of one configuration as a leaf tensor, with the chain rule from dE/dC on.
 
     `tensors` (N, (L+1)²) in V/Å^l require a gradient. One energy, a function of independent
     R, r, q and cell, is behind all that `pull_back` and `strain` return.

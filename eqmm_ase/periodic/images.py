@@ -85,7 +85,7 @@ class ImageInteraction:
         self._chosen_for = box
 
     def at(self, box: Box) -> ImageInteraction:
-        """The same in another box.
+        """Interaction of images of another box.
 
         The splitting stays where the widths are nearly the same: the difference of two energies is
         then one of the boxes.

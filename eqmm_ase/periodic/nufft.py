@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eqmm_ase.data.frame import FloatArray
+from eqmm_ase.arrays import FloatArray
 
 _COARSE = 1e-7
 """Down to this tolerance a grid finer by 1.25 is enough. Long waves, which count most, have less of

@@ -20,9 +20,10 @@ from typing import NamedTuple, Protocol
 import torch
 from numpy.typing import ArrayLike
 
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.leaves import Leaves
-from eqmm_ase.network.model import MultiscaleModel, Prediction, prediction
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.features import PrecomputedFeatures
+from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.periodic.cell import Box, Images
 from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.images import ImageInteraction
@@ -32,7 +33,7 @@ from eqmm_ase.periodic.switched import SwitchedCutoff
 class Surroundings(Protocol):
     """What `EwaldExpansion` and `SwitchedExpansion` have in common."""
 
-    tensors: torch.Tensor  # (N, (L+1)²) V/Å^l, a leaf
+    tensors: torch.Tensor  # (N, (L+1)²) V/Å^l, a leaf tensor
     charges: torch.Tensor  # (K,) e
 
     def near_sites(self, distance: float) -> Images:
@@ -56,17 +57,19 @@ class PeriodicPrediction(NamedTuple):
     strain: torch.Tensor | None  # (3, 3) eV: dE/dε where everything x becomes x (1 + ε)
 
 
-class SurroundedLeaves(Leaves):
-    """What a network takes of a QM region in surroundings, with its chain rule.
+class SurroundedFeatures(PrecomputedFeatures):
+    """Precomputed features of a QM region in surroundings, with their chain rule.
 
     Parameters
     ----------
     region: one frame, in any precision; only its QM region counts.
     surroundings: of the same atoms, in the network's precision.
-    model: any of those that will take the leaves.
+    model: any of those that will take the features.
     """
 
-    def __init__(self, region: Frames, surroundings: Surroundings, model: MultiscaleModel) -> None:
+    def __init__(
+        self, region: FrameBatch, surroundings: Surroundings, model: MultiscaleModel
+    ) -> None:
         config = model.config
         environment = model.environment if config.polarisable else None
         self._surroundings = surroundings
@@ -91,7 +94,7 @@ class SurroundedLeaves(Leaves):
     def pull_back(
         self, grads: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """dE/d(leaf) of every leaf → dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
+        """dE/d(feature) of every feature → dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
         near_atoms, near_sites, near_charges = super().pull_back(grads)
         atoms, sites, charges = self._surroundings.pull_back(grads[0])
         index = self._sites.index
@@ -102,7 +105,7 @@ class SurroundedLeaves(Leaves):
         return atoms + near_atoms, sites, charges
 
     def strain(self, grads: Sequence[torch.Tensor]) -> torch.Tensor:
-        """dE/d(leaf) of every leaf → dE/dε, (3, 3) eV."""
+        """dE/d(feature) of every feature → dE/dε, (3, 3) eV."""
         atoms, sites, _ = super().pull_back(grads)
         local = self.region.qm_positions.T @ atoms + self.region.mm_positions.T @ sites
         return (local + self._surroundings.strain(grads[0])).detach()
@@ -123,7 +126,7 @@ class _Elsewhere:
 
 def predict_surrounded(
     models: Sequence[MultiscaleModel],
-    region: Frames,
+    region: FrameBatch,
     surroundings: Surroundings,
     images: ImageInteraction | None = None,
     *,
@@ -144,32 +147,36 @@ def predict_surrounded(
     UnknownElementError: names the element.
     ImagesTooNearError: an image of the region nearly touches it.
     """
-    leaves = SurroundedLeaves(region, surroundings, models[0])
-    return [_predict(model, leaves, images, strain) for model in models]
+    features = SurroundedFeatures(region, surroundings, models[0])
+    return [_predict(model, features, images, strain) for model in models]
 
 
 def _predict(
-    model: MultiscaleModel, leaves: SurroundedLeaves, images: ImageInteraction | None, strain: bool
+    model: MultiscaleModel,
+    features: SurroundedFeatures,
+    images: ImageInteraction | None,
+    strain: bool,
 ) -> PeriodicPrediction:
-    region = leaves.region
-    inputs = [*leaves.all, region.qm_positions]
-    out = model.in_potential(region, leaves.tensors, leaves.geometry)
+    region = features.region
+    inputs = [*features.all, region.qm_positions]
+    out = model.in_potential(region, features.tensors, features.neighbourhood)
     energy, virial = out.energy.sum(), torch.zeros(3, 3, dtype=torch.float64)
     image_energy, image_gradient = energy.new_zeros(()), torch.zeros_like(region.qm_positions)
     if images is not None:
-        (multipoles,) = torch.autograd.grad(energy, leaves.tensors, create_graph=True)
+        (multipoles,) = torch.autograd.grad(energy, features.tensors, create_graph=True)
         found = images(multipoles, region.qm_positions, strain=strain)
         image_energy, image_gradient = found.energy, found.gradient.to(image_gradient)
         virial = virial if found.strain is None else found.strain
         energy = energy + (multipoles * found.tensors.to(multipoles)).sum()
     grads = torch.autograd.grad(energy, inputs, allow_unused=True, materialize_grads=True)
-    carried, direct = grads[:-1], grads[-1]
+    by_feature, direct = grads[:-1], grads[-1]
     out = out._replace(energy=out.energy.detach() + image_energy, charges=out.charges.detach())
-    total = prediction(region, leaves, out, carried, (direct + image_gradient, None, None))
-    dipole = total.dipole + carried[0][:, 0].sum() * leaves.centre.to(total.dipole)
+    by_atom = direct + image_gradient
+    total = Prediction.of(region, features, out, by_feature, (by_atom, None, None))
+    dipole = total.dipole + by_feature[0][:, 0].sum() * features.centre.to(total.dipole)
     if strain:
-        virial = virial + leaves.strain(carried) + region.qm_positions.detach().T @ direct
-    total = total._replace(dipole=dipole)
+        virial = virial + features.strain(by_feature) + region.qm_positions.detach().T @ direct
+    total = Prediction(total | {"dipole": dipole})
     return PeriodicPrediction(total, image_energy, virial if strain else None)
 
 
@@ -198,7 +205,7 @@ class SurroundedModels:
 
     def __call__(
         self,
-        frames: Frames,
+        frames: FrameBatch,
         cell: ArrayLike | torch.Tensor | None,
         *,
         strain: bool = False,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from numpy.typing import ArrayLike
 
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.expansion import Expansion
 from eqmm_ase.periodic.cell import (
     Box,
@@ -131,7 +131,7 @@ class SwitchedCutoff:
 
 
 class SwitchedExpansion:
-    """C of one configuration as a leaf of a graph, and the chain rule from dE/dC to all else.
+    """Expansion C of one configuration as a leaf tensor, with the chain rule from dE/dC on.
 
     `tensors` (N, (L+1)²) in V/Å^l require a gradient.
     """
@@ -270,8 +270,8 @@ def _in_one_piece(sites: torch.Tensor, box: Box | None, residues: Residues) -> t
     return sites - (offsets.round().T @ box.cell.to(sites))
 
 
-def _frame(atoms: torch.Tensor, sites: torch.Tensor, charges: torch.Tensor) -> Frames:
-    return Frames(
+def _frame(atoms: torch.Tensor, sites: torch.Tensor, charges: torch.Tensor) -> FrameBatch:
+    return FrameBatch(
         atomic_numbers=torch.ones(len(atoms), dtype=torch.int64, device=atoms.device),
         qm_positions=atoms,
         mm_positions=sites,

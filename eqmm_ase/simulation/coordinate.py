@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from eqmm_ase.arrays import FloatArray
 
 _TERM = re.compile(r"([+-]?)d\((\d+),(\d+)\)")
 

@@ -1,4 +1,4 @@
-"""Molecular dynamics of the QM atoms: NVE, Langevin and Bussi, resumed exactly after a kill.
+"""Molecular dynamics of the QM atoms in any of `ENSEMBLES`, resumed exactly after a kill.
 
 Every image in the trajectory carries what is needed to go on from it (``atoms.info["md"]``: step,
 state of the random numbers, energy given to the thermostat), so there is no second file that could
@@ -18,56 +18,25 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import CalculationFailed
 from ase.io.trajectory import Trajectory
-from ase.md.bussi import Bussi
-from ase.md.langevin import Langevin
-from ase.md.verlet import VelocityVerlet
+from ase.md.md import MolecularDynamics
 
 from eqmm_ase.calculator.embedded_files import label_around, new_trajectory
 from eqmm_ase.foreign_errors import short_reason
-from eqmm_ase.settings_help import with_help
-from eqmm_ase.simulation.momenta import degrees_of_freedom, draw_momenta
+from eqmm_ase.simulation.ensembles import (
+    ENSEMBLES,
+    MDSettings,
+    degrees_of_freedom,
+    draw_momenta,
+)
 from eqmm_ase.simulation.relax import RunError, RunFailedError, require_positive
-
-ENSEMBLES = ("nve", "langevin", "bussi")
 
 MAX_ENERGY_PER_ATOM = 10.0
 """eV, kinetic: 77 000 K on average. No bond survives it, and no run that gets there was right."""
 
 
-@with_help
-@dataclass(frozen=True)
-class MDSettings:
-    """What defines a trajectory, besides where it starts and how long it gets."""
-
-    ensemble: str = "nve"
-    """``nve``, ``langevin`` or ``bussi``."""
-    temperature: float = 300.0
-    """K. For NVE, of the velocities it starts from."""
-    timestep: float = 0.5
-    """fs."""
-    friction: float = 10.0
-    """1/ps, Langevin only."""
-    coupling_time: float = 100.0
-    """fs, Bussi only."""
-    isolated: bool = False
-    """No external charges: the molecule as a whole neither moves nor turns (NVE and Bussi)."""
-    seed: int = 0
-    """Of the velocities and the thermostat."""
-
-    def __post_init__(self) -> None:
-        if self.ensemble not in ENSEMBLES:
-            raise RunError(f"ensemble must be one of {', '.join(ENSEMBLES)}, got {self.ensemble!r}")
-        require_positive(
-            timestep=self.timestep,
-            temperature=self.temperature,
-            friction=self.friction,
-            coupling_time=self.coupling_time,
-        )
-
-
 @dataclass(frozen=True)
 class MDState:
-    """One row of a molecular-dynamics log."""
+    """State of molecular dynamics at one step: energies, temperature, drift."""
 
     step: int
     time: float  # ps
@@ -75,7 +44,7 @@ class MDState:
     kinetic: float  # eV
     temperature: float  # K
     drift: float | None
-    """eV, of the conserved quantity since the start; None for Langevin, which has none here."""
+    """eV, of the conserved quantity since the start; None where none is known (Langevin)."""
     seconds: float  # since this process started the run
     rate: float  # steps per second
 
@@ -129,8 +98,8 @@ def run_md(
     if past is not None:
         rng.bit_generator.state = past["rng"]
     elif not atoms.get_momenta().any():
-        draw_momenta(atoms, settings.temperature, rng, isolated=_rests_as_a_whole(settings))
-    run = _Run(_integrator(atoms, settings, rng), settings, rng, past)
+        draw_momenta(atoms, settings.temperature, rng, isolated=settings.rests_as_a_whole)
+    run = _Run(ENSEMBLES[settings.ensemble].make(atoms, settings, rng), settings, rng, past)
     if run.dynamics.nsteps >= steps:
         return run.state()
 
@@ -148,17 +117,12 @@ def run_md(
             writer.close()
 
 
-def _rests_as_a_whole(settings: MDSettings) -> bool:
-    # Langevin's random forces set the molecule in motion anyway.
-    return settings.isolated and settings.ensemble != "langevin"
-
-
 class _Run:
     """An integrator with the account of its conserved quantity and of what resuming needs."""
 
     def __init__(
         self,
-        dynamics: VelocityVerlet | Langevin,
+        dynamics: MolecularDynamics,
         settings: MDSettings,
         rng: np.random.Generator,
         past: dict[str, Any] | None,
@@ -167,7 +131,8 @@ class _Run:
         self.atoms: Atoms = dynamics.atoms
         self.settings = settings
         self.rng = rng
-        self.freedom = degrees_of_freedom(self.atoms, _rests_as_a_whole(settings))
+        self.conserves = ENSEMBLES[settings.ensemble].conserves
+        self.freedom = degrees_of_freedom(self.atoms, settings.rests_as_a_whole)
         if past is not None:
             dynamics.nsteps = past["step"]
             dynamics.transferred_energy = past["transferred"]
@@ -211,9 +176,7 @@ class _Run:
             potential=float(self.atoms.get_potential_energy()),
             kinetic=kinetic,
             temperature=2 * kinetic / (units.kB * max(self.freedom, 1)),
-            drift=(
-                None if self.settings.ensemble == "langevin" else self._conserved() - self.reference
-            ),
+            drift=(self._conserved() - self.reference if self.conserves else None),
             seconds=seconds,
             rate=(step - self.first_step) / seconds if seconds > 0 else 0.0,
         )
@@ -241,31 +204,6 @@ class _Run:
             "rng": self.rng.bit_generator.state,
         }
         writer.write(self.atoms)
-
-
-def _integrator(
-    atoms: Atoms, settings: MDSettings, rng: np.random.Generator
-) -> VelocityVerlet | Langevin:
-    timestep = settings.timestep * units.fs
-    if settings.ensemble == "nve":
-        return VelocityVerlet(atoms, timestep)
-    if settings.ensemble == "langevin":
-        return Langevin(
-            atoms,
-            timestep,
-            temperature_K=settings.temperature,
-            friction=settings.friction / (1000 * units.fs),
-            fixcm=False,
-            rng=rng,
-        )
-    thermostat = Bussi(
-        atoms, timestep, settings.temperature, settings.coupling_time * units.fs, rng=rng
-    )
-    # Scaling velocities never sets a resting molecule in motion: it has fewer degrees of freedom
-    # than ASE counts, and would be kept too hot.
-    thermostat.ndof = degrees_of_freedom(atoms, _rests_as_a_whole(settings))
-    thermostat.target_kinetic_energy = 0.5 * thermostat.temp * thermostat.ndof
-    return thermostat
 
 
 def _recall(

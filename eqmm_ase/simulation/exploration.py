@@ -1,8 +1,9 @@
 """Find structures that a committee does not know: run its dynamics until its members disagree.
 
-Each trajectory starts from a given frame, moves the QM atoms in the held charges of that frame, and
-ends where the calibrated uncertainty of the energy or of a force exceeds its limit and no known
-frame is alike. What is kept is the frame at which it ended, to be labelled and trained on.
+Each trajectory starts from a given frame, moves the QM atoms in the charges of that frame, which
+are fixed, and ends where the calibrated uncertainty of the energy or of a force exceeds its limit
+and the structure is no near-duplicate of a known frame. What is kept is the frame at which it
+ended, to be labelled and trained on.
 
 Source: Smith, Nebgen, Lubbers, Isayev, Roitberg, J. Chem. Phys. 148, 241733 (2018), for labelling
 where a committee disagrees; Vandermause et al., npj Comput. Mater. 6, 20 (2020), for stopping the
@@ -23,70 +24,21 @@ from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.progress_bar import ProgressBar
-from eqmm_ase.settings_help import with_help
 from eqmm_ase.simulation.coordinate import Coordinate
-from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
-from eqmm_ase.simulation.geometry_checks import KnownFrames, insane
-from eqmm_ase.simulation.relax import RunError, RunFailedError, require_positive
-from eqmm_ase.simulation.restraints import ContactRestraints
-from eqmm_ase.simulation.sweep import SweptBias
+from eqmm_ase.simulation.dynamics import MDState, run_md
+from eqmm_ase.simulation.ensembles import MDSettings
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
+from eqmm_ase.simulation.geometry_checks import KnownFrames, invalid_geometry
+from eqmm_ase.simulation.relax import RunError, RunFailedError
+from eqmm_ase.simulation.restraints import ContactRestraints, MovingRestraint
 from eqmm_ase.uncertainty.calibration import Uncertainty
 from eqmm_ase.uncertainty.contacts import ContactError
 from eqmm_ase.uncertainty.domain import DomainWarning
 
 
-@with_help
-@dataclass(frozen=True)
-class ExplorationSettings:
-    """How frames are looked for."""
-
-    frames: int = 20
-    """Look until so many are kept."""
-    trajectories: int | None = None
-    """And run no more trajectories than this; None: twice as many as frames."""
-    temperature: float = 300.0
-    """K."""
-    time: float = 5.0
-    """ps, the longest that a trajectory gets."""
-    timestep: float = 0.5
-    """fs."""
-    energy_limit: float | None = None
-    """eV, of the uncertainty of the energy; None: that of the model's calibration."""
-    force_limit: float | None = None
-    """eV/Å, of the uncertainty of the force on an atom; None: that of the model's calibration."""
-    coordinate: str | None = None
-    """Reaction coordinate to drag through its range while the molecules move: ``d(0,1)-d(0,2)``."""
-    sweep: tuple[float, float] | None = None
-    """Å, its range: each trajectory is dragged to the end that is farther from its start."""
-    walls: bool = True
-    """Keep atoms as far from charges as they were in training."""
-    seed: int = 0
-    """Of the choice of starts, and of velocities and thermostat."""
-
-    def __post_init__(self) -> None:
-        limits = {"energy_limit": self.energy_limit, "force_limit": self.force_limit}
-        require_positive(
-            frames=self.frames,
-            trajectories=self.most_trajectories,
-            temperature=self.temperature,
-            time=self.time,
-            timestep=self.timestep,
-            **{name: value for name, value in limits.items() if value is not None},
-        )
-        if (self.coordinate is None) != (self.sweep is None):
-            raise RunError("a coordinate and its range go together: give both or none")
-        if self.sweep is not None and self.sweep[0] == self.sweep[1]:
-            raise RunError(f"the range of the coordinate begins and ends at {self.sweep[0]:g} Å")
-
-    @property
-    def most_trajectories(self) -> int:
-        """How many trajectories are run at most."""
-        return 2 * self.frames if self.trajectories is None else self.trajectories
-
-
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """What became of one trajectory."""
+    """Outcome of one trajectory of an exploration."""
 
     number: int
     """Of the trajectory, from 0."""
@@ -96,7 +48,7 @@ class Visit:
     """ps, when it ended."""
     outcome: str
     """``kept``; ``certain``: no limit was ever exceeded; ``duplicate``: only near frames that are
-    known; ``rejected``: no sane geometry."""
+    known; ``rejected``: an invalid geometry."""
     reason: str
     """One phrase."""
     frame: Frame | None
@@ -117,7 +69,7 @@ class _Uncertain(Exception):  # noqa: N818 - a way out of the dynamics, not an e
 def explore(
     calculator: EqMM, starts: Sequence[Frame], settings: ExplorationSettings
 ) -> Iterator[Visit]:
-    """Run trajectories until enough uncertain frames are found.
+    """Active learning: run dynamics of a committee until enough uncertain frames are found.
 
     Parameters
     ----------
@@ -210,7 +162,7 @@ def _visit(
         nonlocal reached, near_known
         reached = now.time
         if reason := _exceeded(calculator.uncertainty, limits):
-            if not known.resembles(here()):
+            if not known.has_near_duplicate(here()):
                 raise _Uncertain(reason)
             near_known = True
         if bias is not None:
@@ -223,7 +175,7 @@ def _visit(
             warnings.filterwarnings("ignore", "the members of the committee", DomainWarning)
             run_md(atoms, dynamics, steps=steps, report=watch, report_interval=1)
     except _Uncertain as found:
-        if reason := insane(here(), calculator.domain):
+        if reason := invalid_geometry(here(), calculator.domain):
             return Visit(number, start, reached, "rejected", reason, None)
         return Visit(number, start, reached, "kept", str(found), here())
     except (RunFailedError, ContactError) as error:
@@ -236,12 +188,12 @@ def _visit(
 
 def _prepare(
     calculator: EqMM, frame: Frame, settings: ExplorationSettings
-) -> tuple[Atoms, SweptBias | None]:
+) -> tuple[Atoms, MovingRestraint | None]:
     atoms = atoms_of_frame(frame)
     atoms.calc = calculator
     calculator.embed(frame.mm_charges, frame.mm_positions)
-    constraints: list[ContactRestraints | SweptBias] = []
-    if settings.walls and frame.n_mm and calculator.domain.closest_mm is not None:
+    constraints: list[ContactRestraints | MovingRestraint] = []
+    if settings.restraints and frame.n_mm and calculator.domain.closest_mm is not None:
         constraints.append(
             ContactRestraints(atoms, frame.mm_charges, frame.mm_positions, calculator.domain)
         )
@@ -249,20 +201,22 @@ def _prepare(
     if settings.coordinate is not None and settings.sweep is not None:
         coordinate = Coordinate.parse(settings.coordinate)
         here = coordinate.value(atoms.positions)
-        bias = SweptBias(coordinate, here, max(settings.sweep, key=lambda end: abs(end - here)))
+        bias = MovingRestraint(
+            coordinate, here, max(settings.sweep, key=lambda end: abs(end - here))
+        )
         constraints.append(bias)
     atoms.set_constraint(constraints)
     return atoms, bias
 
 
-def _exceeded(uncertainty: Uncertainty, limits: dict[str, float]) -> str:
-    """Which limit an uncertainty exceeds, in words; an empty text where none."""
+def _exceeded(uncertainty: Uncertainty, limits: dict[str, float]) -> str | None:
+    """Which limit an uncertainty exceeds, in words; None where it exceeds none."""
     force = float(uncertainty.forces.max())
     if force > limits.get("qm_forces", np.inf):
         return f"force on an atom uncertain by {force:.2f} eV/Å"
     if uncertainty.energy > limits.get("energy", np.inf):
         return f"energy uncertain by {uncertainty.energy:.3f} eV"
-    return ""
+    return None
 
 
 def _frame_at(atoms: Atoms, frame: Frame, source: str) -> Frame:

@@ -1,4 +1,4 @@
-"""Geometries that are worth a label: nothing collapsed, nothing flown away, nothing known already.
+"""Invalid geometries and near-duplicates, neither of which is worth a label.
 
 A trajectory that has left everything its model knows may end anywhere. A quantum-chemical label of
 such a structure costs as much as any other, and a network that has to learn it forgets others.
@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.checks import squared_distances
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.uncertainty.contacts import MUCH_CLOSER, closest_in_training, collapsed
 from eqmm_ase.uncertainty.domain import Domain
 from eqmm_ase.units import COULOMB_CONSTANT
-
-FloatArray = NDArray[np.float64]
 
 APART = 6.0
 """Å. A part of the QM region this far from the rest is on its own."""
@@ -32,8 +30,8 @@ SAME_POTENTIAL = 0.1
 """V, root mean square over the QM atoms: a tenth of how potentials differ between frames."""
 
 
-def insane(frame: Frame, domain: Domain | None = None) -> str:
-    """Say why a frame is not worth a label; an empty text for a good one.
+def invalid_geometry(frame: Frame, domain: Domain | None = None) -> str | None:
+    """Reason why a geometry is invalid (collapsed, flown apart, on a charge); None for a valid one.
 
     What a model of this `domain` has seen is no reason.
     """
@@ -45,6 +43,7 @@ def insane(frame: Frame, domain: Domain | None = None) -> str:
         collapsed(frame.atomic_numbers, distances)
         or _apart(distances)
         or _on_a_charge(frame, positions, domain or Domain())
+        or None
     )
 
 
@@ -70,10 +69,10 @@ def _on_a_charge(frame: Frame, positions: FloatArray, domain: Domain) -> str:
 
 
 class KnownFrames:
-    """Frames, and whether another one resembles one of them.
+    """Known frames, among which near-duplicates of others are looked for.
 
-    Two frames are alike where the same atoms, in the same order, have nearly the same distances
-    from each other and nearly the same MM potential, up to a constant.
+    Two frames are near-duplicates where the same atoms, in the same order, have nearly the same
+    distances from each other and nearly the same MM potential, up to a constant.
 
     Parameters
     ----------
@@ -90,8 +89,8 @@ class KnownFrames:
         """Remember a frame."""
         self._seen.setdefault(_region(frame), []).append(_description(frame))
 
-    def resembles(self, frame: Frame) -> bool:
-        """Whether a frame that is known is like this one."""
+    def has_near_duplicate(self, frame: Frame) -> bool:
+        """Whether a known frame is nearly the same as this one."""
         distances, potential = _description(frame)
         return any(
             _rms(distances - other) < SAME_DISTANCES and _rms(potential - its) < SAME_POTENTIAL

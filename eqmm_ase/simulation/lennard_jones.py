@@ -1,9 +1,9 @@
-"""Lennard-Jones between QM atoms and MM sites that are held in place.
+"""Lennard-Jones between QM atoms and MM sites that are fixed in place.
 
     E = Σ_i Σ_k 4 ε_ik [(σ_ik/r_ik)¹² − (σ_ik/r_ik)⁶],   σ_ik = (σ_i + σ_k)/2,   ε_ik = √(ε_i ε_k)
 
 A QM/MM energy holds electrostatics only, and nothing in it keeps an atom from falling onto a bare
-charge: a molecule that relaxes in held charges needs this repulsion beside it, as a QM/MM program
+charge: a molecule that relaxes in fixed charges needs this repulsion beside it, as a QM/MM program
 would add it.
 
     >>> from ase.calculators.mixing import SumCalculator
@@ -25,7 +25,7 @@ from eqmm_ase.data.checks import MIN_DISTANCE
 
 
 class HeldLennardJones(Calculator):
-    """ASE calculator of the Lennard-Jones energy of atoms in a cluster of held sites.
+    """ASE calculator of the Lennard-Jones energy of atoms in a cluster of fixed sites.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ class RunFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class RelaxationStep:
-    """One row of a relaxation."""
+    """One step of a geometry optimisation."""
 
     step: int
     energy: float  # eV
@@ -49,7 +49,7 @@ class RelaxationStep:
 
 @dataclass(frozen=True)
 class Relaxation:
-    """What a relaxation came to."""
+    """Result of a geometry optimisation."""
 
     converged: bool
     steps: int
@@ -70,7 +70,7 @@ def relax(
     trajectory: str | os.PathLike[str] | None = None,
     report: Callable[[RelaxationStep], None] | None = None,
 ) -> Relaxation:
-    """Minimise the energy of atoms that have a calculator; they end up relaxed.
+    """Geometry optimisation of atoms that have a calculator, in place.
 
     Parameters
     ----------
@@ -157,15 +157,15 @@ def rmsd(a: NDArray[np.float64], b: NDArray[np.float64], superpose: bool = False
     a, b
         (n, 3), Å, in the same order.
     superpose
-        Move and turn one onto the other first (Kabsch, Acta Cryst. A32, 922 (1976)). In held
+        Move and turn one onto the other first (Kabsch, Acta Cryst. A32, 922 (1976)). In fixed
         charges the place matters, in vacuum it does not.
     """
     if superpose:
+        from scipy.spatial.transform import Rotation  # half a second that only this needs
+
         a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-        u, _, vt = np.linalg.svd(a.T @ b)
-        # A reflection would superpose mirror images.
-        u[:, -1] *= np.sign(np.linalg.det(u @ vt))
-        a = a @ (u @ vt)
+        turn, _ = Rotation.align_vectors(b, a)
+        a = turn.apply(a)
     return float(np.sqrt(((a - b) ** 2).sum(axis=1).mean()))
 
 

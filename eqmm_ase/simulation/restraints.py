@@ -1,4 +1,6 @@
-"""Restraints that keep QM atoms as far from MM charges as they were in training.
+"""Restraints on molecules that move in charges that do not.
+
+Contact restraints keep QM atoms as far from MM charges as they were in training:
 
     E = k Σ_i Σ_k max(0, d_ik − r_ik)³
 
@@ -14,6 +16,12 @@ ends. Within it the restraints change nothing, and at it they are twice continuo
     >>> atoms.set_constraint(restraints)                                      # doctest: +SKIP
     >>> restraints.energy(atoms)      # after a relaxation: eV, 0 where none is touched
     ... # doctest: +SKIP
+
+A moving restraint takes a reaction coordinate ζ from one value to another:
+
+    E = k/2 (ζ − ζ₀)²
+
+Dynamics at 300 K do not cross a barrier of an electronvolt; with ζ₀ moving evenly they do.
 """
 
 from __future__ import annotations
@@ -25,15 +33,29 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from eqmm_ase.data.checks import distances_to_charges, mm_positions, point_charges
+from eqmm_ase.simulation.coordinate import Coordinate
 from eqmm_ase.uncertainty.contacts import closest_in_training
 from eqmm_ase.uncertainty.domain import Domain
 
 STIFFNESS = 40.0
-"""eV/Å³. A hydrogen bond, pulling with 0.3 eV/Å, gets 0.05 Å into it."""
+"""eV/Å³, of contacts. A hydrogen bond, pulling with 0.3 eV/Å, gets 0.05 Å into it."""
+COORDINATE_STIFFNESS = 6.0
+"""eV/Å²: ζ stays within 0.07 Å of its centre at 300 K."""
 
 
-class ContactRestraints:
-    """The restraints as an ASE constraint, for ``atoms.set_constraint``.
+class _Restraint:
+    """What ASE asks of every constraint, of one that adds to energy and forces only."""
+
+    def adjust_positions(self, atoms: Atoms, new: NDArray[np.float64]) -> None:
+        """Nothing: restraints push, they do not hold."""
+
+    def get_removed_dof(self, atoms: Atoms) -> int:
+        """None."""
+        return 0
+
+
+class ContactRestraints(_Restraint):
+    """ASE constraint that keeps QM atoms off MM charges, for ``atoms.set_constraint``.
 
     ASE adds their energy and forces to those of the calculator, for optimisers, dynamics and every
     image of a band. Files do not keep them. Not a ``FixConstraint``, which changes momenta as it
@@ -78,13 +100,6 @@ class ContactRestraints:
         depth, away = self._contacts(atoms)
         forces += 3.0 * STIFFNESS * np.einsum("ik,ikx->ix", depth**2, away)
 
-    def adjust_positions(self, atoms: Atoms, new: NDArray[np.float64]) -> None:
-        """Nothing: restraints push, they do not hold."""
-
-    def get_removed_dof(self, atoms: Atoms) -> int:
-        """None."""
-        return 0
-
     def repeat(self, m: int, n: int) -> None:
         """Refused: there is one set of charges."""
         raise ValueError("take ContactRestraints away by atoms.set_constraint() to repeat atoms")
@@ -115,3 +130,32 @@ class ContactRestraints:
         separation = atoms.positions[:, None] - self._sites
         distance = np.linalg.norm(separation, axis=2)
         return np.maximum(self._reach - distance, 0.0), separation / distance[..., None]
+
+
+class MovingRestraint(_Restraint):
+    """ASE constraint that moves a reaction coordinate evenly between two values.
+
+    Parameters
+    ----------
+    coordinate
+        ζ.
+    begin, end
+        Å, where ζ₀ starts and stops.
+    """
+
+    def __init__(self, coordinate: Coordinate, begin: float, end: float) -> None:
+        self.coordinate, self.begin, self.end = coordinate, begin, end
+        self.centre = begin
+        """ζ₀, Å."""
+
+    def move(self, share: float) -> None:
+        """Put the centre so far on its way, from 0 to 1."""
+        self.centre = self.begin + share * (self.end - self.begin)
+
+    def adjust_potential_energy(self, atoms: Atoms) -> float:
+        """What ASE adds to the energy."""
+        return self.coordinate.restraint(atoms.positions, self.centre, COORDINATE_STIFFNESS)[0]
+
+    def adjust_forces(self, atoms: Atoms, forces: NDArray[np.float64]) -> None:
+        """Add the forces of the restraint, in place."""
+        forces += self.coordinate.restraint(atoms.positions, self.centre, COORDINATE_STIFFNESS)[1]

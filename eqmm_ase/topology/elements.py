@@ -16,10 +16,10 @@ import numpy as np
 from ase.data import atomic_masses, chemical_symbols
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.topology.masses import MassEvidence, elements_of_mass, mass_evidence
 from eqmm_ase.topology.names import STANDARD_RESIDUES, elements_of_name, is_dummy
 
-FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 
 NOT_GIVEN = -1

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.topology.elements import find_elements
 from eqmm_ase.topology.names import elements_of_name
 from eqmm_ase.topology.sites import Topology
 
-FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
 
 _MASSLESS = 0.1  # u

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-FloatArray = NDArray[np.floating]
+from eqmm_ase.arrays import FloatArray
+
 IntArray = NDArray[np.integer]
 
 _HYDROGEN = 1.008  # u

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from eqmm_ase.arrays import FloatArray
+
 IntArray = NDArray[np.integer]
 
 

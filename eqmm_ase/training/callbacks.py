@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
+from eqmm_ase.atomic_write import write_text
+from eqmm_ase.data.quantities import QUANTITIES
 from eqmm_ase.evaluation.metrics import ALL, Metrics
 from eqmm_ase.progress_bar import ProgressBar, duration
 from eqmm_ase.terminal import say
@@ -35,6 +38,9 @@ _EXPLANATION = (
     "F(MM) rel. RMS"
 )
 _WIDTH = 8
+REMARKABLE = 50.0
+"""Errors over the median beyond which a frame is named."""
+_NAMES = list(QUANTITIES)
 _LINES = 60.0  # s between lines in a pipe, where a round takes longer than that
 
 
@@ -153,6 +159,60 @@ class ProgressReport(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class OutlierReport(Callback):
+    """Names the frames whose errors stay far beyond the others', on screen and in a table.
+
+    Parameters
+    ----------
+    console
+        Where to write; each frame is named once.
+    path
+        Text file, rewritten after every round: frame, quantity, error over the median.
+    frame_ids
+        Names of the training frames.
+    """
+
+    def __init__(self, console: Console, path: Path, frame_ids: Sequence[str]) -> None:
+        self.console, self.path, self.frame_ids = console, path, frame_ids
+        self._excess = torch.zeros(len(frame_ids), len(QUANTITIES))
+        self._named: set[int] = set()
+
+    def on_train_batch_end(self, trainer: Any, learner: Any, *_: Any) -> None:
+        """Keep the latest excess of each frame."""
+        index, excess = learner.latest
+        for name, values in excess.items():
+            self._excess[index, _NAMES.index(name)] = values.nan_to_num(0.0).float()
+
+    def on_train_epoch_end(self, trainer: Any, learner: Any) -> None:
+        """Name those that are beyond the limit now."""
+        if not trainer.is_global_zero:
+            return
+        largest, quantity = self._excess.max(1)
+        numbers = [int(i) for i in largest.argsort(descending=True) if largest[i] > REMARKABLE]
+        rows = {i: (_NAMES[int(quantity[i])], float(largest[i])) for i in numbers}
+        for i in sorted(rows.keys() - self._named):
+            self._name(i, *rows[i])
+        if rows or self.path.exists():
+            table = [f"{self.frame_ids[i]}\t{name}\t{x:.0f}" for i, (name, x) in rows.items()]
+            write_text(self.path, "\n".join(["frame\tquantity\terror/median", *table, ""]))
+
+    def _name(self, number: int, quantity: str, excess: float) -> None:
+        self._named.add(number)
+        say(
+            self.console,
+            f"warning: the error of {quantity} of frame {self.frame_ids[number]} is {excess:.0f} "
+            "times the median; its labels may be wrong, and its influence is limited",
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Errors so far, and who has been named."""
+        return {"excess": self._excess, "named": sorted(self._named)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up those of an earlier run."""
+        self._excess, self._named = state_dict["excess"], set(state_dict["named"])
 
 
 def header() -> str:

@@ -183,7 +183,7 @@ def load_config(
     overrides: Sequence[str] = (),
     defaults: TrainConfig | None = None,
 ) -> TrainConfig:
-    """Defaults, overlaid by a YAML file, overlaid by overrides.
+    """Settings of a training: the defaults, overlaid by a YAML file, overlaid by overrides.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def load_config(
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
-    """Build a configuration from nested plain values; what is missing keeps its default.
+    """Settings of a training from nested plain values; what is missing keeps its default.
 
     Raises
     ------

@@ -19,15 +19,16 @@ from eqmm_ase.data.fingerprints import among, fingerprints
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.frame_fields import known_values
 from eqmm_ase.data.level_of_theory import different_level, different_settings, level_of, named
+from eqmm_ase.data.selection import choose_charge_scheme, split
 from eqmm_ase.files.dataset_file import ReferenceData
 from eqmm_ase.files.read_guard import shortened
-from eqmm_ase.network.frame_dataset import FrameDataset, choose_charge_scheme, split
+from eqmm_ase.network.batch import FrameDataset
 from eqmm_ase.training.config import ConfigError, TrainConfig
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The data of one training."""
+    """Training and validation frames of one training, as tensors, with what they have in common."""
 
     training_frames: list[Frame]
     training: FrameDataset

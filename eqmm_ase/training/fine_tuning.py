@@ -18,7 +18,7 @@ import torch
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.level_of_theory import different_level, method_of
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import members_of
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import load_model
@@ -28,7 +28,7 @@ from eqmm_ase.training.scales import fit_atomic_energies, fit_ion_charges
 
 @dataclass(frozen=True)
 class Start:
-    """The model file that a training starts from."""
+    """Model that a training starts from (fine-tuning)."""
 
     path: Path
     model: MultiscaleModel
@@ -37,26 +37,8 @@ class Start:
     """Of the whole file."""
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Start:
-        """Load a model file.
-
-        Raises
-        ------
-        ModelFileError, FileNotFoundError
-            As `load_model`.
-        ConfigError
-            The file holds a committee.
-        """
-        starts = cls.of_members(path)
-        if len(starts) > 1:
-            raise ConfigError(
-                f"{path} is a committee of {len(starts)}; expected a single model to start from"
-            )
-        return starts[0]
-
-    @classmethod
     def of_members(cls, path: str | os.PathLike[str]) -> list[Start]:
-        """Load a model file of one model or of a committee: a start for each member.
+        """Load a model file: a start for each member of a committee, or the one of a single model.
 
         Raises
         ------
@@ -159,5 +141,5 @@ _BY_ELEMENT = ("embedding.weight", "atomic_energies", "long_range.ion_charges")
 def _without_network(frame: Frame, model: MultiscaleModel) -> Frame:
     """The frame with what the network leaves of its energy; energies per element must be zero."""
     assert frame.energy is not None
-    network = model(Frames.from_frames([frame], torch.float32)).energy
+    network = model(FrameBatch.from_frames([frame], torch.float32)).energy
     return replace(frame, energy=frame.energy - float(network))

@@ -27,7 +27,7 @@ _MARK = "training.json"
 
 
 class TrainingFolder:
-    """Where a training keeps its state.
+    """Folder with checkpoint, settings and history of a training.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from eqmm_ase.data.quantities import QUANTITIES
 from eqmm_ase.settings_reader import ConfigError
 
 if TYPE_CHECKING:
@@ -35,8 +36,11 @@ _OF_BASELINE = "data.baseline, since differences of two methods have neither cha
 _IDLE: Mapping[str, tuple[tuple[_Condition, str], ...]] = {
     "data.validation_fraction": ((_has_files, "data.validation, which names files for that"),),
     "data.charges": ((_baseline, _OF_BASELINE),),
-    "loss.charges": ((_baseline, _OF_BASELINE),),
-    "loss.dipole": ((_baseline, _OF_BASELINE),),
+    **{
+        f"loss.{name}": ((_baseline, _OF_BASELINE),)
+        for name, quantity in QUANTITIES.items()
+        if not quantity.of_difference
+    },
     "model.near_cutoff": (
         (lambda c: c.model.n_near == 0, "model.n_near=0, which leaves the near-field kernels out"),
         (_blind, "model.polarisable=false, since only polarisation has near-field kernels"),

@@ -15,12 +15,12 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eqmm_ase.evaluation.metrics import ALL, ErrorSums, Metrics
-from eqmm_ase.network.frame_dataset import Batch, collate
-from eqmm_ase.network.model import MultiscaleModel, predict
+from eqmm_ase.network.batch import Batch, collate
+from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.network.prediction import predict
 from eqmm_ase.training.config import TrainConfig
-from eqmm_ase.training.loss import Loss, delta_at
+from eqmm_ase.training.loss import Loss, RobustWeights, delta_at
 from eqmm_ase.training.muon import MatrixAdamW
-from eqmm_ase.training.outliers import Influence
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class TrainingError(RuntimeError):
 
 
 class Learner(lightning.LightningModule):
-    """One training of one model.
+    """Lightning module of one training: steps, averaged weights, validation, resumption.
 
     Validation sees the moving average of the weights; the best of these averages is what becomes
     the model file.
@@ -77,7 +77,7 @@ class Learner(lightning.LightningModule):
         self._weights = list(model.parameters())
         self._averages = list(self.average.parameters())
         self._outliers: set[int] = set()
-        self._influence, self._validation_influence = Influence(), Influence()
+        self._robust, self._validation_robust = RobustWeights(), RobustWeights()
         self.latest: tuple[torch.Tensor, dict[str, torch.Tensor]]
         """Numbers of the frames of the last step, and their errors over the median."""
         self._earlier_seconds = 0.0
@@ -97,11 +97,13 @@ class Learner(lightning.LightningModule):
         return loss
 
     def backward(self, loss: torch.Tensor, *_: Any, **__: Any) -> None:
-        """Differentiate with respect to the weights only: positions are leaves of the graph too."""
+        """Differentiate with respect to the weights only: features are leaf tensors too."""
         loss.backward(inputs=self._weights)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step and move the average of the weights along."""
+        # Not Lightning's WeightAveraging: its checkpoints put the average in the place of the
+        # weights, so that no training begun before could go on, and it needs Lightning 2.5.5.
         decay = averaging_decay(self.config.optimizer.ema_decay, self.global_step)
         super().optimizer_step(*args, **kwargs)
         get_ema_multi_avg_fn(decay)(self._averages, self._weights, self.global_step)
@@ -152,8 +154,8 @@ class Learner(lightning.LightningModule):
     def _limited_loss(self, batch: Batch) -> torch.Tensor:
         prediction = predict(self.model, batch.frames, create_graph=True)
         delta = delta_at(self.global_step)
-        loss = self.loss(prediction, batch, self._influence, delta)
-        self.latest = batch.index.cpu(), self._influence.excess
+        loss = self.loss(prediction, batch, self._robust, delta)
+        self.latest = batch.index.cpu(), self._robust.excess
         return loss
 
     def _loss_without_outliers(self, batch: Batch) -> torch.Tensor:
@@ -185,7 +187,7 @@ class Learner(lightning.LightningModule):
         """Add a batch to the errors of the averaged weights."""
         with torch.enable_grad():
             prediction = predict(self.average, batch.frames)
-        loss = float(self.loss(prediction, batch, self._validation_influence))
+        loss = float(self.loss(prediction, batch, self._validation_robust))
         n_frames = batch.frames.n_frames
         self._validation_loss += torch.tensor([loss * n_frames, n_frames], dtype=torch.float64)
         self._errors.add(prediction, batch)
@@ -200,11 +202,11 @@ class Learner(lightning.LightningModule):
         dataset, size = loader.dataset, self.config.training.batch_size
         chosen = np.linspace(0, len(dataset) - 1, min(self.training_sample, len(dataset)))
         numbers = [i for i in chosen.round().astype(int).tolist() if i not in self._outliers]
-        influence, total, n_frames = Influence(), 0.0, 0
+        robust, total, n_frames = RobustWeights(), 0.0, 0
         for start in range(0, len(numbers), size):
             batch = collate([dataset[i] for i in numbers[start : start + size]]).to(self.device)
             prediction = predict(self.average, batch.frames)
-            loss = float(self.loss(prediction, batch, influence))
+            loss = float(self.loss(prediction, batch, robust))
             if math.isfinite(loss):
                 total, n_frames = total + loss * batch.frames.n_frames, n_frames + len(batch.index)
         return total / n_frames if n_frames else math.nan
@@ -216,7 +218,7 @@ class Learner(lightning.LightningModule):
         self.metrics = self._errors.result()
         loss = float(total[0] / total[1])
         self._errors = ErrorSums(self._errors.media)
-        self._validation_influence = Influence()
+        self._validation_robust = RobustWeights()
         self._validation_loss = torch.zeros(2, dtype=torch.float64)
         # All processes hold the same figures; Lightning wants to be told to compare them.
         together = self.trainer.world_size > 1
@@ -267,7 +269,7 @@ class Learner(lightning.LightningModule):
             "best": self.best,
             "metrics": self.metrics,
             "seconds": self.seconds,
-            "influence": self._influence.state(),
+            "influence": self._robust.state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -278,7 +280,7 @@ class Learner(lightning.LightningModule):
         self.best, self.metrics = state["best"], state["metrics"]
         self._earlier_seconds, self._started = state["seconds"], time.monotonic()
         if "influence" in state:  # checkpoints of earlier versions have none
-            self._influence.restore(state["influence"])
+            self._robust.restore(state["influence"])
         torch.set_rng_state(state["random"])
         if len(state["random_cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random_cuda"])

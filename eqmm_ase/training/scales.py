@@ -1,7 +1,8 @@
 """Scales of a training set, fitted before the first step so that no weight needs tuning by system.
 
 The network learns what is left of the energy after one constant per element, in units of the
-forces, and sees the expansion coefficients of the potential in units of their own spread.
+forces, and sees the expansion coefficients of the potential in units of their own spread. Energies
+and forces are fitted so that a few wrong labels cannot decide the scales.
 """
 
 from __future__ import annotations
@@ -11,19 +12,26 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.expansion import expand
-from eqmm_ase.training.robust import fit_linear, limited_rms
 
+LIMIT = 10.0
+"""Errors over the median beyond which a frame has no more influence than at it.
+
+Of normally distributed errors fewer than one in 10¹⁰ is as large: correct labels do not notice.
+"""
+
+_ITERATIONS = 50
 _EXPANSION_FRAMES = 200
 _LENGTH = 1.0
 """Å: energies change by about (RMS force) × 1 Å between the geometries of one molecule."""
 
 
 class Statistics(NamedTuple):
-    """What `MultiscaleModel.set_statistics` takes."""
+    """Constants of a training set: energies per element, scales of energies and potentials."""
 
     atomic_energies: torch.Tensor
     """(n_elements,) float64, eV, in the order of the sorted atomic numbers."""
@@ -36,7 +44,7 @@ class Statistics(NamedTuple):
 
 
 def fit_statistics(frames: Sequence[Frame], l_max: int, cutoff: float = 5.0) -> Statistics:
-    """Fit the constants that a model is told before it is trained.
+    """Fit atomic energies and scales to a training set, for `MultiscaleModel.set_statistics`.
 
     Parameters
     ----------
@@ -119,7 +127,7 @@ def fit_potential_scale(frames: Sequence[Frame], l_max: int) -> torch.Tensor:
     # A few hundred frames spread over the whole set fix a root mean square well enough.
     stride = -(-len(charged) // _EXPANSION_FRAMES)
     with torch.no_grad():
-        blocks = [expand(Frames.from_frames([frame]), l_max) for frame in charged[::stride]]
+        blocks = [expand(FrameBatch.from_frames([frame]), l_max) for frame in charged[::stride]]
     squares = torch.cat(blocks).pow(2).mean(0)  # ((l_max+1)²,)
     return torch.stack(
         [squares[order**2 : (order + 1) ** 2].mean().sqrt() for order in range(l_max + 1)]
@@ -127,7 +135,7 @@ def fit_potential_scale(frames: Sequence[Frame], l_max: int) -> torch.Tensor:
 
 
 def fit_ion_charges(frames: Sequence[Frame], elements: Sequence[int], cutoff: float) -> np.ndarray:
-    """Charges of lone atoms, whole numbers: the median over all of an element.
+    """Formal charges of monatomic ions, by element: the median, rounded to whole numbers.
 
     Parameters
     ----------
@@ -154,6 +162,56 @@ def fit_ion_charges(frames: Sequence[Frame], elements: Sequence[int], cutoff: fl
             for atom in np.flatnonzero(distances.min(axis=1) > cutoff):
                 found[int(frame.atomic_numbers[atom])].append(charges[atom])
     return np.array([np.round(np.median(found[z])) if found[z] else 0.0 for z in elements])
+
+
+def limited_rms(squares: ArrayLike, counts: ArrayLike) -> float:
+    """Root mean square over all components, with that of each frame limited by the median frame's.
+
+    Parameters
+    ----------
+    squares, counts
+        (F,) sums of squares of each frame, and numbers of components; frames without any do not
+        count.
+    """
+    known = np.asarray(counts, np.float64) > 0
+    own_squares, own_counts = (np.asarray(v, np.float64)[known] for v in (squares, counts))
+    if not known.any():
+        return 0.0
+    mean = own_squares / own_counts
+    # Where most frames feel no force at all, the median says nothing.
+    limit = LIMIT**2 * np.median(mean) or np.inf
+    return float(np.sqrt((own_counts * np.minimum(mean, limit)).sum() / own_counts.sum()))
+
+
+def fit_linear(design: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Linear least squares; residuals beyond `LIMIT` times the median count linearly (Huber).
+
+    Parameters
+    ----------
+    design
+        (F, n).
+    values
+        (F,).
+
+    Returns
+    -------
+    (n,), the smallest of all solutions.
+    """
+    weights = np.ones(len(values))
+    solution = np.zeros(design.shape[1])
+    for _ in range(_ITERATIONS):
+        root = np.sqrt(weights)
+        solution, *_ = np.linalg.lstsq(root[:, None] * design, root * values, rcond=None)
+        residual = values - design @ solution
+        # About their median: one wild value displaces all residuals of the first fit.
+        deviation = np.abs(residual - np.median(residual))
+        limit = LIMIT * np.median(deviation)
+        before, weights = weights, np.ones(len(values))
+        beyond = deviation > limit if limit > 0 else np.zeros(len(values), bool)
+        weights[beyond] = limit / deviation[beyond]
+        if np.allclose(weights, before, rtol=1e-3, atol=0):
+            break
+    return solution
 
 
 def _counts(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:

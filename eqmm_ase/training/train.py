@@ -1,50 +1,47 @@
-"""Train a model: dataset files and settings in, a model file out.
+"""Train a model or a committee: dataset files and settings in, one model file out.
 
-Lightning runs the loop. What it calls an epoch is here a round: a fixed number of steps, then a
-validation and a checkpoint. Passes over the data do not matter, so large and small datasets are
-treated alike and a killed training repeats at most one round.
+A committee is the same training several times. Its members see the same training frames and differ
+in their first weights and in the order of the frames. All are validated on the same frames, which
+the seed of the first decides: frames that one member was trained on could not tell how far the
+committee is off. A committee can start from another one, each member from its own weights: that
+keeps them as different as they were.
+
+Giving each member another four fifths of the trajectories did not make spreads more telling. Four
+members of 8 channels, 400 steps, 238 training and 100 test frames of methanol in water: rank
+correlation of spread and error 0.08 instead of 0.14 for energies and 0.44 instead of 0.40 for
+forces, with the same errors of the mean and larger ones of each member.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning
-import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from eqmm_ase.atomic_write import refuse_unwritable
 from eqmm_ase.data.fingerprints import fingerprints, to_text
-from eqmm_ase.data.region_description import describe_regions
-from eqmm_ase.network.frame_dataset import Batch, RoundSampler, collate
-from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.evaluation.metrics import ErrorSums
+from eqmm_ase.evaluation.reliability import DeviationCollector
+from eqmm_ase.network.batch import collate
+from eqmm_ase.network.committee import Committee, mean_and_spread
 from eqmm_ase.network.model_file import save_model
+from eqmm_ase.network.prediction import predict_each
 from eqmm_ase.terminal import messages, say
-from eqmm_ase.training.callbacks import History, ProgressReport
 from eqmm_ase.training.config import ConfigError, TrainConfig
 from eqmm_ase.training.data import TrainingData
 from eqmm_ase.training.fine_tuning import Start
-from eqmm_ase.training.folder import AtomicCheckpoints, TrainingFolder
-from eqmm_ase.training.idle_settings import notes, unlabelled
+from eqmm_ase.training.fit import fit, is_first_process
+from eqmm_ase.training.folder import TrainingFolder
 from eqmm_ase.training.learner import Learner, TrainingError
-from eqmm_ase.training.loss import Loss
-from eqmm_ase.training.outliers import OutlierReport
-from eqmm_ase.training.scales import fit_statistics
+from eqmm_ase.uncertainty.calibration import Calibration
 from eqmm_ase.uncertainty.domain import Domain
 
-__all__ = ["TrainingError", "fit", "is_first_process", "train"]
+__all__ = ["TrainingError", "member_folders", "say_notes", "train"]
 
 
 def train(
@@ -52,14 +49,15 @@ def train(
     output: str | os.PathLike[str],
     config: TrainConfig | None = None,
     *,
+    n_members: int | None = None,
     start: str | os.PathLike[str] | None = None,
     restart: bool = False,
     console: Console | None = None,
 ) -> Path:
-    """Train a model on dataset files and write its model file.
+    """Train a model, or the members of a committee, on dataset files and write the model file.
 
-    A training that was interrupted goes on where its last checkpoint was, and ends with the same
-    weights, to rounding, as if it had not been interrupted.
+    A training that was interrupted goes on from its last checkpoint and ends with the same weights,
+    to rounding. Given again with more members, it trains those that are missing.
 
     Parameters
     ----------
@@ -68,9 +66,14 @@ def train(
     output
         The model file to write; the training keeps its state in ``<output>.train/``.
     config
-        Settings; the defaults, or with `start` those of `Start.settings`, when None.
+        Settings; the defaults, or with `start` those of `Start.settings`, when None. They hold for
+        each member (the limit of time, too), and member k, counted from 1, has the seed of `config`
+        plus k − 1.
+    n_members
+        Models to train; from two on they make a committee. None: as many as `start` holds, else 1.
     start
-        A model file whose weights to start from, of this or another system or level of theory.
+        A model file whose weights to start from, of this or another system or level of theory; for
+        a committee one of as many members, each of which starts from its own weights.
     restart
         Throw away the state of an earlier training for the same output.
     console
@@ -92,88 +95,46 @@ def train(
     """
     if not files:
         raise ConfigError("there are no dataset files to train on")
-    origin = None if start is None else Start.read(start)
-    config = config or (origin.settings() if origin else TrainConfig())
+    origins = _origins(start, n_members)
+    first = origins[0]
+    config = config or (first.settings() if first else TrainConfig())
     config = config.with_derived()
-    if origin:
-        origin.refuse_other_network(config.model)
+    if first:
+        first.refuse_other_network(config.model)
     console = (console or messages()) if is_first_process() else Console(quiet=True)
     output = Path(output)
     refuse_unwritable(output)
     data = TrainingData.load([Path(path) for path in files], config)
-    say_notes(console, data, origin)
+    say_notes(console, data, first)
     config = replace(config, model=replace(config.model, elements=data.elements))
-    learner = fit(data, config, TrainingFolder(output), console, origin, restart=restart)
+    folders = member_folders(output, len(origins))
+    if len(folders) > 1 and is_first_process():
+        sources = data.content_hash + (first.sha256 if first else "")
+        TrainingFolder(output).prepare(config, sources, restart=restart)
+
+    learners = []
+    for number, (folder, origin) in enumerate(zip(folders, origins, strict=True)):
+        if len(folders) > 1:
+            say(console, f"member {number + 1} of {len(folders)}", "bold")
+        seed = config.training.seed + number
+        own = replace(config, training=replace(config.training, seed=seed))
+        learners.append(fit(data, own, folder, console, origin, restart=restart))
     if is_first_process():
-        save_model(output, learner.best_model(), card(data, learner, origin))
-        say(
-            console,
-            f"{output} holds the weights of step {learner.best['step']} "
-            f"({learner.seconds / 60.0:.1f} min)",
-        )
+        written = _write(output, data, learners, first)
+        minutes = sum(learner.seconds for learner in learners) / 60.0
+        say(console, f"{output} holds {written} ({minutes:.1f} min)")
     return output
 
 
-def fit(
-    data: TrainingData,
-    config: TrainConfig,
-    folder: TrainingFolder,
-    console: Console,
-    origin: Start | None = None,
-    *,
-    restart: bool = False,
-) -> Learner:
-    """Train on data that are loaded, or go on with it; `train` without files.
+def member_folders(output: str | os.PathLike[str], n_members: int) -> list[TrainingFolder]:
+    """Folders in which models keep the state of their training.
 
-    Parameters
-    ----------
-    data
-        The seed of `config` does not touch how they are split.
-    config
-        With the elements of the data.
-    folder
-        Where the state is kept.
-    origin
-        The model to start from.
-
-    Returns
-    -------
-    Learner
-        With the best weights.
-
-    Raises
-    ------
-    ConfigError
-        For patience without validation frames.
+    ``<output>.train`` of a single one, in it ``member-1.train`` and so on of a committee.
     """
-    if config.training.patience is not None and not len(data.validation):
-        raise ConfigError(
-            f"setting training.patience is {config.training.patience}, but there are no "
-            "validation frames on which anything could become better"
-        )
-    if is_first_process():
-        sources = data.content_hash + (origin.sha256 if origin else "")
-        checkpoint = folder.prepare(config, sources, restart=restart)
-    else:
-        checkpoint = None if restart else folder.last_checkpoint
-
-    rounds, steps_per_round = rounds_of(config)
-    lightning.seed_everything(config.training.seed, verbose=False)
-    learner = _learner(config, data, rounds * steps_per_round, origin)
-    _announce(console, data, learner, checkpoint)
-    for note in notes(config, len(data.training), rounds, steps_per_round):
-        say(console, f"note: {note}")
-    with _quiet_lightning(), _interrupts():
-        trainer = _trainer(config, data, folder, console, rounds, steps_per_round)
-        trainer.fit(
-            learner,
-            _training_batches(config, data, steps_per_round, trainer),
-            _validation_batches(config, data, trainer),
-            ckpt_path=checkpoint,
-        )
-    if trainer.is_global_zero and learner.best["weights"] is None:
-        learner.keep(float("nan"))
-    return learner
+    whole = TrainingFolder(output)
+    if n_members == 1:
+        return [whole]
+    return [TrainingFolder(whole.path / f"member-{number + 1}") for number in range(n_members)]
 
 
 def say_notes(console: Console, data: TrainingData, origin: Start | None) -> None:
@@ -183,14 +144,48 @@ def say_notes(console: Console, data: TrainingData, origin: Start | None) -> Non
         say(console, sentence)
 
 
-def is_first_process() -> bool:
-    """Whether this is the process that reports and writes, of those that train together."""
-    rank: int = getattr(rank_zero_only, "rank", 0)
-    return rank == 0
+def _origins(
+    start: str | os.PathLike[str] | None, n_members: int | None
+) -> Sequence[Start] | Sequence[None]:
+    """The model that each member starts from."""
+    if n_members is not None and n_members < 1:
+        raise ConfigError(f"{n_members} members were asked for; expected at least 1")
+    if start is None:
+        return [None] * (n_members or 1)
+    starts = Start.of_members(start)
+    if n_members is None or n_members == len(starts):
+        return starts
+    if len(starts) == 1:
+        raise ConfigError(
+            f"{start} is a single model; members that all start from it would differ too little, "
+            "so give the file of a committee"
+        )
+    if n_members == 1:
+        raise ConfigError(
+            f"{start} is a committee of {len(starts)}; expected a single model to start from"
+        )
+    raise ConfigError(
+        f"{start} is a committee of {len(starts)}, but one of {n_members} was asked for; "
+        "each member starts from its own weights, so their numbers must agree"
+    )
 
 
-def card(data: TrainingData, learner: Learner, origin: Start | None = None) -> dict[str, Any]:
-    """What the model file says about its training."""
+def _write(
+    output: Path, data: TrainingData, learners: Sequence[Learner], origin: Start | None
+) -> str:
+    """Write the model file; returns what it holds, in words."""
+    first = learners[0]
+    card = _card(data, first, origin)
+    if len(learners) == 1:
+        save_model(output, first.best_model(), card)
+        return f"the weights of step {first.best['step']}"
+    committee = Committee(learner.best_model() for learner in learners)
+    save_model(output, committee, card | _card_of_committee(data, first, committee))
+    return f"a committee of {len(learners)}"
+
+
+def _card(data: TrainingData, learner: Learner, origin: Start | None) -> dict[str, Any]:
+    """What the file of a single model says about its training."""
     return {
         **({"fine_tuned_from": origin.for_card()} if origin else {}),
         "method": data.method,
@@ -207,186 +202,15 @@ def card(data: TrainingData, learner: Learner, origin: Start | None = None) -> d
     }
 
 
-def rounds_of(config: TrainConfig) -> tuple[int, int]:
-    """Rounds, and steps per round; all rounds are equally long, and no step is added."""
-    wanted = config.training.max_steps
-    rounds = max(-(-wanted // config.training.validate_every), 1)
-    return rounds, wanted // rounds
-
-
-def _learner(
-    config: TrainConfig, data: TrainingData, total_steps: int, origin: Start | None
-) -> Learner:
-    model = _first_model(config, data, origin)
-    if config.training.dtype == "float64":
-        model.double()
-    n_frames = len(data.training)
-    loss = Loss.fit(config.loss, (data.training[i] for i in range(n_frames)))
-    return Learner(model, loss, config, total_steps, data.training.media, data.training.frame_ids)
-
-
-def _first_model(config: TrainConfig, data: TrainingData, origin: Start | None) -> MultiscaleModel:
-    if origin:
-        return origin.model_for(data.training_frames, config.model.elements)
-    model = MultiscaleModel(config.model)
-    shape = config.model
-    statistics = fit_statistics(data.training_frames, shape.l_expansion, shape.cutoff)
-    model.set_statistics(*statistics)
-    return model
-
-
-def _trainer(
-    config: TrainConfig,
-    data: TrainingData,
-    folder: TrainingFolder,
-    console: Console,
-    rounds: int,
-    steps_per_round: int,
-) -> lightning.Trainer:
-    history = History(folder.history)
-    callbacks: list[Callback] = [
-        history,
-        ProgressReport(console, history, rounds * steps_per_round),
-        OutlierReport(console, folder.outliers, data.training.frame_ids),
-        ModelCheckpoint(
-            folder.path,
-            folder.checkpoint.stem,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        ),
-    ]
-    if config.training.patience is not None:
-        callbacks.append(
-            EarlyStopping("validation_loss", patience=config.training.patience, strict=False)
-        )
-    return lightning.Trainer(
-        accelerator=config.hardware.accelerator,
-        devices=config.hardware.devices,
-        num_nodes=config.hardware.num_nodes,
-        strategy=config.hardware.strategy,
-        max_epochs=rounds,
-        gradient_clip_val=config.optimizer.gradient_clip or None,
-        logger=_tensorboard(folder) if config.hardware.tensorboard else False,
-        log_every_n_steps=min(50, steps_per_round),
-        callbacks=callbacks,
-        plugins=[AtomicCheckpoints()],
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        inference_mode=False,  # validation differentiates too
-        default_root_dir=folder.path,
-    )
-
-
-def _tensorboard(folder: TrainingFolder) -> TensorBoardLogger:
-    try:
-        return TensorBoardLogger(folder.path, name="tensorboard", version="")
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "setting hardware.tensorboard needs TensorBoard; pip install 'eqmm[tensorboard]'"
-        ) from error
-
-
-def _training_batches(
-    config: TrainConfig,
-    data: TrainingData,
-    steps_per_round: int,
-    trainer: lightning.Trainer,
-) -> DataLoader[Batch]:
-    sampler = RoundSampler(
-        len(data.training),
-        config.training.batch_size,
-        steps_per_round,
-        config.training.seed,
-        lambda: trainer.global_step,
-        trainer.global_rank,
-        trainer.world_size,
-    )
-    return _loader(data.training, sampler)
-
-
-def _validation_batches(
-    config: TrainConfig, data: TrainingData, trainer: lightning.Trainer
-) -> DataLoader[Batch] | None:
-    if not len(data.validation):
-        return None
-    own = range(trainer.global_rank, len(data.validation), trainer.world_size)
-    if len(data.validation) < trainer.world_size:
-        # A process without batches would not take part in merging the sums.
-        own = range(len(data.validation))
-    size = config.training.batch_size
-    batches = [list(range(i, min(i + size, len(own)))) for i in range(0, len(own), size)]
-    return _loader(Subset(data.validation, own), batches)
-
-
-def _loader(dataset: Any, batches: Any) -> DataLoader[Batch]:
-    # Its own generator: a loader draws a number from the global one whenever it starts.
-    return DataLoader(
-        dataset, batch_sampler=batches, collate_fn=collate, generator=torch.Generator()
-    )
-
-
-def _announce(
-    console: Console, data: TrainingData, learner: Learner, checkpoint: Path | None
-) -> None:
-    n_parameters = sum(p.numel() for p in learner.model.parameters())
-    missing = ", ".join(unlabelled(learner.config.loss, learner.loss.weights))
-    say(console, f"QM region: {describe_regions(data.training_frames)}")
-    say(
-        console,
-        f"{len(data.training)} training and {len(data.validation)} validation frames "
-        f"({data.how_split}), charges: {data.charge_scheme or 'none'}, "
-        f"{n_parameters} parameters{f'; not labelled: {missing}' if missing else ''}",
-    )
-    if checkpoint is not None:
-        say(console, f"going on from {checkpoint}")
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's greetings and advice off the screen, and nothing else."""
-    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for advice in _ADVICE:
-            warnings.filterwarnings("ignore", advice)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
-_ADVICE = (
-    # Frames are tensors already: worker processes would only copy them around.
-    ".*does not have many workers",
-    # The folder holds the checkpoint that is being resumed from.
-    "Checkpoint directory .* exists and is not empty",
-    # Training on all frames is what data.validation_fraction=0 asks for.
-    "You defined a `validation_step` but have no `val_dataloader`",
-    # About the speed of copying gradients between processes.
-    "Grad strides do not match bucket view strides",
-    # Lightning's use of torch, not ours.
-    ".*LeafSpec.* is deprecated",
-)
-
-
-@contextmanager
-def _interrupts() -> Iterator[None]:
-    """Ctrl-C stays a KeyboardInterrupt, and an end by SIGTERM, as batch systems send it, an error.
-
-    Lightning would exit with status 1 for the former and, as if all were done, 0 for the latter.
-    """
-    try:
-        yield
-    except SIGTERMException as stopped:
-        raise TrainingError(
-            "the training was ended by SIGTERM before it was done; the same command goes on with it"
-        ) from stopped
-    except SystemExit as stopped:
-        if isinstance(stopped.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from stopped
-        raise
+def _card_of_committee(data: TrainingData, first: Learner, committee: Committee) -> dict[str, Any]:
+    """The errors of the mean, and what calibrates the spread."""
+    sums, deviations = ErrorSums(data.validation.media), DeviationCollector()
+    size = first.config.training.batch_size
+    for batch in DataLoader(data.validation, size, collate_fn=collate):
+        prediction, spread = mean_and_spread(predict_each(committee.members, batch.frames))
+        sums.add(prediction, batch)
+        deviations.add(prediction, spread, batch)
+    return {
+        "metrics": {"validation": sums.result() if len(data.validation) else {}},
+        "calibration": Calibration.fit(deviations.result()).to_dict(),
+    }

@@ -19,9 +19,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from eqmm_ase.arrays import FloatArray
 
 MUCH_LARGER = 2.0
 """An uncertainty above so many times the largest usual one is far outside training."""
@@ -41,7 +40,7 @@ class Deviations:
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """What a committee's members leave open: expected size of the errors of their mean."""
+    """Uncertainty of a committee's prediction: the expected size of the errors of its mean."""
 
     energy: float
     """eV."""

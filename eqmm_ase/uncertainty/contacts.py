@@ -19,9 +19,8 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.uncertainty.domain import Domain
-
-FloatArray = NDArray[np.float64]
 
 MUCH_CLOSER = 0.8
 TOO_CLOSE = 0.7

@@ -130,10 +130,10 @@ class Domain:
                     "was trained for it"
                 )
 
-    def strangers(
+    def out_of_domain(
         self, numbers: NDArray[np.integer], total_charge: int, spin_multiplicity: int
     ) -> dict[str, str]:
-        """What of a QM region lies outside: a key to remember it by → a sentence."""
+        """How a QM region lies outside of the domain: a key to remember it by → a sentence."""
         found: dict[str, str] = {}
         formula, n_qm = composition(numbers), len(numbers)
         if self.n_qm and not self.n_qm[0] <= n_qm <= self.n_qm[1]:

@@ -20,9 +20,10 @@ from ase.build import molecule
 
 from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
-from eqmm_ase.network.traced import PATIENCE, RecordedModels
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.prediction import predict
+from eqmm_ase.network.traced import PATIENCE, TracedModels
 from scripts.common import RESULTS, argument_parser, write_results
 
 RESULT = RESULTS / "benchmark_inference.json"
@@ -78,8 +79,8 @@ def measure(
     """Both ways of asking for energy, QM forces, MM forces and MM potential."""
     charges, positions = surroundings(atoms, n_charges)
     frame = Frame(atoms.numbers, atoms.positions, positions, charges)
-    frames = Frames.from_frames([frame], dtype=torch.float32)
-    recorded = RecordedModels([model])
+    frames = FrameBatch.from_frames([frame], dtype=torch.float32)
+    recorded = TracedModels([model])
     calculator = EqMM(model)
     calculator.embed(charges, positions)
     atoms = atoms.copy()

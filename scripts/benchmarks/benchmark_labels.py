@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from datagen.campaigns.executors import LocalProcesses
 from datagen.labels.method import Method
 from datagen.labels.single_point import label_frame
+from datagen.processes.executors import LocalProcesses
 from eqmm_ase.data.frame import Frame
 from scripts.benchmarks.benchmark_frames import SMILES, benchmark_frame
 from scripts.benchmarks.plain_labels import KCAL_PER_MOL, plain_label

@@ -13,13 +13,14 @@ import torch
 from ase import Atoms
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.prediction import predict
 from scripts.benchmarks.benchmark_inference import large, small, surroundings
 from scripts.common import argument_parser
 
 
-def evaluate(model: MultiscaleModel, frames: Frames, train: bool) -> None:
+def evaluate(model: MultiscaleModel, frames: FrameBatch, train: bool) -> None:
     """One call, or one step of a training without the optimiser's part."""
     out = predict(model, frames, create_graph=train)
     if train:
@@ -31,7 +32,7 @@ def ratio(atoms: Atoms, n_charges: int, train: bool, repetitions: int) -> tuple[
     """CPU time of a call without, ms, and the median of the ratios with / without."""
     charges, positions = surroundings(atoms, n_charges)
     frame = Frame(atoms.numbers, atoms.positions, positions, charges)
-    frames = Frames.from_frames([frame], dtype=torch.float32)
+    frames = FrameBatch.from_frames([frame], dtype=torch.float32)
     times: dict[bool, list[float]] = {False: [], True: []}
     models = {}
     for long_range in times:

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from eqmm_ase.data.frame import FloatArray, Frame
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.arrays import FloatArray
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.expansion import Expansion
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.periodic.cell import Box, images_within
@@ -82,7 +83,7 @@ def measure(atoms: Atoms, n_charges: int, tolerance: float, repetitions: int) ->
     sites, cell = water(places, n_charges)
     charges = np.tile(CHARGES, len(sites) // 3)
     frame = Frame(atoms.numbers, places, sites, charges)
-    frames = Frames.from_frames([frame], dtype=torch.float32)
+    frames = FrameBatch.from_frames([frame], dtype=torch.float32)
     system = frames.qm_positions, frames.mm_positions, frames.mm_charges
     grad = _typical_gradient(len(atoms))
     ewald = Ewald(L, tolerance=tolerance)
@@ -141,14 +142,14 @@ def _parts(
 
 
 def _beside(
-    ewald: Ewald, frames: Frames, cell: FloatArray, grad: torch.Tensor, repetitions: int
+    ewald: Ewald, frames: FrameBatch, cell: FloatArray, grad: torch.Tensor, repetitions: int
 ) -> dict[str, Any]:
     """What the tensors are compared with, and what follows them."""
     atoms, sites, charges = frames.qm_positions, frames.mm_positions, frames.mm_charges
     box = Box.of(cell)
     bare = images_within(box, box.fractional(sites), atoms, BARE)
     inside = bare.select(torch.cdist(atoms, bare.positions).amin(0) < BARE)
-    cluster = Frames.from_frames(
+    cluster = FrameBatch.from_frames(
         [
             Frame(
                 frames.atomic_numbers.numpy(),

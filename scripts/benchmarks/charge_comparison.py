@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from datagen.labels.accelerated.accelerated_pyscf import ACCELERATED
+from datagen.labels.accelerated.charge_integrals import site_potential
 from datagen.labels.charges import SCHEMES, ElectronDensity, atomic_charges
 from datagen.labels.charges.potential_fit import (
     RESTRAINT,
@@ -31,12 +33,11 @@ from datagen.labels.charges.potential_fit import (
     merz_kollman_points,
     potential_rms,
 )
-from datagen.labels.gradients import mm_potential
 from datagen.labels.method import Method
 from datagen.labels.molecule import build_molecule
-from datagen.labels.scf import converge, mean_field
+from datagen.labels.scf import converge
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.units import KCAL_PER_MOL
+from eqmm_ase.units import HARTREE, KCAL_PER_MOL
 from scripts.common import RESULTS, argument_parser, text_table, write_results
 
 RESULT = RESULTS / "charge_comparison.json"
@@ -81,7 +82,8 @@ def converged(case: Case) -> ElectronDensity:
         total_charge=case.charge,
     )
     method = Method(basis=case.basis, density_fit=False)
-    field = converge(mean_field(build_molecule(frame, method), frame, method)).mean_field
+    field = ACCELERATED.mean_field(build_molecule(frame, method), frame, method)
+    field = converge(ACCELERATED, field).mean_field
     return ElectronDensity(field, field.make_rdm1())
 
 
@@ -187,7 +189,9 @@ def compare(case: Case, horton: str | None) -> dict[str, Any]:
         "resp points": merz_kollman_points(molecule),
         "outside": merz_kollman_points(molecule, OUTSIDE),
     }
-    potentials = {n: mm_potential(molecule, density.matrix, p) for n, p in places.items()}
+    potentials = {
+        n: site_potential(molecule, density.matrix, p) * HARTREE for n, p in places.items()
+    }
     others = independent(density, horton)
     rows: dict[str, Any] = {}
     for scheme, found in atomic_charges(density, tuple(SCHEMES)).items():

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from datagen.labels.method import Method
-from datagen.labels.periodic import label_in_periodic_box
 from datagen.labels.single_point import label_frame
 from datagen.molecules.solute import read_solute
 from datagen.solvent.force_field import parameterise
@@ -26,6 +25,7 @@ from eqmm_ase.cutting.trajectories import read_snapshots, select_atoms
 from eqmm_ase.topology import read_topology
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.benchmarks.amber_box import build, simulate
+from scripts.benchmarks.periodic_embedding import label_in_periodic_box
 from scripts.common import argument_parser, write_results
 
 _CUTS: tuple[tuple[float, float | None], ...] = (

@@ -83,7 +83,7 @@ def label(frames: Sequence[Frame], method: Method) -> Labels:
         labels.cpu_seconds.append(time.process_time() - start)
         labels.wall_seconds.append(outcome.wall_time)
         labels.frames.append(outcome.frame)
-        print(f"labelled in {outcome.wall_time:.1f} s ({outcome.rung})", flush=True)
+        print(f"labelled in {outcome.wall_time:.1f} s ({outcome.scf_stage})", flush=True)
     return labels
 
 

@@ -12,8 +12,9 @@ from ase.io import read
 from rich.console import Console
 from rich.table import Table
 
+from eqmm_ase.data.quantities import QUANTITIES
 from eqmm_ase.evaluation.evaluate import evaluate
-from eqmm_ase.evaluation.metrics import ALL, REPORTED
+from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.evaluation.plots import plot_learning_curve
 from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.network.model_file import load_model
@@ -48,8 +49,8 @@ def write_report(folder: Path, settings: Mapping[str, Any], console: Console) ->
 def _errors(metrics: Mapping[str, Mapping[str, float]]) -> Rows:
     rows = []
     for name, errors in metrics.items():
-        quantity = REPORTED[name]
-        rows.append((f"{quantity.title}, MAE", f"{errors['mae']:.3g}", quantity.unit))
+        quantity = QUANTITIES[name]
+        rows.append((f"{quantity.title}, MAE", f"{errors['mae']:.3g}", quantity.quoted))
         if name == "mm_forces":
             value = f"{100.0 * errors['relative']:.2f}"
             rows.append(("MM forces, relative RMS error", value, "%"))
@@ -115,14 +116,14 @@ def _overview(folder: Path, path: Path) -> None:
 
 
 def _parity(axes: Any, name: str, reference: np.ndarray, predicted: np.ndarray) -> None:
-    quantity = REPORTED[name]
+    quantity = QUANTITIES[name]
     both = np.concatenate([reference, predicted])
     margin = 0.05 * np.ptp(both)
     limits = (both.min() - margin, both.max() + margin)
     axes.plot(limits, limits, color=GREY, linewidth=0.8)
     axes.scatter(reference, predicted, s=8, color=BLUE, edgecolors="none", rasterized=True)
     axes.set(xlim=limits, ylim=limits)
-    axes.set(xlabel="PySCF", ylabel="EqMM", title=f"{quantity.title} / {quantity.unit}")
+    axes.set(xlabel="PySCF", ylabel="EqMM", title=f"{quantity.title} / {quantity.quoted}")
 
 
 def _energies(trajectory: Path) -> list[float]:

@@ -8,8 +8,8 @@ start at half and twice the time step show how the fluctuation grows, as its squ
 the exact gradient of a smooth energy. The integrator's own conserved quantity (`shadow_energy.py`)
 tells a drift from heat that wanders between vibrations. A killed run goes on when started again.
 
-Bare charges would draw the molecule onto them sooner or later, so walls keep it as far from them
-as atoms were in training; `--no-walls` leaves them out.
+Bare charges would draw the molecule onto them sooner or later, so restraints keep it as far from
+them as atoms were in training; `--no-restraints` leaves them out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from eqmm_ase import EqMM
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.files.structures import Structure, read_structure
 from eqmm_ase.progress_bar import ProgressBar
-from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.simulation.dynamics import MDState, run_md
+from eqmm_ase.simulation.ensembles import MDSettings
 from eqmm_ase.simulation.restraints import ContactRestraints
 from eqmm_ase.terminal import say, screen
 from scripts.common import argument_parser, write_results
@@ -41,12 +42,12 @@ _BLOCKS = 20
 Record = Callable[[MDState], None]
 
 
-def embedded(model: str, structure: Structure, walls: bool) -> Atoms:
-    """The QM atoms with the model in float64, behind walls."""
+def embedded(model: str, structure: Structure, restraints: bool) -> Atoms:
+    """The QM atoms with the model in float64, with restraints."""
     atoms = structure.atoms
     atoms.calc = EqMM(model, dtype="float64")
     atoms.calc.embed(structure.mm_charges, structure.mm_positions)
-    if walls and len(structure.mm_charges):
+    if restraints and len(structure.mm_charges):
         around = structure.mm_charges, structure.mm_positions
         atoms.set_constraint(ContactRestraints(atoms, *around, atoms.calc.domain))
     return atoms
@@ -169,7 +170,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All runs, with a bar for all."""
     base = options.output.with_suffix("")
     structure = read_structure(options.structure)
-    atoms = embedded(options.model, structure, options.walls)
+    atoms = embedded(options.model, structure, options.restraints)
     settings = MDSettings(timestep=options.timestep, temperature=options.temperature)
     start_file = base.with_suffix(".start.traj")
     steps = round(1000 * options.equilibration / options.timestep)
@@ -248,7 +249,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=300.0, help="K")
     parser.add_argument("--equilibration", type=float, default=1.0, help="ps")
     parser.add_argument("--fluctuation-length", type=float, default=2.0, help="ps")
-    parser.add_argument("--walls", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--restraints", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(arguments)
 

@@ -13,7 +13,8 @@ from ase.calculators.mixing import SumCalculator
 from ase.constraints import Hookean
 from ase.io.trajectory import Trajectory
 
-from eqmm_ase.simulation.dynamics import MDSettings, MDState, run_md
+from eqmm_ase.simulation.dynamics import MDState, run_md
+from eqmm_ase.simulation.ensembles import MDSettings
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 from scripts.stability.nvt_records import Driver, Monitor, Record, Records
 from scripts.stability.nvt_settings import RunSettings

@@ -5,7 +5,7 @@ The start is a frame of the water sweeps that no model was trained on: of all th
 
 Lennard-Jones acts between the QM atoms and the oxygens of water (TIP3P, Lorentz–Berthelot): GAFF2
 for carbon, hydrogen and the chlorine that is bound, the ion's of Joung and Cheatham for the other
-(`datagen.solvent.held_force_field`). In water the two do not change places within nanoseconds.
+(`datagen.solvent.frozen_force_field`). In water the two do not change places within nanoseconds.
 
 In water the complex is bound by little more than RT. So that its parts do not leave each other, and
 with that the training data, which end at a distance of some 5.3 Å, a spring pulls each chlorine
@@ -21,7 +21,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from datagen.solvent.held_force_field import charged_sphere, element_sphere
+from datagen.solvent.frozen_force_field import charged_sphere, element_sphere
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.flagship.flagship_data import load_flagship, zeta

@@ -24,9 +24,9 @@ from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.simulation.exploration import ExplorationSettings
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.terminal import messages
-from eqmm_ase.training.train_committee import train_committee
+from eqmm_ase.training.train import train
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.common import FLAGSHIP, argument_parser, write_json
 from scripts.flagship.flagship_data import COORDINATE, zeta
@@ -101,8 +101,12 @@ def control(first: Path, folder: Path) -> Path:
     for number in range(1, SETTINGS.rounds + 1):
         output = folder / f"control-{number}.eqmm"
         if not output.exists():
-            train_committee(
-                [first.parent / "train.h5"], output, SETTINGS.members, config, start=before
+            train(
+                [first.parent / "train.h5"],
+                output,
+                config,
+                n_members=SETTINGS.members,
+                start=before,
             )
         before = output
     return before

@@ -25,9 +25,10 @@ from datagen.cli import cli
 from eqmm_ase.command_line import run
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.committee import Committee, predict_with_spread
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.committee import Committee, mean_and_spread
 from eqmm_ase.network.model_file import load_model
+from eqmm_ase.network.prediction import predict_each
 from eqmm_ase.uncertainty.calibration import Calibration
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.common import IMAGES, RESULTS, argument_parser, write_results
@@ -71,8 +72,8 @@ def labelled(frames: Sequence[Frame], method: Mapping[str, Any], folder: Path) -
 
 def judge(committee: Committee, calibration: Calibration, frame: Frame) -> tuple[float, float]:
     """Largest error of a force on an atom, and largest uncertainty, kcal/mol/Å."""
-    batch = Frames.from_frames([frame], next(committee.parameters()).dtype)
-    prediction, spread = predict_with_spread(committee, batch)
+    batch = FrameBatch.from_frames([frame], next(committee.parameters()).dtype)
+    prediction, spread = mean_and_spread(predict_each(committee.members, batch))
     assert frame.qm_forces is not None
     error = np.linalg.norm(prediction.qm_forces.numpy() - frame.qm_forces, axis=1)
     found = calibration.uncertainty(float(spread.energy[0]), spread.qm_forces.double().numpy())

@@ -63,7 +63,7 @@ def errors(
     data: Path, test: Sequence[Frame], start: Path | None, folder: Path, *overrides: str
 ) -> dict[str, Any]:
     """Errors on the test frames after a short training; kcal/mol, kcal/mol/Å, and relative."""
-    defaults = Start.read(start).settings() if start else None
+    defaults = Start.of_members(start)[0].settings() if start else None
     settings = load_config(None, [*SETTINGS, *overrides], defaults)
     model, card = load_model(
         train([data], folder / "short.eqmm", settings, start=start, restart=True)

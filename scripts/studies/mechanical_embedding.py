@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee
-from eqmm_ase.network.leaves import Geometry
+from eqmm_ase.network.features import Neighbourhood
 from eqmm_ase.network.model import Energies, MultiscaleModel
 from eqmm_ase.network.model_file import load_model
 from scripts.common import text_table
@@ -69,10 +69,10 @@ class FixedCharges(MultiscaleModel):
         self.register_buffer("table", torch.tensor(charges, dtype=torch.float32))
 
     def in_potential(
-        self, frames: Frames, tensors: torch.Tensor, geometry: Geometry | None = None
+        self, frames: FrameBatch, tensors: torch.Tensor, neighbourhood: Neighbourhood | None = None
     ) -> Energies:
         """As that of the network."""
-        alone = super().in_potential(frames, torch.zeros_like(tensors), geometry)
+        alone = super().in_potential(frames, torch.zeros_like(tensors), neighbourhood)
         positions = frames.qm_positions.reshape(frames.n_frames, -1, 3)
         charges = (hats(zeta(positions), self.knots) @ self.table).reshape(-1)
         interaction = (charges * tensors[:, 0]).reshape(frames.n_frames, -1).sum(1)

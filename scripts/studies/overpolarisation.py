@@ -15,9 +15,10 @@ from dataclasses import replace
 import numpy as np
 from ase.build import molecule
 
+from datagen.labels.accelerated.accelerated_pyscf import ACCELERATED
 from datagen.labels.method import Method
 from datagen.labels.molecule import build_molecule
-from datagen.labels.scf import converge, mean_field
+from datagen.labels.scf import converge
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.terminal import say, screen
 from eqmm_ase.units import HARTREE, KCAL_PER_MOL
@@ -76,7 +77,8 @@ DONORS: Mapping[str, Callable[[], Donor]] = {
 
 def energy(frame: Frame, method: Method) -> float:
     """Energy in kcal/mol."""
-    solution = converge(mean_field(build_molecule(frame, method), frame, method), None)
+    field = ACCELERATED.mean_field(build_molecule(frame, method), frame, method)
+    solution = converge(ACCELERATED, field)
     return float(solution.mean_field.e_tot) * HARTREE / KCAL_PER_MOL
 
 

@@ -18,7 +18,7 @@ from datagen.learning import LearningError, LearningSettings, learn
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.committee import members_of
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.simulation.exploration import ExplorationSettings
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.simulation.relax import RunError
 
 SETTINGS = LearningSettings(
@@ -89,7 +89,7 @@ def test_no_frame_is_trained_and_validated_on(learnt):
 @pytest.mark.slow
 def test_a_finished_learning_is_found_finished(labels, learnt, monkeypatch):
     folder, committees, _ = learnt
-    for name in ("explore", "label_frames", "train_committee"):
+    for name in ("explore", "label_frames", "train"):
         monkeypatch.setattr(learning, name, None)
     assert run(labels, folder)[0] == committees
 
@@ -97,7 +97,7 @@ def test_a_finished_learning_is_found_finished(labels, learnt, monkeypatch):
 @pytest.mark.slow
 def test_killed_after_labelling_it_does_not_label_again(labels, tmp_path, monkeypatch):
     folder, trained = tmp_path / "learning", []
-    real = learning.train_committee
+    real = learning.train
 
     def killed_in_round_1(files, output, *rest, **options):
         if len(files) > 1 and not trained:
@@ -105,7 +105,7 @@ def test_killed_after_labelling_it_does_not_label_again(labels, tmp_path, monkey
             raise KeyboardInterrupt
         return real(files, output, *rest, **options)
 
-    monkeypatch.setattr(learning, "train_committee", killed_in_round_1)
+    monkeypatch.setattr(learning, "train", killed_in_round_1)
     with pytest.raises(KeyboardInterrupt):
         run(labels, folder)
     assert not (folder / "round-1" / "committee.eqmm").exists()
@@ -205,3 +205,14 @@ def test_the_command_learns(labels, tmp_path):
     committee, _ = load_model(folder / "round-1" / "committee.eqmm")
     assert len(members_of(committee)) == 2
     assert json.loads((folder / "learning.json").read_text())["members"] == 2
+
+
+def test_a_folder_of_an_earlier_version_goes_on(tmp_path):
+    folder, settings = tmp_path / "learning", learning.LearningSettings()
+    learning._claim(folder, settings, "hash")
+    mark = folder / "learning.json"
+    mark.write_text(mark.read_text().replace('"restraints"', '"walls"'))
+    learning._claim(folder, settings, "hash")
+    other = replace(settings, exploration=ExplorationSettings(restraints=False))
+    with pytest.raises(learning.LearningError, match="with other exploration"):
+        learning._claim(folder, other, "hash")

@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.build import molecule
 
 from eqmm_ase import EqMM
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.leaves import Geometry
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.features import Neighbourhood
 from eqmm_ase.network.model import Energies, ModelConfig, MultiscaleModel
 
 SMALL = ModelConfig(
@@ -65,9 +65,9 @@ class SpringModel(MultiscaleModel):
         self.lengths = torch.as_tensor(reference.get_all_distances())[tuple(self.pairs)]
 
     def in_potential(
-        self, frames: Frames, tensors: torch.Tensor, geometry: Geometry | None = None
+        self, frames: FrameBatch, tensors: torch.Tensor, neighbourhood: Neighbourhood | None = None
     ) -> Energies:
-        out = super().in_potential(frames, tensors, geometry)
+        out = super().in_potential(frames, tensors, neighbourhood)
         first, second = frames.qm_positions[self.pairs].double()
         stretch = (first - second).norm(dim=1) - self.lengths
         springs = 0.5 * self.stiffness * (stretch**2).sum()

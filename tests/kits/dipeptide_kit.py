@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eqmm_ase.cutting.qm_region import find_region
-from eqmm_ase.cutting.redistribution import CHARGE_SCHEMES
+from eqmm_ase.cutting.redistribution import REDISTRIBUTIONS
 from eqmm_ase.cutting.snapshots import CutSettings, SnapshotCutter
 from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.frame import Frame
@@ -53,7 +53,7 @@ DIPEPTIDE = Topology(
     parents=np.full(len(_ROWS), -1),
 )
 ACETYL_METHYL, BETA_METHYL = (0, 1, 2, 3), (10, 11, 12, 13)
-SCHEMES = tuple(CHARGE_SCHEMES)
+SCHEMES = tuple(REDISTRIBUTIONS)
 
 
 def cut(

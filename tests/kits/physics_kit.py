@@ -10,15 +10,11 @@ from places import DATA
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee
-from eqmm_ase.network.model import (
-    ModelConfig,
-    MultiscaleModel,
-    Prediction,
-    predict,
-)
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import load_model
+from eqmm_ase.network.prediction import Prediction, predict
 
 ELEMENTS = (1, 6, 8, 17)
 CONFIGS = {
@@ -103,7 +99,7 @@ def _with_few_charges(frame: Frame) -> Frame:
 
 def evaluate(model: MultiscaleModel, frames: Frame | list[Frame]) -> Prediction:
     batch = [frames] if isinstance(frames, Frame) else frames
-    return predict(model, Frames.from_frames(batch))
+    return predict(model, FrameBatch.from_frames(batch))
 
 
 def interaction_energy(model: MultiscaleModel, frame: Frame) -> float:

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel, Prediction, predict
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.prediction import Prediction, predict
 from eqmm_ase.training.config import load_config
 from eqmm_ase.units import COULOMB_CONSTANT
 from scripts.flagship.flagship_data import FILES, HELD_OUT, LOOSE, Flagship, load_flagship
@@ -42,7 +43,7 @@ def network(**parts: bool) -> MultiscaleModel:
 def in_charges(model: MultiscaleModel, frame: Frame, factor: float) -> Prediction:
     """The frame with all its MM charges times a factor."""
     scaled = replace(frame, mm_charges=factor * np.asarray(frame.mm_charges, dtype=float))
-    return predict(model, Frames.from_frames([scaled]))
+    return predict(model, FrameBatch.from_frames([scaled]))
 
 
 def curvature(model: MultiscaleModel, frame: Frame) -> float:
@@ -59,7 +60,7 @@ def test_without_polarisation_the_energy_is_linear_in_the_charges(frame: Frame) 
 
 def test_without_polarisation_the_molecule_is_that_in_vacuo(frame: Frame) -> None:
     model = network(polarisable=False)
-    alone = predict(model, Frames.from_frames([frame.in_vacuum()]))
+    alone = predict(model, FrameBatch.from_frames([frame.in_vacuum()]))
     found = in_charges(model, frame, 1.0)
     torch.testing.assert_close(found.charges, alone.charges, rtol=0.0, atol=1e-12)
     torch.testing.assert_close(found.dipole, alone.dipole, rtol=0.0, atol=1e-9)

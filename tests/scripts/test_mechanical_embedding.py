@@ -11,8 +11,9 @@ from places import DATA
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.prediction import predict
 from eqmm_ase.units import COULOMB_CONSTANT, KCAL_PER_MOL
 from scripts.studies import mechanical_embedding as mechanical
 
@@ -47,8 +48,8 @@ def test_the_energy_is_that_in_vacuo_and_of_the_charges(
     charges = np.array([[-0.1, -0.2, -1.0, 0.1, 0.1, 0.1]])
     model = mechanical.FixedCharges(vacuum, [0.0], charges).double()
     frame = next(f for f in frames if f.medium == "water")
-    found = predict(model, Frames.from_frames([frame]))
-    alone = predict(vacuum, Frames.from_frames([frame.in_vacuum()]))
+    found = predict(model, FrameBatch.from_frames([frame]))
+    alone = predict(vacuum, FrameBatch.from_frames([frame.in_vacuum()]))
     distances = np.linalg.norm(frame.qm_positions[:, None] - frame.mm_positions[None], axis=2)
     coulomb = COULOMB_CONSTANT * (charges[0] @ (1.0 / distances) @ frame.mm_charges)
     # The charges of the table are in single precision.
@@ -64,13 +65,13 @@ def test_forces_hold_what_the_charges_change_along_the_coordinate(
     # Between two knots, where the charges change.
     frame = next(f for f in frames if f.medium == "water" and 0.1 < zeta_of(f) < 0.9)
     assert min(abs(zeta_of(frame) - knot) for knot in mechanical.KNOTS) > 0.01
-    force = float(predict(model, Frames.from_frames([frame])).qm_forces[1, 2])
+    force = float(predict(model, FrameBatch.from_frames([frame])).qm_forces[1, 2])
     energies = []
     for sign in (1, -1):
         moved = np.array(frame.qm_positions)
         moved[1, 2] += sign * step
         moved_frame = replace(frame, qm_positions=moved)
-        energies.append(float(predict(model, Frames.from_frames([moved_frame])).energy))
+        energies.append(float(predict(model, FrameBatch.from_frames([moved_frame])).energy))
     assert force == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=1e-5)
 
 

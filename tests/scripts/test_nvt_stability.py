@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from eqmm_ase import EqMM
 from eqmm_ase.models.pretrained import pretrained_file
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.model import predict
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.model_file import load_model
+from eqmm_ase.network.prediction import predict
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 from eqmm_ase.units import KCAL_PER_MOL, KJ_PER_MOL, NANOMETRE
 from scripts.flagship.flagship_data import COORDINATE
@@ -277,7 +277,7 @@ def test_relabelling_compares_the_model_with_labels_of_the_images(
 
     def labelled(frames, method, folder):
         assert method["functional"] == "b3lyp"
-        truth = [predict(committee, Frames.from_frames([frame])) for frame in frames]
+        truth = [predict(committee, FrameBatch.from_frames([frame])) for frame in frames]
         return [
             replace(
                 frame,

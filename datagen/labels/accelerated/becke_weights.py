@@ -1,4 +1,4 @@
-"""How the weights of an atom-centred integration grid change when the nuclei move.
+"""Derivatives of Becke's weights of an atom-centred integration grid by the nuclei.
 
 A point at r that belongs to atom a has the share w = p_a / Σ_b p_b of its weight, where
 
@@ -101,7 +101,7 @@ class BeckeWeights:
         slopes, mu = [], []
         for row, i in enumerate(near):
             mu.append((distance[i] - distance) / self._distances[i, :, None])
-            share, slope = _switch(mu[-1], self._shift[i, :, None])
+            share, slope = switch(mu[-1], self._shift[i, :, None])
             share[i], slope[i] = 1.0, 0.0
             product[row] = share.prod(0)
             slopes.append(slope)
@@ -110,26 +110,32 @@ class BeckeWeights:
     def _near(self, atom: int, distance: np.ndarray) -> np.ndarray:
         """Atoms with a share at one of the points; p_i is at most the one factor looked at here."""
         mu = (distance - distance[atom]) / self._distances[atom][:, None]
-        share, _ = _switch(mu, self._shift[:, atom, None])
+        share, _ = switch(mu, self._shift[:, atom, None])
         shares = share.max(1)
         shares[atom] = 1.0
         return np.flatnonzero(shares > _NEGLIGIBLE)
 
 
-def _switch(mu: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values of s and d ln s / dμ."""
-    first = 1.0 - mu * mu
-    first *= shift
-    first += mu
-    inner = 1.0 - first * first  # and then the same factor of each further step
-    second = 0.5 * first * (2.0 + inner)
+def switch(mu: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Becke's switching function of μ with the shift a, and its logarithmic derivative.
+
+    With p(x) = x (3 − x²) / 2, p′(x) = 3 (1 − x²) / 2 and ν = μ + a (1 − μ²),
+
+        s = (1 − p(p(p(ν)))) / 2
+        ds/dμ = −p′(p(p(ν))) p′(p(ν)) p′(ν) (1 − 2 a μ) / 2.
+
+    Returns
+    -------
+    s and d ln s / dμ, in the shape of μ
+    """
+    nu = mu + shift * (1.0 - mu * mu)
+    slope = 1.0 - nu * nu  # and then the same factor of each further step
+    first = 0.5 * nu * (2.0 + slope)
+    factor = 1.0 - first * first
+    slope *= factor
+    second = 0.5 * first * (2.0 + factor)
     factor = 1.0 - second * second
-    inner *= factor
-    third = 0.5 * second * (2.0 + factor)
-    factor = 1.0 - third * third
-    inner *= factor
-    share = 0.5 - 0.25 * third * (2.0 + factor)
-    inner *= 1.0 - 2.0 * shift * mu
-    inner *= -27.0 / 16.0
-    inner /= share + 1e-200
-    return share, inner
+    slope *= factor
+    share = 0.5 - 0.25 * second * (2.0 + factor)
+    slope *= -27.0 / 16.0 * (1.0 - 2.0 * shift * mu)
+    return share, slope / (share + 1e-200)

@@ -1,4 +1,4 @@
-"""Self-consistency on a coarse grid that a few looks at the fine one keep right.
+"""Kohn–Sham SCF on a coarse grid that a few looks at the fine one keep right.
 
 The exchange-correlation energy on the fine grid is, around a density D₀,
 
@@ -50,7 +50,7 @@ class TwoGridIntegrator(NumInt):
         coarse = type(grids)(grids.mol)
         coarse.level = min(_COARSE_LEVEL, grids.level)
         self.fine = XCGrid(grids, functional)
-        self.coarse = XCGrid(coarse, functional, hold=True)
+        self.coarse = XCGrid(coarse, functional, keep=True)
         self._in_use = self.fine
         self._correction: _Correction | None = None
 

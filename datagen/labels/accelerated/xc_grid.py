@@ -67,19 +67,19 @@ class XCGrid:
         PySCF's grid; it need not be built.
     functional
         As PySCF spells it.
-    hold
+    keep
         Whether the basis functions stay in memory: for a small grid that is used often.
     """
 
-    def __init__(self, grids: Any, functional: str, *, hold: bool = False) -> None:
+    def __init__(self, grids: Any, functional: str, *, keep: bool = False) -> None:
         from pyscf.dft.numint import NumInt
 
         self.molecule, self.functional = grids.mol, functional
         self._evaluator = NumInt()
         self._kind = self._evaluator._xc_type(functional)
         self._blocks = list(_blocks(grids))
-        self._hold = hold
-        self._held: dict[tuple[int, int], np.ndarray] = {}
+        self._keep = keep
+        self._kept: dict[tuple[int, int], np.ndarray] = {}
         self._last: tuple[np.ndarray, list[_Functional]] | None = None
 
     def energy_and_potential(self, densities: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
@@ -170,14 +170,14 @@ class XCGrid:
         """Basis functions and derivatives on a block, (components, n_functions, n)."""
         from pyscf.dft.numint import eval_ao
 
-        if (number, order) in self._held:
-            return self._held[number, order]
+        if (number, order) in self._kept:
+            return self._kept[number, order]
         block = self._blocks[number]
-        out = None if self._hold else buffer
+        out = None if self._keep else buffer
         functions = eval_ao(block.shells, block.points, deriv=order, non0tab=block.screen, out=out)
         functions = functions.reshape(-1, *functions.shape[-2:]).transpose(0, 2, 1)
-        if self._hold:
-            self._held[number, order] = functions
+        if self._keep:
+            self._kept[number, order] = functions
         return functions
 
     def _functional(self, functions: np.ndarray, contracted: np.ndarray) -> _Functional:

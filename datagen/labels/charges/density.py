@@ -58,7 +58,7 @@ class ElectronDensity:
 
     @cached_property
     def grid(self) -> DensityGrid:
-        """The density on the grid that all partitions of space share; made when first asked for.
+        """The density on the grid that schemes that divide space share; made when first asked for.
 
         Raises
         ------

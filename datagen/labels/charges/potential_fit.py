@@ -25,6 +25,7 @@ from ase.data import vdw_radii as bondi_radii
 from ase.data.vdw_alvarez import vdw_radii as alvarez_radii
 
 from datagen.errors import LabelCheckError
+from datagen.labels.accelerated.charge_integrals import site_potential
 from datagen.labels.charges.density import ElectronDensity
 from datagen.labels.charges.shares import AtomicCharges
 from eqmm_ase.units import BOHR, HARTREE
@@ -103,12 +104,9 @@ def potential_rms(
 
 
 def _fit(density: ElectronDensity, points: np.ndarray, restraint: float) -> AtomicCharges:
-    # Brings PySCF with it, which naming a scheme does not need.
-    from datagen.labels.gradients import mm_potential
-
     molecule = density.molecule
     nuclei = molecule.atom_coords()
-    potential = mm_potential(molecule, density.matrix, points)
+    potential = site_potential(molecule, density.matrix, points) * HARTREE
     inverse = _inverse_distances(points, nuclei)  # (n, n_qm)
     restrained = restraint * np.not_equal(_elements(molecule), 1)
     charges = _least_squares(inverse, potential / HARTREE, molecule.charge, restrained)

@@ -1,4 +1,4 @@
-"""From each atom's share of space to its charge and dipole."""
+"""Charges and dipoles of atoms from their shares of space, as Hirshfeld and MBIS define them."""
 
 from __future__ import annotations
 

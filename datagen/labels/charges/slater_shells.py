@@ -1,4 +1,4 @@
-"""The Slater shells of MBIS: a model density that lies as near to the true one as it can.
+"""Pro-density of MBIS: Slater shells that lie as near to a density as they can.
 
     ρ0(r) = Σ_A Σ_i N_Ai / (8π σ_Ai³) exp(−|r − R_A| / σ_Ai)
 
@@ -97,7 +97,10 @@ def initial_shells(numbers: np.ndarray) -> Shells:
 
 
 def fit_shells(numbers: np.ndarray, nuclei: np.ndarray, grid: DensityGrid) -> Shells:
-    """Find the shells that lie nearest to a density.
+    """Find the shells that lie nearest to a density, by a safeguarded Newton iteration.
+
+    After the first steps of the fixed point, every step is Newton's where F is convex; one that
+    does not lower F is replaced by the step of the fixed point from the same place, which does.
 
     Parameters
     ----------
@@ -114,11 +117,12 @@ def fit_shells(numbers: np.ndarray, nuclei: np.ndarray, grid: DensityGrid) -> Sh
         When populations still change by more than 1e-8 e after 2000 steps.
     """
     distances = distances_to(nuclei, grid.points)
-    shells, safe, lowest = initial_shells(numbers), None, np.inf
+    shells, lowest = initial_shells(numbers), np.inf
+    instead: Shells | None = None  # of `shells`, where they are Newton's and yet unproven
     for step in range(_MAX_STEPS):
         here = _Expansion.at(shells, distances, grid.electrons)
-        if safe is not None and here.divergence > lowest + _ROUNDING * abs(lowest):
-            shells, safe = safe, None
+        if instead is not None and here.divergence > lowest + _ROUNDING * abs(lowest):
+            shells, instead = instead, None
             continue
         lowest, fixed_point = here.divergence, here.fixed_point()
         newton = here.newton() if step >= _FIRST_STEPS else None
@@ -127,7 +131,7 @@ def fit_shells(numbers: np.ndarray, nuclei: np.ndarray, grid: DensityGrid) -> Sh
         # Steps of the fixed point shrink by as little as a twentieth each: small ones prove little.
         if change < _CONVERGED * (0.01 if newton is None else 1.0):
             return following
-        shells, safe = following, fixed_point if newton is not None else None
+        shells, instead = following, fixed_point if newton is not None else None
     raise LabelCheckError(
         f"the MBIS populations still change by {change:.1e} e after {_MAX_STEPS} steps; "
         f"expected {_CONVERGED:.0e} e"

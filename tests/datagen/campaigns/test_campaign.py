@@ -28,9 +28,9 @@ from campaign_kit import (
 )
 from label_kit import water_in_charges
 
-from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import frame_loop
 from datagen.campaigns.campaign import Campaign, label_frames
-from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
+from datagen.campaigns.storage import frame_id, from_bytes, to_bytes
 from datagen.campaigns.worker import Outcome, label_task
 from datagen.cli import cli
 from datagen.errors import CampaignError, DiskFullError
@@ -43,7 +43,7 @@ from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 
 @pytest.fixture
 def fake_labels(monkeypatch):
-    monkeypatch.setattr(campaign_module, "label_task", fake_label)
+    monkeypatch.setattr(frame_loop, "label_task", fake_label)
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_labels_of_a_campaign_are_those_of_single_frames(tmp_path):
 
 def test_finished_frames_are_never_computed_again(tmp_path, monkeypatch):
     frames = waters(3)
-    monkeypatch.setattr(campaign_module, "label_task", fake_label)
+    monkeypatch.setattr(frame_loop, "label_task", fake_label)
     label_frames(frames[:2], QUICK, tmp_path, workers=0)
     computed = []
 
@@ -84,7 +84,7 @@ def test_finished_frames_are_never_computed_again(tmp_path, monkeypatch):
         computed.append(frame_id(frame, method))
         return fake_label(frame, method)
 
-    monkeypatch.setattr(campaign_module, "label_task", counted)
+    monkeypatch.setattr(frame_loop, "label_task", counted)
     summary = label_frames(frames, QUICK, tmp_path, workers=0)
     assert summary.done == 3
     assert computed == [frame_id(frames[2], QUICK)]
@@ -111,7 +111,7 @@ def test_kill_9_or_ctrl_c_in_the_middle_of_label_loses_nothing_and_repeats_nothi
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(campaign_module.__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(frame_loop.__file__).parents[2])},
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -151,7 +151,7 @@ def _dies_on_the_second(frame: Frame, method: Method) -> Outcome:
 
 @pytest.mark.slow
 def test_frame_that_kills_its_worker_is_given_up_and_the_others_are_done(tmp_path, monkeypatch):
-    monkeypatch.setattr(campaign_module, "label_task", _dies_on_the_second)
+    monkeypatch.setattr(frame_loop, "label_task", _dies_on_the_second)
     summary = label_frames(waters(4), QUICK, tmp_path, workers=2)
     assert (summary.done, summary.failed) == (3, 1)
     ((reason, count, message),) = summary.failures
@@ -177,7 +177,7 @@ def test_full_disk_is_a_sentence_and_the_campaign_goes_on_later(tmp_path, monkey
     assert [state for _, state, _ in ledger(folder)] == ["done", "done", "waiting", "waiting"]
     assert len(list(folder.glob("results/*/*"))) == 2  # nothing half written
     monkeypatch.undo()
-    monkeypatch.setattr(campaign_module, "label_task", fake_label)
+    monkeypatch.setattr(frame_loop, "label_task", fake_label)
     assert label_frames(frames, QUICK, folder, workers=0).done == 4
     assert [tries for _, _, tries in ledger(folder)] == [1, 1, 2, 1]
 
@@ -189,7 +189,7 @@ def test_full_disk_ends_the_command_with_exit_code_1(tmp_path, monkeypatch, caps
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(campaign_module, "write_result", full)
+    monkeypatch.setattr(frame_loop, "write_result", full)
     code = run(
         cli,
         "eqmm-datagen",

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,12 @@ from campaign_kit import QUICK, fake_label, ledger, results, waters
 from damage_kinds import DAMAGES
 from label_kit import water_in_charges
 
-from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import frame_loop
 from datagen.campaigns.campaign import Campaign, label_frames
-from datagen.campaigns.executors import InThisProcess
-from datagen.campaigns.frame_storage import frame_id, from_bytes
 from datagen.campaigns.ledger import Ledger, LedgerReader
+from datagen.campaigns.storage import frame_id, from_bytes, result_path, write_result
 from datagen.errors import CampaignError
+from datagen.processes.executors import InThisProcess
 from eqmm_ase.files.dataset_file import ReferenceData
 
 CAMPAIGNS = DATA / "campaigns"
@@ -46,7 +47,7 @@ def test_campaign_of_version_1_goes_on_without_computing_a_label_again(version1,
         computed.append(frame_id(frame, method))
         return fake_label(frame, method)
 
-    monkeypatch.setattr(campaign_module, "label_task", counted)
+    monkeypatch.setattr(frame_loop, "label_task", counted)
     frames = [water_in_charges(seed, 4) for seed in (0, 2, 3)]
     output = version1 / "labels.h5"
     assert label_frames(frames, QUICK, version1, workers=0, output=output).done == 3
@@ -94,7 +95,7 @@ def test_rows_tell_when_where_and_how_long(tmp_path, monkeypatch):
             seen.append([row.state for row in reader.rows()])
         return fake_label(frame, method)
 
-    monkeypatch.setattr(campaign_module, "label_task", looked_at)
+    monkeypatch.setattr(frame_loop, "label_task", looked_at)
     begin = time.time()
     label_frames(waters(2), QUICK, tmp_path, workers=0)
     assert seen == [["running", "waiting"], ["done", "running"]]
@@ -102,7 +103,7 @@ def test_rows_tell_when_where_and_how_long(tmp_path, monkeypatch):
         first, second = reader.rows()
     assert begin < first.started < first.finished < second.finished < time.time()
     assert first.started < second.started < second.finished
-    assert (first.host, first.rung, first.versions) == ("here", "minao", {"pyscf": "0"})
+    assert (first.host, first.scf_stage, first.versions) == ("here", "minao", {"pyscf": "0"})
 
 
 def test_frame_that_ran_when_its_driver_was_killed_waits_again(tmp_path):
@@ -147,7 +148,7 @@ def test_half_written_transaction_is_undone_by_whoever_comes_next(tmp_path, read
 
 def test_label_that_its_ledger_does_not_know_of_is_taken_over(tmp_path, monkeypatch):
     frames = waters(3)
-    monkeypatch.setattr(campaign_module, "label_task", fake_label)
+    monkeypatch.setattr(frame_loop, "label_task", fake_label)
     label_frames(frames, QUICK, tmp_path, workers=0)
     os.remove(tmp_path / "ledger.sqlite")
     damaged = results(tmp_path)[1]
@@ -160,7 +161,7 @@ def test_label_that_its_ledger_does_not_know_of_is_taken_over(tmp_path, monkeypa
         computed.append(frame_id(frame, method))
         return fake_label(frame, method)
 
-    monkeypatch.setattr(campaign_module, "label_task", counted)
+    monkeypatch.setattr(frame_loop, "label_task", counted)
     summary = label_frames(frames, QUICK, tmp_path, workers=0, output=tmp_path / "labels.h5")
     assert summary.done == 3
     assert computed == [damaged.stem]
@@ -168,8 +169,22 @@ def test_label_that_its_ledger_does_not_know_of_is_taken_over(tmp_path, monkeypa
     assert list(tmp_path.glob("results/*/.*")) == []
 
 
+def test_results_of_an_earlier_version_are_taken_over_when_the_ledger_is_lost(
+    tmp_path, monkeypatch
+):
+    (frame,) = waters(1)
+    name = frame_id(frame, QUICK)
+    record = fake_label(frame, QUICK).record
+    record["rung"] = record.pop("scf_stage")  # as it was called
+    write_result(result_path(tmp_path, name), replace(frame, energy=1.0), name, record)
+    monkeypatch.setattr(frame_loop, "label_task", None)  # nothing is left to compute
+    assert label_frames([frame], QUICK, tmp_path, workers=0).done == 1
+    with LedgerReader(tmp_path / "ledger.sqlite") as known:
+        assert known.rows()[0].scf_stage == "minao"
+
+
 def test_damaged_ledger_is_a_sentence_that_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(campaign_module, "label_task", fake_label)
+    monkeypatch.setattr(frame_loop, "label_task", fake_label)
     label_frames(waters(30), QUICK, tmp_path, workers=0)
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -19,12 +19,11 @@ from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
 import datagen
 from datagen.campaigns.campaign import Campaign
-from datagen.campaigns.campaign_run import open_executor
-from datagen.campaigns.config import load_campaign_config
-from datagen.campaigns.limits import Limits
+from datagen.campaigns.config import load_campaign_config, open_executor
 from datagen.campaigns.parsl import ParslWorkers, _pass_on, _read_config
 from datagen.campaigns.worker import label_task
 from datagen.errors import CampaignError, FrameTimeoutError, WorkerDiedError
+from datagen.processes.guarded_process import Limits
 from eqmm_ase.files.dataset_file import read_frames
 
 ROOT = Path(datagen.__file__).parents[1]

@@ -14,7 +14,7 @@ pytest.importorskip("pyscf")
 
 from campaign_kit import QUICK, waters
 
-from datagen.campaigns import campaign as campaign_module
+from datagen.campaigns import frame_loop
 from datagen.campaigns import ledger as ledger_module
 from datagen.campaigns.campaign import Campaign, label_frames
 from datagen.campaigns.ledger import Ledger, LedgerReader
@@ -34,7 +34,7 @@ BEND = Coordinate.parse("d(0,1)-d(0,2)")
 def _label(frame: Frame, method: object) -> Outcome:
     """Labels in no time; triplets do not converge."""
     if frame.spin_multiplicity == 3:
-        raise SCFNotConvergedError("no rung converged")
+        raise SCFNotConvergedError("no stage converged")
     labelled = replace(
         frame,
         energy=float(frame.qm_positions[0, 0]),
@@ -47,7 +47,7 @@ def _label(frame: Frame, method: object) -> Outcome:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three labels, two failures and one frame that waits."""
-    monkeypatch.setattr(campaign_module, "label_task", _label)
+    monkeypatch.setattr(frame_loop, "label_task", _label)
     frames = waters(6)
     frames[3:5] = [replace(frame, spin_multiplicity=3) for frame in frames[3:5]]
     label_frames(frames[:5], QUICK, tmp_path / "campaign", workers=0)
@@ -69,7 +69,7 @@ def test_status_counts_frames_groups_failures_and_says_how_to_go_on(folder, caps
     assert "a label 2 s in the median, 2 s at most" in text
     assert "SCF warm 3" in text
     assert "begun 5 calculations" in text
-    assert "failed 2 SCFNotConvergedError, for example: no rung converged" in text
+    assert "failed 2 SCFNotConvergedError, for example: no stage converged" in text
     assert "warnings 3 labels carry one; --warnings lists them" in text
 
 
@@ -106,7 +106,7 @@ def test_rate_is_that_of_the_last_half_hour_of_the_last_run(tmp_path, monkeypatc
         ledger.started(name, when - 1.0)
         clock[0] = when
         ledger.done(
-            name, checksum="", wall_time=1.0, host="", rung="warm", warnings=(), versions={}
+            name, checksum="", wall_time=1.0, host="", scf_stage="warm", warnings=(), versions={}
         )
 
     for number in range(10):  # a run of long ago, fast

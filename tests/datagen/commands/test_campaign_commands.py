@@ -11,12 +11,11 @@ pytest.importorskip("pyscf")
 
 from campaign_kit import QUICK, fake_label, ledger, results, waters
 
-from datagen.campaigns import campaign as campaign_module
-from datagen.campaigns import campaign_run
+from datagen.campaigns import config, frame_loop
 from datagen.campaigns.campaign import Campaign, label_frames
 from datagen.campaigns.config import load_campaign_config
-from datagen.campaigns.executors import InThisProcess
 from datagen.cli import cli
+from datagen.processes.executors import InThisProcess
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.settings_reader import ConfigError
@@ -47,8 +46,8 @@ def fake_labels(monkeypatch):
             raise KeyError("another reason")
         return fake_label(frame, method)
 
-    monkeypatch.setattr(campaign_module, "label_task", label)
-    monkeypatch.setattr(campaign_run, "open_executor", lambda *_: InThisProcess())
+    monkeypatch.setattr(frame_loop, "label_task", label)
+    monkeypatch.setattr(config, "open_executor", lambda *_: InThisProcess())
 
 
 def command(*arguments: str | Path) -> int:
@@ -146,7 +145,7 @@ def test_retry_for_a_reason_leaves_the_frames_that_failed_for_another(tmp_path):
         ("executor: {workers: 0}", "executor.workers is 0; expected at least 1"),
         ("executor: {name: gpu}", "executor.name is 'gpu'; expected processes or parsl"),
         ("executor: {name: parsl}", "the executor parsl needs that file"),
-        ("executor: {timeout: -1}", "the timeout limit is -1.0; expected above 0"),
+        ("executor: {timeout: -1}", "the timeout limit is -1; expected above 0"),
         ("method: {functional: b3lip}", "b3lip"),
         ("method: {basis: 6-31q}", "no basis set '6-31q'"),
         ("frames: {a: 1}", "setting frames is {'a': 1}; expected text"),
@@ -198,4 +197,4 @@ def test_label_kills_frames_over_its_timeout(tmp_path, capsys):
     assert command(*arguments, "--memory-limit", "0.001", "--retry-failed") == 1
     assert "MemoryLimitError" in capsys.readouterr().out
     assert command(*arguments, "--timeout", "-1") == 2
-    assert "the timeout limit is -1.0" in capsys.readouterr().err
+    assert "the timeout limit is -1" in capsys.readouterr().err

@@ -12,20 +12,19 @@ pytest.importorskip("openmm")
 
 from campaign_kit import fake_label, waters
 
-from datagen.campaigns import campaign as campaign_module
-from datagen.campaigns import campaign_run
+from datagen.campaigns import config, frame_loop
 from datagen.campaigns.campaign import label_frames
 from datagen.campaigns.config import CampaignConfig
-from datagen.campaigns.executors import InThisProcess
-from datagen.campaigns.progress import Progress, Summary
+from datagen.campaigns.status import Progress, Summary
 from datagen.cli import cli
 from datagen.commands.campaign_output import ShownProgress, show_summary
 from datagen.labels.method import Method
 from datagen.learning import LearningSettings
 from datagen.molecules.solute import read_solute
-from datagen.solvent.held_sampling import sample_held
+from datagen.processes.executors import InThisProcess
+from datagen.solvent.job import SamplingError
 from datagen.solvent.reaction_path import PathSettings
-from datagen.solvent.sampling import SamplingError, SamplingSettings
+from datagen.solvent.sampling import SamplingSettings, sample_frozen
 from datagen.solvent.solvation import SolvationSettings
 from eqmm_ase.command_line import run
 from eqmm_ase.cutting.snapshots import CutSettings
@@ -47,8 +46,8 @@ def folder(tmp_path, monkeypatch) -> Path:
         return replace(outcome, warnings=(f"kind [x]: {FAILURE}",))
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(campaign_module, "label_task", label)
-    monkeypatch.setattr(campaign_run, "open_executor", lambda *_: InThisProcess())
+    monkeypatch.setattr(frame_loop, "label_task", label)
+    monkeypatch.setattr(config, "open_executor", lambda *_: InThisProcess())
     monkeypatch.setattr(
         "datagen.commands.label.label_frames",
         lambda *arguments, **options: label_frames(*arguments, **{**options, "workers": 0}),
@@ -136,8 +135,8 @@ def test_an_option_that_cannot_have_an_effect_is_refused(
 
 def test_a_held_molecule_has_one_temperature():
     settings = SamplingSettings(temperatures=(300.0, 400.0))
-    with pytest.raises(SamplingError, match=r"held in its geometry.*one temperature; give one"):
-        sample_held(read_solute("[Na+]"), settings)
+    with pytest.raises(SamplingError, match=r"frozen in its geometry.*one temperature; give one"):
+        sample_frozen(read_solute("[Na+]"), settings)
 
 
 def test_labelling_tells_a_pipe_how_far_it_is(capsys):

@@ -16,9 +16,9 @@ from pyscf.grad.uks import get_vxc_full_response as get_spin_vxc_full_response
 from pyscf.scf.hf import init_guess_by_minao
 
 from datagen.errors import LabelCheckError
-from datagen.labels import scf, single_point
 from datagen.labels.accelerated import two_grids
-from datagen.labels.accelerated.becke_weights import BeckeWeights
+from datagen.labels.accelerated.accelerated_pyscf import ACCELERATED, AcceleratedPySCF
+from datagen.labels.accelerated.becke_weights import BeckeWeights, switch
 from datagen.labels.accelerated.charge_integrals import (
     potential_matrix,
     sharp_gaussian_sites,
@@ -27,11 +27,12 @@ from datagen.labels.accelerated.charge_integrals import (
 )
 from datagen.labels.accelerated.fitted_gradient import fitted_gradient
 from datagen.labels.accelerated.xc_grid import XCGrid
-from datagen.labels.gradients import qm_forces
+from datagen.labels.backend import Gradients
 from datagen.labels.method import Method
 from datagen.labels.molecule import build_molecule
+from datagen.labels.scf import converge
 from datagen.labels.single_point import label_frame
-from eqmm_ase.units import BOHR, HARTREE_PER_BOHR
+from eqmm_ase.units import BOHR
 
 CATION = {"total_charge": 1, "spin_multiplicity": 2}
 SMALL = {"basis": "6-31g", "grid_level": 1}
@@ -104,16 +105,27 @@ def test_weights_follow_the_nuclei_also_behind_core_potentials():
     assert np.vdot(gradient, along) == pytest.approx((sums[0] - sums[1]) / (2 * step), rel=1e-6)
 
 
+def test_switching_function_falls_from_one_to_zero_and_has_its_derivative():
+    mu, shift, step = np.linspace(-0.95, 0.95, 39), np.array([[-0.45], [0.0], [0.3]]), 1e-6
+    share, slope = switch(mu + 0 * shift, shift)
+    below, above = (switch(mu + 0 * shift + sign * step, shift)[0] for sign in (-1, 1))
+    np.testing.assert_allclose(slope * share, (above - below) / (2 * step), atol=1e-9)
+    ends, _ = switch(np.array([-1.0, 1.0]) + 0 * shift, shift)
+    np.testing.assert_allclose(ends, np.array([1.0, 0.0]) + 0 * shift, atol=1e-15)
+    assert (np.diff(share) < 0).all()
+
+
 @pytest.mark.parametrize("state", [{}, CATION], ids=["neutral", "cation"])
 @pytest.mark.parametrize("functional", ["hf", "pbe", "b3lyp"])
 def test_gradient_by_parts_equals_that_of_pyscf(functional, state):
     frame = replace(water_in_charges().in_vacuum(), **state)
     method = Method(functional=functional, **SMALL)
-    field = scf.converge(scf.mean_field(build_molecule(frame, method), frame, method)).mean_field
+    field = ACCELERATED.mean_field(build_molecule(frame, method), frame, method)
+    field = converge(ACCELERATED, field).mean_field
     plain = field.nuc_grad_method()
     plain.grid_response, plain.verbose = True, 0
-    difference = qm_forces(field) / HARTREE_PER_BOHR + plain.kernel()
-    assert np.abs(difference).max() < 1e-9
+    found = ACCELERATED.gradients(field, np.zeros((0, 3)), np.zeros(0)).qm
+    assert np.abs(found - plain.kernel()).max() < 1e-9
 
 
 @pytest.mark.parametrize(("functional", "basis"), [("pbe", "def2-svp"), ("b3lyp", "6-31g*")])
@@ -121,7 +133,7 @@ def test_fitting_functions_are_those_that_pyscf_would_choose(functional, basis):
     frame, method = water_in_charges().in_vacuum(), Method(functional=functional, basis=basis)
     molecule = build_molecule(frame, method)
     for _ in range(2):  # the second time they come from memory
-        ours = scf.mean_field(molecule, frame, method).with_df.build().auxmol
+        ours = ACCELERATED.mean_field(molecule, frame, method).with_df.build().auxmol
         theirs = dft.RKS(molecule, xc=functional).density_fit().with_df.build().auxmol
         np.testing.assert_array_equal(ours._bas, theirs._bas)
         np.testing.assert_array_equal(ours._env, theirs._env)
@@ -177,8 +189,8 @@ def test_coarse_grid_with_corrections_ends_where_the_fine_grid_alone_does(state)
     frame = replace(water_in_charges(), **state)
     method = Method(basis="6-31g", grid_level=3)
     molecule = build_molecule(frame, method)
-    quick = scf.converge(scf.mean_field(molecule, frame, method)).mean_field
-    plain = scf.mean_field(molecule, frame, method)
+    quick = converge(ACCELERATED, ACCELERATED.mean_field(molecule, frame, method)).mean_field
+    plain = ACCELERATED.mean_field(molecule, frame, method)
     plain.kernel()  # its integrator works on the fine grid unless told otherwise
     assert quick.converged
     assert quick.e_tot == pytest.approx(plain.e_tot, abs=1e-9)
@@ -190,25 +202,25 @@ def test_coarse_grid_with_corrections_ends_where_the_fine_grid_alone_does(state)
 
 @pytest.mark.slow
 def test_coarse_solution_alone_is_no_label(monkeypatch):
-    """Where the corrections do not settle, the next rung of the ladder works on the fine grid."""
+    """Where the corrections do not settle, the next fallback stage works on the fine grid."""
     monkeypatch.setattr(two_grids, "_MOST_CORRECTIONS", 1)
     frame, method = water_in_charges(), Method(**SMALL)
     result = label_frame(frame, method)
-    assert result.rung == "level_shift"
+    assert result.scf_stage == "level_shift"
 
 
-def test_wrong_force_at_one_site_is_caught_by_other_integrals(monkeypatch):
-    right = single_point.site_gradients
+class OneWrongSite(AcceleratedPySCF):
+    """A backend that gives one site a force that belongs to another."""
 
-    def wrong(*arguments):
-        result = right(*arguments)
-        field = result.field.copy()
-        nearest, other = 0, 1
-        field[nearest] += 1e-3  # the sum of all forces stays as it is
-        charges = arguments[-1]
-        field[other] -= 1e-3 * charges[nearest] / charges[other]
-        return replace(result, field=field)
+    def gradients(self, *arguments):
+        right = super().gradients(*arguments)
+        by_site = right.mm.copy()
+        by_site[0] += 1e-3
+        by_site[1] -= 1e-3  # the sum of all forces stays as it is
+        return Gradients(right.qm, by_site)
 
-    monkeypatch.setattr(single_point, "site_gradients", wrong)
+
+def test_wrong_force_at_one_site_is_caught_by_other_integrals():
+    method = Method(functional="hf", basis="sto-3g")
     with pytest.raises(LabelCheckError, match="other integrals give another potential or force"):
-        label_frame(water_in_charges(), Method(functional="hf", basis="sto-3g"))
+        label_frame(water_in_charges(), method, backend=OneWrongSite())

@@ -14,8 +14,15 @@ from scipy.integrate import trapezoid
 from scipy.optimize import minimize
 
 from datagen.errors import InvalidFrameError
-from datagen.labels import gradients
-from datagen.labels.charges import SCHEMES, ElectronDensity, atomic_charges, check_schemes, dipole
+from datagen.labels.accelerated.charge_integrals import site_potential
+from datagen.labels.charges import (
+    SCHEMES,
+    ElectronDensity,
+    atomic_charges,
+    check_schemes,
+    dipole,
+    potential_fit,
+)
 from datagen.labels.charges.hirshfeld import _free_atom
 from datagen.labels.charges.potential_fit import (
     GRID_REACH,
@@ -119,9 +126,9 @@ def test_fit_finds_the_charges_that_made_the_potential(scheme, water, monkeypatc
 
     def potential(molecule, _matrix, sites):
         distances = np.linalg.norm(sites[:, None] - molecule.atom_coords(), axis=2)
-        return HARTREE * (1.0 / distances) @ known
+        return (1.0 / distances) @ known
 
-    monkeypatch.setattr(gradients, "mm_potential", potential)
+    monkeypatch.setattr(potential_fit, "site_potential", potential)
     found = atomic_charges(water, [scheme])[scheme]
     slack = 1e-9 if scheme == "chelpg" else 5e-3  # the restraint's share
     np.testing.assert_allclose(found.charges, known, atol=slack)
@@ -131,7 +138,7 @@ def test_fit_finds_the_charges_that_made_the_potential(scheme, water, monkeypatc
 def test_resp_is_the_minimum_of_its_restrained_deviation(water):
     molecule = water.molecule
     points = merz_kollman_points(molecule)
-    potential = gradients.mm_potential(molecule, water.matrix, points) / HARTREE
+    potential = site_potential(molecule, water.matrix, points)
     inverse = 1.0 / np.linalg.norm(points[:, None] - molecule.atom_coords(), axis=2)
 
     def deviation(hydrogens: np.ndarray) -> float:
@@ -152,7 +159,7 @@ def test_fitted_charges_hold_the_potential_better_than_others_and_hardly_feel_th
 ):
     turned = density_of([(s, TURN @ p + 1.0) for s, p in zip("OHH", WATER, strict=True)])
     points = chelpg_points(water.molecule)
-    potential = gradients.mm_potential(water.molecule, water.matrix, points)
+    potential = HARTREE * site_potential(water.molecule, water.matrix, points)
     inverse = 1.0 / np.linalg.norm(points[:, None] - water.molecule.atom_coords(), axis=2)
     errors = {
         scheme: np.sqrt(np.mean((HARTREE * inverse @ charges_of(water, scheme) - potential) ** 2))

@@ -12,13 +12,14 @@ pytest.importorskip("pyscf")
 from label_kit import WATER, water_in_charges
 from pyscf import dft, gto, scf
 
-from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
+from datagen.campaigns.storage import frame_id, from_bytes, to_bytes
 from datagen.errors import InvalidFrameError, LabelCheckError, MethodError
+from datagen.labels.backend import total_density
 from datagen.labels.charges import ElectronDensity, atomic_charges, dipole
 from datagen.labels.charges.density import density_on_grid
 from datagen.labels.charges.slater_shells import fit_shells
 from datagen.labels.method import Method
-from datagen.labels.single_point import label_frame, total_density
+from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 from eqmm_ase.units import BOHR

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +20,12 @@ from datagen.errors import (
     MethodError,
     SCFNotConvergedError,
 )
-from datagen.labels import scf, single_point
-from datagen.labels.gradients import qm_forces
+from datagen.labels import single_point
+from datagen.labels.accelerated.accelerated_pyscf import ACCELERATED, AcceleratedPySCF
+from datagen.labels.backend import Gradients
 from datagen.labels.method import Method
 from datagen.labels.molecule import build_molecule
+from datagen.labels.scf import converge
 from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import BOHR, COULOMB_CONSTANT, HARTREE, HARTREE_PER_BOHR
@@ -157,7 +161,8 @@ def test_no_charges_and_charges_of_zero_are_the_gas_phase():
     silent = label_frame(replace(frame, mm_charges=np.zeros(20), energy_vacuum=1.0), QUICK).frame
     assert silent.energy_vacuum is None
     mol = build_molecule(frame, QUICK)
-    plain = scf.converge(scf.mean_field(mol, frame.in_vacuum(), QUICK)).mean_field
+    field = ACCELERATED.mean_field(mol, frame.in_vacuum(), QUICK)
+    plain = converge(ACCELERATED, field).mean_field
     assert not hasattr(plain, "mm_mol")
     assert gas.energy == pytest.approx(plain.e_tot * HARTREE, abs=1e-9)
     assert gas.mm_forces.shape == (0, 3)
@@ -172,7 +177,7 @@ def test_warm_start_saves_cycles_and_leaves_the_labels_alone():
     first = label_frame(water_in_charges(), method)
     frame = replace(first.frame, qm_positions=first.frame.qm_positions + 0.01)
     cold, warm = label_frame(frame, method), label_frame(frame, method, density=first.density)
-    assert (cold.rung, warm.rung) == ("minao", "warm")
+    assert (cold.scf_stage, warm.scf_stage) == ("minao", "warm")
     # Measured on methanol: 6e-6 eV/Å and 8e-7 V between the default thresholds and tight ones.
     assert warm.frame.energy == pytest.approx(cold.frame.energy, abs=1e-8)
     np.testing.assert_allclose(warm.frame.qm_forces, cold.frame.qm_forces, atol=5e-5)
@@ -189,14 +194,14 @@ def test_density_that_does_not_fit_is_not_used():
         (water, replace(QUICK, basis="6-31g")),
     ]
     for frame, method in others:
-        assert label_frame(frame, method, density=density).rung == "minao"
+        assert label_frame(frame, method, density=density).scf_stage == "minao"
 
 
-@pytest.mark.parametrize(("max_cycle", "rung"), [(30, "minao"), (6, "level_shift"), (4, "newton")])
-def test_rescue_ladder_ends_at_the_same_energy_and_names_its_rung(max_cycle, rung):
+@pytest.mark.parametrize(("max_cycle", "stage"), [(30, "minao"), (6, "level_shift"), (4, "newton")])
+def test_every_fallback_stage_ends_at_the_same_energy_and_is_named(max_cycle, stage):
     reference = label_frame(water_in_charges(), QUICK).frame
     result = label_frame(water_in_charges(), replace(QUICK, max_cycle=max_cycle))
-    assert result.rung == rung
+    assert result.scf_stage == stage
     assert result.frame.energy == pytest.approx(reference.energy, abs=1e-8)
 
 
@@ -270,7 +275,7 @@ def test_frame_that_cannot_be_computed_is_refused_with_a_sentence(change, senten
         ({"basis": "def2-tzpv"}, "did you mean 'def2tzvp'"),
         ({"dispersion": "d9"}, "choose one of d3bj"),
         ({"grid_level": 12}, "expected 0 to 9"),
-        ({"conv_tol": 0.0}, "conv_tol is 0.0"),
+        ({"conv_tol": 0.0}, "conv_tol is 0; expected above 0"),
         ({"max_cycle": 0}, "max_cycle is 0"),
     ],
 )
@@ -294,27 +299,57 @@ def test_charges_wrapped_in_the_wrong_order_are_caught():
     wrong = charged.density_fit()
     wrong.kernel()
     with pytest.raises(LabelCheckError, match="leaves out the MM charges"):
-        qm_forces(wrong)
+        ACCELERATED.gradients(wrong, frame.mm_positions / BOHR, frame.mm_charges)
+
+
+class Wrong(AcceleratedPySCF):
+    """A backend with an error of one in a thousand in one of its answers."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+
+    def gradients(self, *arguments):
+        right = super().gradients(*arguments)
+        return Gradients(right.qm, right.mm * (1.001 if self.answer == "gradients" else 1.0))
+
+    def site_potential(self, *arguments):
+        potential = super().site_potential(*arguments)
+        return potential * (1.001 if self.answer == "site_potential" else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ("gradients", "forces on QM and MM sites add up to"),
+        ("site_potential", "the potential at their sites says"),
+    ],
+)
+def test_label_that_contradicts_itself_is_thrown_away(answer, sentence):
+    with pytest.raises(LabelCheckError, match=sentence):
+        label_frame(water_in_charges(), QUICK, backend=Wrong(answer))
 
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [
-        ("mm_forces", "forces on QM and MM sites add up to"),
-        ("mm_potential", "the potential at their sites says"),
-        ("dipole", "NaN or infinite"),
-        ("atomic_charges", "the mulliken charges add up to"),
-    ],
+    [("dipole", "NaN or infinite"), ("atomic_charges", "the mulliken charges add up to")],
 )
-def test_label_that_contradicts_itself_is_thrown_away(name, sentence, monkeypatch):
+def test_wrong_charges_or_dipole_are_thrown_away(name, sentence, monkeypatch):
     right = getattr(single_point, name)
 
     def wrong(*arguments):
         value = right(*arguments)
-        if isinstance(value, dict):
-            return {s: replace(atoms, charges=atoms.charges + 1e-3) for s, atoms in value.items()}
-        return value * np.nan if name == "dipole" else value * 1.001
+        if name == "dipole":
+            return value * np.nan
+        return {s: replace(atoms, charges=atoms.charges + 1e-3) for s, atoms in value.items()}
 
     monkeypatch.setattr(single_point, name, wrong)
     with pytest.raises(LabelCheckError, match=sentence):
         label_frame(water_in_charges(), QUICK)
+
+
+def test_command_line_asks_pyscf_about_no_method_when_it_is_loaded():
+    program = (
+        "from datagen.labels.method import Method; Method.__post_init__ = None; "
+        "import datagen.commands.label, datagen.commands.learn, datagen.commands.run"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

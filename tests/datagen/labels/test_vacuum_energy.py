@@ -11,10 +11,11 @@ pytest.importorskip("pyscf")
 
 from label_kit import water_in_charges
 
-from datagen.campaigns.frame_storage import frame_id, from_bytes, to_bytes
+from datagen.campaigns.storage import frame_id, from_bytes, to_bytes
 from datagen.errors import LabelCheckError, SCFNotConvergedError
-from datagen.labels import single_point, vacuum
+from datagen.labels.accelerated.accelerated_pyscf import AcceleratedPySCF
 from datagen.labels.method import Method
+from datagen.labels.molecule import build_molecule
 from datagen.labels.single_point import label_frame
 
 QUICK = Method(functional="hf", basis="sto-3g", vacuum_energy=True)
@@ -56,21 +57,31 @@ def test_embedded_labels_do_not_change_when_the_vacuum_energy_is_asked_for(metho
     np.testing.assert_allclose(plain.mm_forces, both.mm_forces, rtol=0, atol=1e-8)
 
 
-def test_vacuum_energy_of_another_state_is_no_label(monkeypatch):
-    monkeypatch.setattr(
-        single_point, "vacuum_energy", lambda *given: vacuum.vacuum_energy(*given) + 5.0
-    )
+class Excited(AcceleratedPySCF):
+    """A backend that finds another state where there are no charges."""
+
+    def without_charges(self, field, frame, method):
+        doublet = replace(frame, total_charge=1, spin_multiplicity=2)
+        return self.mean_field(build_molecule(doublet, method), doublet.in_vacuum(), method)
+
+
+def test_vacuum_energy_of_another_state_is_no_label():
     with pytest.raises(LabelCheckError, match="belongs to another electronic state"):
-        label_frame(water_in_charges(), QUICK)
+        label_frame(water_in_charges(), QUICK, backend=Excited())
 
 
-def test_failure_without_the_charges_says_so(monkeypatch):
-    def never(*_):
-        raise SCFNotConvergedError("the SCF did not converge")
+class Stuck(AcceleratedPySCF):
+    """A backend that gives no density a chance where there are no charges."""
 
-    monkeypatch.setattr(vacuum, "converge", never)
+    def without_charges(self, field, frame, method):
+        alone = super().without_charges(field, frame, method)
+        alone.max_cycle = 1
+        return alone
+
+
+def test_failure_without_the_charges_says_so():
     with pytest.raises(SCFNotConvergedError, match="without the charges, the SCF"):
-        label_frame(water_in_charges(), QUICK)
+        label_frame(water_in_charges(), QUICK, backend=Stuck())
 
 
 def test_asking_for_the_vacuum_energy_is_another_label_and_not_asking_is_the_old_one():

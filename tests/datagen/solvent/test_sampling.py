@@ -19,7 +19,13 @@ from datagen.molecules.solute import read_solute
 from datagen.solvent import parallel
 from datagen.solvent.external_programs import ParameterError, first_complaint
 from datagen.solvent.force_field import parameterise
-from datagen.solvent.job import Unfinished, UnfinishedError
+from datagen.solvent.job import (
+    SamplingError,
+    SamplingProgress,
+    Unfinished,
+    UnfinishedError,
+    openmm_seed,
+)
 from datagen.solvent.md import (
     DynamicsError,
     equilibrate,
@@ -27,14 +33,7 @@ from datagen.solvent.md import (
     run_trajectory,
 )
 from datagen.solvent.media import SolventError
-from datagen.solvent.sampling import (
-    SamplingError,
-    SamplingProgress,
-    SamplingSettings,
-    describe,
-    openmm_seed,
-    sample,
-)
+from datagen.solvent.sampling import SamplingSettings, describe, sample
 from eqmm_ase.cutting.frame_id import frame_hash
 
 if shutil.which("antechamber") is None:

@@ -1,4 +1,4 @@
-"""Given geometries in solvent: the solute is held exactly, the solvent adapts, runs go on."""
+"""Given geometries in solvent: the solute is frozen exactly, the solvent adapts, runs go on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ase.io import write
 
 from datagen.cli import cli
 from datagen.solvent import solvation
-from datagen.solvent.held_force_field import charged_sphere, element_sphere
-from datagen.solvent.held_solute import turned_onto
-from datagen.solvent.sampling import SamplingError
+from datagen.solvent.frozen_force_field import charged_sphere, element_sphere
+from datagen.solvent.frozen_solute import turned_onto
+from datagen.solvent.job import SamplingError
 from datagen.solvent.solvation import SolvationSettings, solvate_geometries
 from eqmm_ase.command_line import run
 from eqmm_ase.cutting.frame_id import frame_hash
@@ -89,7 +89,7 @@ def test_the_solvent_moves_from_one_geometry_to_the_next(frames):
 def test_a_run_goes_on_where_it_was_killed_and_gives_the_same(geometries, frames, monkeypatch):
     found, folder = frames
     (folder / "trajectory-1.npz").unlink()
-    monkeypatch.setattr(solvation, "equilibrate_held", None)  # would fail if it were needed
+    monkeypatch.setattr(solvation, "equilibrate_frozen", None)  # would fail if it were needed
     again = solvate_geometries(geometries, QUICK, folder=folder, workers=1)
     assert [frame.frame_id for frame in again] == [frame.frame_id for frame in found]
 

@@ -16,7 +16,7 @@ from ase.md.verlet import VelocityVerlet
 from calculator_kit import SpringModel, assert_same, methanol, random_model
 
 from eqmm_ase import EqMM
-from eqmm_ase.simulation.momenta import draw_momenta
+from eqmm_ase.simulation.ensembles import draw_momenta
 
 N_QM = 6
 WATERS = {"TIP3P": TIP3P, "TIP4P": TIP4P}

@@ -20,9 +20,10 @@ from eqmm_ase.data.dataset_format import BASELINE, DatasetError
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.files.structures import atoms_of_frame
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.model import MultiscaleModel, predict
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import load_model, save_model
+from eqmm_ase.network.prediction import predict
 from eqmm_ase.training.config import load_config
 from eqmm_ase.training.data import TrainingData
 from eqmm_ase.training.train import train
@@ -41,7 +42,7 @@ def cheaply(frame: Frame) -> Frame:
     """A cheaper method with exact forces: EqMM with other random weights, of charge Q."""
     torch.manual_seed(11)
     model = MultiscaleModel(NETWORK).double()
-    answer = predict(model, Frames.from_frames([frame]))
+    answer = predict(model, FrameBatch.from_frames([frame]))
     return replace(
         frame,
         energy=float(answer.energy[0]),
@@ -137,7 +138,7 @@ def test_files_with_differences_from_different_methods_are_refused(frames, data,
 
 def test_the_total_charge_cancels_in_a_difference(frames):
     model = MultiscaleModel(DELTA).double()
-    anion = Frames.from_frames([replace(frames[0], total_charge=-1)])
+    anion = FrameBatch.from_frames([replace(frames[0], total_charge=-1)])
     answer = predict(model, anion)
     assert answer.charges.abs().max() > 0
     assert answer.charges.sum().abs() < 1e-12
@@ -164,7 +165,7 @@ def test_the_calculator_adds_both_methods_in_all_forces(delta, frames):
     handle = atoms.calc.embed(charges, positions)
     forces, mm_forces = atoms.get_forces(), atoms.calc.mm_forces
     model = load_model(delta)[0].double()
-    alone = predict(model, Frames.from_frames([frames[0]]))
+    alone = predict(model, FrameBatch.from_frames([frames[0]]))
     baseline = cheaply(frames[0])
     assert atoms.get_potential_energy() == pytest.approx(float(alone.energy[0]) + baseline.energy)
     np.testing.assert_allclose(forces, alone.qm_forces.numpy() + baseline.qm_forces, atol=1e-9)
@@ -211,7 +212,7 @@ def test_evaluate_compares_differences(delta, frames, tmp_path):
     model = load_model(delta)[0].double()
     exact = []
     for frame in frames:
-        answer = predict(model, Frames.from_frames([frame]))
+        answer = predict(model, FrameBatch.from_frames([frame]))
         energy = float(answer.energy[0]) + frame.baseline["energy"]
         forces = answer.qm_forces.numpy() + frame.baseline["qm_forces"]
         exact.append(replace(frame, energy=energy, qm_forces=forces, mm_forces=None))

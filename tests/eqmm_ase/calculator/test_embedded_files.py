@@ -17,9 +17,10 @@ from ase.optimize import BFGS
 from calculator_kit import SpringModel, embedded, methanol, random_model, some_charges
 
 from eqmm_ase import EqMM, cli, read_structure, save_model
-from eqmm_ase.data.embedding_label import EMBEDDING
+from eqmm_ase.files.stored_charges import EMBEDDING
 from eqmm_ase.files.structures import StructureError
-from eqmm_ase.simulation.dynamics import MDSettings, run_md
+from eqmm_ase.simulation.dynamics import run_md
+from eqmm_ase.simulation.ensembles import MDSettings
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 from eqmm_ase.simulation.relax import RunError, relax
 

@@ -19,9 +19,9 @@ from calculator_kit import (
     some_charges,
 )
 
-from eqmm_ase import EqMM, Frame, Frames
-from eqmm_ase.network.model import predict
-from eqmm_ase.network.traced import RecordedModels
+from eqmm_ase import EqMM, Frame, FrameBatch
+from eqmm_ase.network.prediction import predict
+from eqmm_ase.network.traced import TracedModels
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def assert_same(
 def test_results_are_those_of_the_model(atoms, model):
     handle = atoms.calc.point_charges
     frame = Frame(atoms.numbers, atoms.positions, handle.positions, handle.charges)
-    expected = predict(copy.deepcopy(model).double(), Frames.from_frames([frame]))
+    expected = predict(copy.deepcopy(model).double(), FrameBatch.from_frames([frame]))
     found = everything(atoms)
     # 1e-9: the calculator moves the origin, and atomic energies are 10³ eV in float64.
     assert found["energy"] == pytest.approx(float(expected.energy[0]), abs=1e-9)
@@ -128,8 +128,8 @@ def test_float32_agrees_with_float64_far_from_the_origin(atoms):
 
 def test_nothing_is_computed_twice(atoms, monkeypatch):
     calls = []
-    real = RecordedModels.__call__
-    monkeypatch.setattr(RecordedModels, "__call__", lambda *a: calls.append(1) or real(*a))
+    real = TracedModels.__call__
+    monkeypatch.setattr(TracedModels, "__call__", lambda *a: calls.append(1) or real(*a))
     everything(atoms)
     everything(atoms)
     assert len(calls) == 1

@@ -19,8 +19,8 @@ from calculator_kit import (
     random_model,
 )
 
-from eqmm_ase import EqMM, Frame, Frames
-from eqmm_ase.network.model import predict
+from eqmm_ase import EqMM, Frame, FrameBatch
+from eqmm_ase.network.prediction import predict
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_float64_weights_survive_a_visit_to_float32():
         for parameter in wide.parameters():
             parameter += 1e-10
     atoms = methanol()
-    expected = predict(wide, Frames.from_frames([Frame(atoms.numbers, atoms.positions)]))
+    expected = predict(wide, FrameBatch.from_frames([Frame(atoms.numbers, atoms.positions)]))
     atoms.calc = EqMM(wide)
     assert atoms.get_potential_energy() == pytest.approx(float(expected.energy[0]), abs=1e-3)
     atoms.calc.set(dtype="float64")

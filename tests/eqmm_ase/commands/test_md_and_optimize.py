@@ -45,7 +45,7 @@ def test_optimize_command(model_path, methanol_file, tmp_path, capsys):
     assert read(output).get_potential_energy() < read(output, 0).get_potential_energy()
 
 
-def test_walls_keep_atoms_off_bare_charges(methanol_file, tmp_path, capsys):
+def test_restraints_keep_atoms_off_bare_charges(methanol_file, tmp_path, capsys):
     domain = {"closest_mm": 1.5, "closest": {"O+": 1.6}}
     save_model(tmp_path / "model.eqmm", random_model(), {"domain": domain})
     (tmp_path / "charges.txt").write_text("0.4 0 0 1.5\n-0.4 0 0 -5\n")
@@ -55,12 +55,12 @@ def test_walls_keep_atoms_off_bare_charges(methanol_file, tmp_path, capsys):
     arguments = ("optimize", *inputs, *options)
     run(*arguments)
     log = capsys.readouterr().out
-    assert "2 MM charges (+0.00 e) behind walls; energy" in log
-    assert "walls hold " in log
-    run(*arguments, "--overwrite", "--no-walls")
+    assert "2 MM charges (+0.00 e) with restraints; energy" in log
+    assert "restraints hold " in log
+    run(*arguments, "--overwrite", "--no-restraints")
     log = capsys.readouterr().out
-    assert "2 MM charges (+0.00 e) without walls; energy" in log
-    assert "walls hold " not in log
+    assert "2 MM charges (+0.00 e) without restraints; energy" in log
+    assert "restraints hold " not in log
 
 
 def test_optimize_exit_codes(model_path, methanol_file, tmp_path, capsys):
@@ -115,7 +115,7 @@ def test_md_of_a_structure_file_with_charges(model_path, tmp_path, capsys):
     arguments = ("md", model_path, tmp_path / "molecule.xyz", "--charges", tmp_path / "charges.txt",
                  "--steps", 2, "-o", tmp_path / "md.traj")  # fmt: skip
     assert run(*arguments) == 0
-    assert "2 MM charges (+0.00 e) without walls; energy" in capsys.readouterr().out
+    assert "2 MM charges (+0.00 e) without restraints; energy" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

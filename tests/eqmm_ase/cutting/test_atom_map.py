@@ -13,15 +13,16 @@ import torch
 from box_kit import CELLS, in_water
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, SCHEMES
 
-from datagen.campaigns.frame_storage import from_bytes, to_bytes
+from datagen.campaigns.storage import from_bytes, to_bytes
 from eqmm_ase import Frame, forces_on_topology, project_forces, read_frames, write_frames
 from eqmm_ase.cutting.qm_region import find_region
 from eqmm_ase.cutting.snapshots import CutError, CutSettings, SnapshotCutter
 from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.atom_map import topology_name
 from eqmm_ase.data.boundary import Boundary
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
+from eqmm_ase.network.prediction import predict
 
 CELL = CELLS["cube"]
 TOPOLOGY, POSITIONS = in_water(CELL)
@@ -82,7 +83,7 @@ def _slope(positions: np.ndarray, direction: np.ndarray, cutter: SnapshotCutter,
 )
 def test_forces_are_the_derivative_through_the_whole_cut(scheme, rule, inner):
     """Wrapped box, two caps, all ways to move charges, four-site waters, fading or not."""
-    cutter = _cutter(charge_scheme=scheme, cap_rule=rule, switch_from=inner)
+    cutter = _cutter(redistribution=scheme, cap_rule=rule, switch_from=inner)
     frame = _labelled(_cut(POSITIONS, cutter))
     forces = forces_on_topology(frame, TOPOLOGY.n_sites)
     assert forces.shape == (TOPOLOGY.n_sites, 3)
@@ -120,7 +121,7 @@ def test_forces_of_a_network_are_the_derivative_too():
     model = MultiscaleModel(ModelConfig(elements=(1, 6), channels=4)).double()
 
     def label(frame: Frame) -> Frame:
-        prediction = predict(model, Frames.from_frames([frame], dtype=torch.float64))
+        prediction = predict(model, FrameBatch.from_frames([frame], dtype=torch.float64))
         values = ("qm_forces", "mm_forces", "mm_potential")
         arrays = {name: getattr(prediction, name).detach().numpy() for name in values}
         return replace(frame, energy=float(prediction.energy[0]), **arrays)
@@ -133,7 +134,7 @@ def test_forces_of_a_network_are_the_derivative_too():
 
 
 def test_every_row_knows_its_atom():
-    frame = _cut(POSITIONS, _cutter(charge_scheme="shift-dipole"))
+    frame = _cut(POSITIONS, _cutter(redistribution="shift-dipole"))
     qm, mm = frame.qm_atom_indices, frame.mm_atom_indices
     np.testing.assert_array_equal(qm, [*TWO_METHYLS, -1, -1])
     np.testing.assert_array_equal(TOPOLOGY.atomic_numbers[qm[:-2]], frame.atomic_numbers[:-2])

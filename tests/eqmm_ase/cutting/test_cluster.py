@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase.geometry import cellpar_to_cell
 
-from eqmm_ase.cutting.cluster import Cluster, PartitionError, cut_cluster
+from eqmm_ase.cutting.cluster import Cluster, ClusterError, cut_cluster
 from eqmm_ase.data.lattice import shortest_repeat
 from eqmm_ase.data.unwrapping import make_whole
 
@@ -136,7 +136,7 @@ def test_sites_without_charge_count_for_the_distance_but_are_left_out():
 
 @pytest.mark.parametrize("radius", [13.01, 20.0])
 def test_a_radius_of_more_than_half_the_box_is_refused_with_both_lengths(radius):
-    with pytest.raises(PartitionError, match=r"repeats every 26\.00 Å.*radius of.* 13\.0 Å"):
+    with pytest.raises(ClusterError, match=r"repeats every 26\.00 Å.*radius of.* 13\.0 Å"):
         _Box(CELLS["cube"]).cut(radius=radius)
     assert len(_Box(CELLS["cube"]).cut(radius=13.0).mm_charges) > 0
 
@@ -157,14 +157,14 @@ def test_a_residue_that_is_near_twice_is_taken_once_where_it_is_nearer():
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, float("nan")])
 def test_a_radius_that_is_none_is_refused(radius):
-    with pytest.raises(PartitionError, match="expected more than 0"):
+    with pytest.raises(ClusterError, match="expected more than 0"):
         _Box(CELLS["cube"]).cut(radius=radius)
 
 
 def test_nan_positions_are_refused():
     box = _Box(CELLS["cube"])
     box.positions[7, 1] = np.nan
-    with pytest.raises(PartitionError, match="NaN"):
+    with pytest.raises(ClusterError, match="NaN"):
         box.cut()
 
 

@@ -9,7 +9,7 @@ import pytest
 from box_kit import CELLS, images, in_water
 from dipeptide_kit import BETA_METHYL
 
-from eqmm_ase.cutting.cluster import PartitionError
+from eqmm_ase.cutting.cluster import ClusterError
 from eqmm_ase.cutting.qm_region import find_region
 from eqmm_ase.cutting.snapshots import CutError, CutSettings, SnapshotCutter
 from eqmm_ase.cutting.trajectories import Snapshot
@@ -62,7 +62,7 @@ def test_each_residue_is_taken_once_in_its_nearest_image(cell, qm_atoms):
     topology, positions = in_water(cell)
     placed, nearest, second = _enumerated(topology, positions, cell, qm_atoms)
     radius = np.floor(10 * shortest_repeat(cell) / 2) / 10
-    cutter = _cutter(topology, qm_atoms, radius=radius, charge_scheme="zero")
+    cutter = _cutter(topology, qm_atoms, radius=radius, redistribution="zero")
     frame = cutter(Snapshot(0, positions, cell), "run")
     expected = np.flatnonzero(
         (nearest[topology.residues] <= radius)
@@ -172,7 +172,7 @@ def test_up_to_half_of_the_box_fits_and_the_message_names_the_largest_radius(cel
     snapshot = Snapshot(7, positions, cell)
     assert _cutter(topology, PEPTIDE).largest_radius(snapshot) == pytest.approx(half)
     largest = np.floor(10 * half) / 10
-    with pytest.raises(PartitionError, match=rf"frame 7: .*half of that, {largest:.1f} Å"):
+    with pytest.raises(ClusterError, match=rf"frame 7: .*half of that, {largest:.1f} Å"):
         _cutter(topology, PEPTIDE, radius=12.0)(snapshot, "run")
     assert _cutter(topology, PEPTIDE, radius=largest)(snapshot, "run").n_mm > 200
 
@@ -186,7 +186,7 @@ def test_a_region_that_reaches_through_the_box_is_no_cluster():
         rows = np.arange(22 + 4 * k, 26 + 4 * k)
         far[rows] += [30.0, 30.0, 30.0 + z] - positions[rows[0]]
     cutter = _cutter(topology, (22, 23, 24, 26, 27, 28, 30, 31, 32), radius=9.0)
-    with pytest.raises(PartitionError, match=r"QM region from its own image, [678]\.\d Å"):
+    with pytest.raises(ClusterError, match=r"QM region from its own image, [678]\.\d Å"):
         cutter(Snapshot(0, far, cell), "run")
 
 

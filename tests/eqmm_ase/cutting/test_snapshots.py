@@ -9,7 +9,7 @@ import pytest
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, POSITIONS, cut
 
 from datagen.datasets.statistics import frame_statistics
-from eqmm_ase.cutting.cluster import PartitionError
+from eqmm_ase.cutting.cluster import ClusterError
 from eqmm_ase.cutting.qm_region import RegionError, find_region
 from eqmm_ase.cutting.snapshots import CutError, CutSettings, SnapshotCutter
 from eqmm_ase.cutting.trajectories import Snapshot
@@ -109,7 +109,7 @@ def test_a_box_is_needed_and_must_be_large_enough():
     )
     with pytest.raises(CutError, match="frame 4 has no periodic box"):
         cutter(Snapshot(4, PLACES, None), "run")
-    with pytest.raises(PartitionError, match=r"frame 2: .* radius of 8 .* half of that, 7.6 Å"):
+    with pytest.raises(ClusterError, match=r"frame 2: .* radius of 8 .* half of that, 7.6 Å"):
         cutter(Snapshot(2, PLACES, CELL / 2.1), "run")
     alone = cut(tuple(range(22)))
     assert (alone.n_mm, alone.cell) == (0, None)
@@ -120,7 +120,7 @@ def test_total_charge_is_the_integer_near_the_force_fields():
     carbonyl_carbon = (14,)
     with pytest.raises(RegionError, match=r"add up to \+0.597 e, which is near no integer"):
         cut(carbonyl_carbon)
-    given = cut(carbonyl_carbon, total_charge=-1, charge_scheme="zero")
+    given = cut(carbonyl_carbon, total_charge=-1, redistribution="zero")
     assert given.total_charge == -1
     with pytest.raises(ValueError, match="odd number"):
         cut(BETA_METHYL, total_charge=1)
@@ -135,7 +135,7 @@ def test_cuts_that_make_no_sense_are_sentences():
     with pytest.raises(RegionError, match="the element of ALA 2 CB is not known"):
         cut(BETA_METHYL, topology=replace(DIPEPTIDE, atomic_numbers=numbers))
     with pytest.raises(CutError, match="expected one of zero, shift, shift-dipole, rc, rcd"):
-        cut(BETA_METHYL, charge_scheme="none")
+        cut(BETA_METHYL, redistribution="none")
     with pytest.raises(CutError, match="less than a finite radius, here 30 Å"):
         cut(BETA_METHYL, switch_from=30.0)
     with pytest.raises(CutError, match="radius is 1; expected at least 3"):

@@ -161,22 +161,22 @@ def test_domain_is_what_the_frames_span():
     assert domain.closest_mm == pytest.approx(6.0 - WATER.positions[0, 2], abs=1e-4)
     assert set(domain.closest) == {"H+", "O+"}
     assert domain.closest["O+"] == domain.closest_mm < domain.closest["H+"]
-    assert not domain.strangers(WATER.numbers, 0, 1)
+    assert not domain.out_of_domain(WATER.numbers, 0, 1)
     assert domain.regions == (("CH4O", 0, 1), ("Cl", -1, 1), ("H2O", 0, 1), ("HO", 0, 2))
     assert Domain.from_dict(domain.to_dict()) == domain
 
 
-def test_domain_names_strangers():
+def test_domain_names_what_lies_outside():
     domain = Domain.of(frames())
-    found = domain.strangers(molecule("C2H6").numbers, 2, 3)
+    found = domain.out_of_domain(molecule("C2H6").numbers, 2, 3)
     assert set(found) == {"size 8", "composition C2H6"}
     many = Domain(compositions=tuple(f"C{i}" for i in range(20)))
-    assert many.strangers(np.array([8]), 0, 1)["composition O"].endswith("C6, … 20 in all)")
+    assert many.out_of_domain(np.array([8]), 0, 1)["composition O"].endswith("C6, … 20 in all)")
 
 
 def test_a_domain_that_is_unknown_never_warns():
     for domain in (Domain(), Domain.of([]), Domain.from_dict({"news": [1], "n_qm": None})):
         assert domain == Domain()
-        assert not domain.strangers(WATER.numbers, 5, 5)
+        assert not domain.out_of_domain(WATER.numbers, 5, 5)
         domain.refuse_state(WATER.numbers, 5, 5)
         assert domain.knows_charges

@@ -193,7 +193,7 @@ def test_a_training_that_starts_from_another_level_says_so(card, said, frames, t
     save_model(tmp_path / "start.eqmm", MultiscaleModel(NETWORK), card)
     data = load([write(tmp_path / "a.h5", frames, B3LYP)], "data.validation_fraction=0")
     output = io.StringIO()
-    say_notes(Console(file=output), data, Start.read(tmp_path / "start.eqmm"))
+    say_notes(Console(file=output), data, Start.of_members(tmp_path / "start.eqmm")[0])
     text = output.getvalue()
     assert ("starts from a model of another level of theory" in text) == bool(said)
     assert said in text

@@ -15,8 +15,9 @@ from eqmm_ase.evaluation.metrics import REPORTED, spoken_relative
 from eqmm_ase.evaluation.plots import plot_learning_curve, plot_parity
 from eqmm_ase.evaluation.tables import metrics_table
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel, UnknownElementError, predict
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel, UnknownElementError
+from eqmm_ase.network.prediction import predict
 from eqmm_ase.terminal import show_table
 from eqmm_ase.training.scales import fit_statistics
 from eqmm_ase.units import KCAL_PER_MOL
@@ -49,7 +50,7 @@ def evaluation(model, frames):
 
 
 def test_metrics_are_what_numpy_makes_of_single_predictions(model, frames, evaluation):
-    single = [predict(model, Frames.from_frames([frame])) for frame in frames]
+    single = [predict(model, FrameBatch.from_frames([frame])) for frame in frames]
     energies = np.array([p.energy.item() - f.energy for p, f in zip(single, frames, strict=True)])
     forces = np.concatenate(
         [p.mm_forces.numpy() - f.mm_forces for p, f in zip(single, frames, strict=True)]

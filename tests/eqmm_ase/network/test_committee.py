@@ -26,13 +26,14 @@ from safetensors.torch import save_file
 
 from eqmm_ase import EqMM
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.quantities import QUANTITIES
 from eqmm_ase.network import model as model_module
 from eqmm_ase.network import model_file
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.committee import Committee, predict_with_spread
-from eqmm_ase.network.leaves import Leaves
-from eqmm_ase.network.model import Prediction, predict
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.committee import Committee, mean_and_spread
+from eqmm_ase.network.features import PrecomputedFeatures
 from eqmm_ase.network.model_file import ModelFileError, load_model, save_model
+from eqmm_ase.network.prediction import predict, predict_each
 from eqmm_ase.uncertainty.calibration import Calibration
 from eqmm_ase.uncertainty.domain import DomainWarning
 
@@ -53,7 +54,7 @@ def frames():
     atoms = methanol()
     charges, positions = some_charges()
     frame = Frame(atoms.numbers, atoms.positions, positions, charges)
-    return Frames.from_frames([frame, frame.in_vacuum()])
+    return FrameBatch.from_frames([frame, frame.in_vacuum()])
 
 
 @pytest.fixture
@@ -67,9 +68,9 @@ def path(tmp_path, committee):
 
 def test_every_prediction_is_the_mean_of_the_members(committee, members, frames):
     each = [predict(member, frames) for member in members]
-    with_spread, _ = predict_with_spread(committee, frames)
+    with_spread, _ = mean_and_spread(predict_each(committee.members, frames))
     for out in (predict(committee, frames), with_spread):
-        for name in Prediction._fields:
+        for name in QUANTITIES:
             first, second = (getattr(prediction, name) for prediction in each)
             assert not torch.allclose(first, second, atol=1e-4)
             # 1e-12 of energies of 2·10³ eV and of values near 1: rounding.
@@ -79,8 +80,8 @@ def test_every_prediction_is_the_mean_of_the_members(committee, members, frames)
 
 def test_a_committee_of_one_is_its_member(members, frames):
     alone = predict(members[0], frames)
-    out, spread = predict_with_spread(Committee(members[:1]), frames)
-    for name in Prediction._fields:
+    out, spread = mean_and_spread(predict_each(members[:1], frames))
+    for name in QUANTITIES:
         torch.testing.assert_close(
             getattr(out, name), getattr(alone, name), rtol=0.0, atol=ROUNDING["float64"]
         )
@@ -90,15 +91,17 @@ def test_a_committee_of_one_is_its_member(members, frames):
 
 def test_what_has_no_weights_is_made_once_for_all_members(members, frames, monkeypatch):
     made = []
-    monkeypatch.setattr(model_module, "Leaves", lambda *a: made.append(1) or Leaves(*a))
-    predict_with_spread(Committee([*members, *members]), frames)
+    monkeypatch.setattr(
+        model_module, "PrecomputedFeatures", lambda *a: made.append(1) or PrecomputedFeatures(*a)
+    )
+    mean_and_spread(predict_each([*members, *members], frames))
     assert len(made) == 1
 
 
 def test_the_spread_is_the_deviation_of_the_members(members, frames):
     three = [*members, random_model(3).double()]
     each = [predict(member, frames) for member in three]
-    _, spread = predict_with_spread(Committee(three), frames)
+    _, spread = mean_and_spread(predict_each(three, frames))
     energies = np.array([prediction.energy.numpy() for prediction in each])
     forces = np.array([prediction.qm_forces.numpy() for prediction in each])
     assert spread.energy.numpy() == pytest.approx(energies.std(axis=0))
@@ -109,7 +112,7 @@ def test_the_spread_is_the_deviation_of_the_members(members, frames):
 
 def test_members_that_are_equal_leave_no_spread(members, frames):
     same = Committee([members[0], copy.deepcopy(members[0]), copy.deepcopy(members[0])])
-    _, spread = predict_with_spread(same, frames)
+    _, spread = mean_and_spread(predict_each(same.members, frames))
     # The mean of three equal energies of 2·10³ eV is off by a rounding.
     assert float(spread.energy.max()) < 1e-11
     assert float(spread.qm_forces.max()) < 1e-13

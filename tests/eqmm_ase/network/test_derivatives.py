@@ -19,14 +19,12 @@ from physics_kit import (
 )
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.data.quantities import QUANTITIES
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.expansion import expand
-from eqmm_ase.network.model import (
-    MultiscaleModel,
-    Prediction,
-    predict,
-)
+from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.network.prediction import predict
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -78,7 +76,7 @@ def test_forces_and_potential_are_derivatives_of_the_energy(
 def test_raising_the_potential_everywhere_adds_charge_times_potential(
     model: MultiscaleModel, frames: list[Frame]
 ) -> None:
-    batch, raised_by = Frames.from_frames(frames), 2.5
+    batch, raised_by = FrameBatch.from_frames(frames), 2.5
     tensors = expand(batch, model.config.l_expansion)
     raised = tensors.clone()
     raised[:, 0] += raised_by
@@ -119,7 +117,7 @@ def test_energy_and_two_derivatives_are_continuous_where_charges_or_atoms_pass_a
 def test_the_dipole_is_the_response_to_a_uniform_field(
     model: MultiscaleModel, frames: list[Frame]
 ) -> None:
-    batch, step = Frames.from_frames(frames), 1e-3
+    batch, step = FrameBatch.from_frames(frames), 1e-3
     tensors = expand(batch, model.config.l_expansion)
     dipole = evaluate(model, frames).dipole
     if model.config.l_expansion == 0:
@@ -151,8 +149,8 @@ def test_the_environment_reaches_the_energy_beyond_fixed_charges(
 def test_training_gradients_reach_every_weight(frames: list[Frame]) -> None:
     torch.manual_seed(7)
     model = MultiscaleModel(CONFIGS["default"]).double()
-    out = predict(model, Frames.from_frames([frames[0], frames[4]]), create_graph=True)
-    loss = sum(getattr(out, name).square().sum() for name in Prediction._fields)
+    out = predict(model, FrameBatch.from_frames([frames[0], frames[4]]), create_graph=True)
+    loss = sum(getattr(out, name).square().sum() for name in QUANTITIES)
     loss.backward(inputs=list(model.parameters()))
     idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
@@ -161,7 +159,7 @@ def test_training_gradients_reach_every_weight(frames: list[Frame]) -> None:
 def test_force_gradients_with_respect_to_weights_are_exact(frames: list[Frame]) -> None:
     torch.manual_seed(7)
     model = MultiscaleModel(CONFIGS["default"]).double()
-    batch = Frames.from_frames([frames[1], frames[4]])
+    batch = FrameBatch.from_frames([frames[1], frames[4]])
     weight = model.layers[1].polarise.weight
 
     def loss() -> torch.Tensor:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from e3nn import o3
 
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.edges import qm_mm_pairs, qm_pairs
 from eqmm_ase.network.expansion import Expansion, expand
 from eqmm_ase.network.harmonics import (
     irregular_harmonics,
@@ -16,15 +17,14 @@ from eqmm_ase.network.harmonics import (
     regular_harmonics,
     translation_tensor,
 )
-from eqmm_ase.network.neighbors import qm_mm_pairs, qm_pairs
 from eqmm_ase.units import COULOMB_CONSTANT
 
 
-def make_frames(n_qm: list[int], n_mm: list[int]) -> Frames:
+def make_frames(n_qm: list[int], n_mm: list[int]) -> FrameBatch:
     """Random atoms near the origin in random charges at 4–10 Å."""
     directions = torch.nn.functional.normalize(torch.randn(sum(n_mm), 3, dtype=torch.float64))
     distances = 4.0 + 6.0 * torch.rand(sum(n_mm), 1, dtype=torch.float64)
-    return Frames(
+    return FrameBatch(
         atomic_numbers=torch.ones(sum(n_qm), dtype=torch.int64),
         qm_positions=torch.randn(sum(n_qm), 3, dtype=torch.float64),
         mm_positions=directions * distances,
@@ -36,7 +36,7 @@ def make_frames(n_qm: list[int], n_mm: list[int]) -> Frames:
     )
 
 
-def coulomb(points: torch.Tensor, frames: Frames) -> torch.Tensor:
+def coulomb(points: torch.Tensor, frames: FrameBatch) -> torch.Tensor:
     """The potential by Coulomb's law, written out."""
     distances = torch.cdist(points, frames.mm_positions)
     return COULOMB_CONSTANT * (frames.mm_charges / distances).sum(1)

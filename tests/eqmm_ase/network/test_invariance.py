@@ -19,14 +19,11 @@ from physics_kit import (
 )
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.data.quantities import QUANTITIES
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee
-from eqmm_ase.network.model import (
-    MultiscaleModel,
-    Prediction,
-    UnknownElementError,
-    predict,
-)
+from eqmm_ase.network.model import MultiscaleModel, UnknownElementError
+from eqmm_ase.network.prediction import predict
 from eqmm_ase.units import COULOMB_CONSTANT
 
 
@@ -141,7 +138,7 @@ def test_far_charges_see_the_total_charge_and_then_the_dipole(
 def test_a_batch_equals_its_frames_alone(model: MultiscaleModel, frames: list[Frame]) -> None:
     together = evaluate(model, frames)
     alone = [evaluate(model, frame) for frame in frames]
-    for name in Prediction._fields:
+    for name in QUANTITIES:
         assert_same(getattr(together, name), torch.cat([getattr(out, name) for out in alone]))
 
 
@@ -198,7 +195,7 @@ def test_float32_agrees_with_float64(frames: list[Frame]) -> None:
     # Total energies are thousands of eV: in float32 they would be good to 3e-4 eV only.
     single.set_statistics(torch.full((len(ELEMENTS),), -1234.5), 1.0, torch.full((4,), 0.3))
     batch = [frames[0], frames[4]]
-    rough = predict(single, Frames.from_frames(batch, torch.float32))
+    rough = predict(single, FrameBatch.from_frames(batch, torch.float32))
     fine = evaluate(single.double(), batch)
     torch.testing.assert_close(rough.energy, fine.energy, rtol=0.0, atol=1e-4)
     torch.testing.assert_close(rough.qm_forces.double(), fine.qm_forces, rtol=1e-3, atol=1e-3)

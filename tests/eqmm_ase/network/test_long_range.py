@@ -18,10 +18,11 @@ from rich.console import Console
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.expansion import expand
-from eqmm_ase.network.model import ModelConfig, MultiscaleModel, predict
+from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.model_file import load_model
+from eqmm_ase.network.prediction import predict
 from eqmm_ase.training.config import load_config
 from eqmm_ase.training.scales import fit_ion_charges
 from eqmm_ase.training.train import train
@@ -58,12 +59,12 @@ def ions(distance: float) -> Frame:
 
 
 def energy_of(model: MultiscaleModel, frame: Frame) -> float:
-    return float(predict(model, Frames.from_frames([frame])).energy)
+    return float(predict(model, FrameBatch.from_frames([frame])).energy)
 
 
 def multipoles_of(model: MultiscaleModel, frame: Frame) -> np.ndarray:
     """Response of the energy to the local potential, (n_qm, (L+1)²)."""
-    frames = Frames.from_frames([frame])
+    frames = FrameBatch.from_frames([frame])
     tensors = expand(frames, model.config.l_expansion).requires_grad_()
     (response,) = torch.autograd.grad(model.in_potential(frames, tensors).energy.sum(), tensors)
     return response.numpy()
@@ -139,7 +140,7 @@ def test_a_stretched_chain_has_the_electrostatics_of_its_multipoles(l_expansion:
 def test_forces_of_a_chain_are_derivatives_of_its_energy() -> None:
     model, _ = both_models()
     frame, step = chain(), 1e-3
-    out = predict(model, Frames.from_frames([frame]))
+    out = predict(model, FrameBatch.from_frames([frame]))
 
     def slope(name: str, row: int) -> float:
         def odd(steps: int) -> float:
@@ -193,8 +194,8 @@ def test_two_derivatives_are_continuous_where_a_pair_passes_a_threshold(
 
 def test_a_small_molecule_does_not_know_of_it(methanol_file: Path) -> None:
     model, without = both_models()
-    frames = Frames.from_frames(list(read_frames(methanol_file, [0, 1])))
-    assert_same(predict(model, frames), predict(without, frames))
+    frames = FrameBatch.from_frames(list(read_frames(methanol_file, [0, 1])))
+    assert_same(predict(model, frames).values(), predict(without, frames).values())
 
 
 # --- ions ---
@@ -205,13 +206,13 @@ def test_lone_ions_have_their_charge_and_molecules_stay_as_they_were() -> None:
     water = Frame(np.array([8, 1, 1]), WATER)
     salt = np.array([[0.0, 0.0, 7.0], [0.0, 8.0, -3.0]])
     both = Frame(np.array([8, 1, 1, 11, 17]), np.concatenate([WATER, salt]))
-    alone = predict(model, Frames.from_frames([water])).charges
-    together = predict(model, Frames.from_frames([both])).charges
+    alone = predict(model, FrameBatch.from_frames([water])).charges
+    together = predict(model, FrameBatch.from_frames([both])).charges
     torch.testing.assert_close(together[:3], alone, rtol=0.0, atol=1e-12)
     torch.testing.assert_close(together[3:], torch.tensor([1.0, -1.0]).double())
     chloride = replace(both, atomic_numbers=both.atomic_numbers[[0, 1, 2, 4]], total_charge=-1)
     chloride = replace(chloride, qm_positions=both.qm_positions[[0, 1, 2, 4]])
-    charges = predict(model, Frames.from_frames([chloride])).charges
+    charges = predict(model, FrameBatch.from_frames([chloride])).charges
     assert float(charges[3]) == pytest.approx(-1.0, abs=1e-12)
     assert float(charges[:3].sum()) == pytest.approx(0.0, abs=1e-12)
 
@@ -274,6 +275,6 @@ def test_a_single_atom_is_a_qm_region_too() -> None:
     model, _ = both_models()
     site = np.array([[0.0, 0.0, 6.0]])
     frame = Frame(np.array([17]), np.zeros((1, 3)), site, np.array([0.5]), total_charge=-1)
-    out = predict(model, Frames.from_frames([frame]))
+    out = predict(model, FrameBatch.from_frames([frame]))
     assert float(out.charges) == pytest.approx(-1.0, abs=1e-12)
     assert float(out.mm_potential) == pytest.approx(-COULOMB_CONSTANT / 6.0, rel=0.2)

@@ -24,9 +24,9 @@ from eqmm_ase import EqMM
 from eqmm_ase.concurrency import Lock
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.network import traced
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee
-from eqmm_ase.network.model import predict
+from eqmm_ase.network.prediction import predict
 
 PATIENCE = 2
 THREADS = 3
@@ -152,7 +152,7 @@ def test_training_goes_on_while_a_calculator_traces():
     model = random_model(5).double()
     charges, positions = some_charges()
     frame = Frame(methanol().numbers, methanol().positions, positions, charges)
-    frames = Frames.from_frames([frame, frame])
+    frames = FrameBatch.from_frames([frame, frame])
 
     def trained() -> list[torch.Tensor]:
         own = copy.deepcopy(model)

@@ -1,4 +1,4 @@
-"""Recorded programs give what the network gives, for every input of their size."""
+"""Traced programs give what the network gives, for every input of their size."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from eqmm_ase import EqMM
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.network import traced as traced_module
 from eqmm_ase.network import tracing
-from eqmm_ase.network.batch import Frames
-from eqmm_ase.network.committee import Committee, predict_with_spread
-from eqmm_ase.network.model import MultiscaleModel, Prediction, UnknownElementError, predict_each
-from eqmm_ase.network.traced import RecordedModels
+from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.committee import Committee, mean_and_spread
+from eqmm_ase.network.model import MultiscaleModel, UnknownElementError
+from eqmm_ase.network.prediction import Prediction, predict_each
+from eqmm_ase.network.traced import TracedModels
 
 CONFIGS = {
     "default": SMALL,
@@ -65,10 +66,10 @@ def batch(
     seed: int = 2,
     dtype: torch.dtype = torch.float64,
     **region: int,
-) -> Frames:
+) -> FrameBatch:
     charges, positions = some_charges(n_charges, seed)
     frame = Frame(atoms.numbers, atoms.positions, positions, charges, **region)
-    return Frames.from_frames([frame], dtype=dtype)
+    return FrameBatch.from_frames([frame], dtype=dtype)
 
 
 def stretched() -> Atoms:
@@ -87,7 +88,7 @@ LATER = {
     "moved": batch(methanol(0.3)),
     "other charges around it": batch(methanol(), 40, seed=5),
     "one charge": batch(methanol(), 1),
-    "no charges": Frames.from_frames([Frame(methanol().numbers, methanol().positions)]),
+    "no charges": FrameBatch.from_frames([Frame(methanol().numbers, methanol().positions)]),
     "other elements in their places": batch(other_order()),
     "an ion": batch(methanol(), total_charge=-1, spin_multiplicity=2),
     "fewer edges": batch(stretched()),
@@ -97,16 +98,16 @@ LATER = {
 def assert_predicted(found: list[Prediction], expected: list[Prediction], dtype=torch.float64):
     """The same numbers but for rounding, of the same width, without a graph."""
     for member, same in zip(found, expected, strict=True):
-        assert [x.dtype for x in member] == [x.dtype for x in same]
-        assert not any(x.requires_grad for x in member)
-        assert_same(member, same, str(dtype).removeprefix("torch."))
+        assert [x.dtype for x in member.values()] == [x.dtype for x in same.values()]
+        assert not any(x.requires_grad for x in member.values())
+        assert_same(member.values(), same.values(), str(dtype).removeprefix("torch."))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS)
-def test_recorded_programs_give_what_the_network_gives(config, traced):
+def test_traced_programs_give_what_the_network_gives(config, traced):
     models = [random_model(seed, CONFIGS[config]).double() for seed in (1, 2)]
-    fast = RecordedModels(models)
+    fast = TracedModels(models)
     for _ in range(3):
         fast(batch(methanol()))
     assert traced == [(6, 32)]  # 30 edges and two of no weight; one trace for both
@@ -114,9 +115,9 @@ def test_recorded_programs_give_what_the_network_gives(config, traced):
         assert_predicted(fast(frames), predict_each(models, frames))
 
 
-def test_an_atom_without_edges_is_recorded_too(traced):
+def test_an_atom_without_edges_is_traced_too(traced):
     models = [random_model().double()]
-    fast = RecordedModels(models)
+    fast = TracedModels(models)
     for _ in range(2):
         fast(batch(Atoms("O")))
     assert traced == [(1, 0)]
@@ -126,7 +127,7 @@ def test_an_atom_without_edges_is_recorded_too(traced):
 
 @pytest.mark.slow
 def test_edges_that_come_and_go_need_few_programs(traced):
-    fast = RecordedModels([random_model().double()])
+    fast = TracedModels([random_model().double()])
     atoms = methanol()
     for distance in np.linspace(0.0, 6.0, 40):
         atoms.positions[-1, 0] = distance
@@ -136,7 +137,7 @@ def test_edges_that_come_and_go_need_few_programs(traced):
 
 def test_float32_programs_give_what_the_network_gives():
     models = [random_model().float()]
-    fast = RecordedModels(models)
+    fast = TracedModels(models)
     atoms = methanol()
     for _ in range(3):
         atoms.positions += 0.01
@@ -147,7 +148,7 @@ def test_float32_programs_give_what_the_network_gives():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_an_answer_does_not_tell_whether_it_was_traced(dtype):
     frames = batch(methanol(), dtype=dtype)
-    fast = RecordedModels([random_model().to(dtype)])
+    fast = TracedModels([random_model().to(dtype)])
     before = fast(frames)
     assert not fast._programs
     after = fast(frames)
@@ -155,9 +156,9 @@ def test_an_answer_does_not_tell_whether_it_was_traced(dtype):
     assert_predicted(after, before, dtype)
 
 
-def test_nothing_is_recorded_before_it_pays(traced, monkeypatch):
+def test_nothing_is_traced_before_it_pays(traced, monkeypatch):
     monkeypatch.setattr(traced_module, "PATIENCE", 5)
-    fast = RecordedModels([random_model().double()])
+    fast = TracedModels([random_model().double()])
     for _ in range(5):
         fast(batch(methanol()))
     assert not traced
@@ -170,23 +171,23 @@ LEFT_ALONE = {
     "a model of another class": (SpringModel(methanol()), batch(methanol())),
     "two frames": (
         random_model(),
-        Frames.from_frames([Frame(methanol().numbers, methanol().positions)] * 2),
+        FrameBatch.from_frames([Frame(methanol().numbers, methanol().positions)] * 2),
     ),
 }
 
 
 @pytest.mark.parametrize("case", LEFT_ALONE)
-def test_what_a_program_would_miss_is_not_recorded(case, traced):
+def test_what_a_program_would_miss_is_not_traced(case, traced):
     model, frames = LEFT_ALONE[case]
     model = model.double()
-    fast = RecordedModels([model])
+    fast = TracedModels([model])
     for _ in range(3):
         assert_predicted(fast(frames), predict_each([model], frames))
     assert not traced
 
 
 def test_an_element_the_model_does_not_know_is_named():
-    fast = RecordedModels([random_model().double()])
+    fast = TracedModels([random_model().double()])
     atoms = methanol()
     for _ in range(3):
         fast(batch(atoms))
@@ -197,7 +198,7 @@ def test_an_element_the_model_does_not_know_is_named():
 
 @pytest.fixture
 def calculated() -> Atoms:
-    """Methanol in charges whose model has been recorded."""
+    """Methanol in charges whose model has been traced."""
     atoms = embedded(random_model())
     for _ in range(2):
         atoms.positions += 0.01
@@ -213,7 +214,7 @@ def test_the_calculator_of_a_committee_traces_once_for_all_members(traced):
         atoms.positions += 0.01
         atoms.get_forces()
     assert traced == [(6, 32)]
-    expected, spread = predict_with_spread(committee.double(), batch(atoms))
+    expected, spread = mean_and_spread(predict_each(committee.double().members, batch(atoms)))
     assert_same(
         [atoms.get_forces(), atoms.calc.mm_forces, atoms.calc.uncertainty.energy],
         [expected.qm_forces, expected.mm_forces, spread.energy[0]],
@@ -237,7 +238,7 @@ def test_another_calculator_of_models_of_this_form_does_not_trace_again(calculat
     twin.calc = COPIES[case](calculated.calc)
     twin.calc.embed(*some_charges())
     twin.positions[0, 0] += 0.1
-    expected, _ = predict_with_spread(Committee(twin.calc._models.models), batch(twin))
+    expected, _ = mean_and_spread(predict_each(twin.calc._models.models, batch(twin)))
     assert_same([twin.get_forces(), twin.calc.mm_forces], [expected.qm_forces, expected.mm_forces])
     assert twin.calc._models._programs
     assert not traced
@@ -274,7 +275,7 @@ def test_a_network_that_cannot_be_traced_answers_as_it_is(monkeypatch):
     by_value = lambda self, *a: (real(self, *a), float(a[0].sum()))[0]  # noqa: E731
     monkeypatch.setattr(MultiscaleModel, "network", by_value)
     models = [random_model().double()]
-    fast = RecordedModels(models)
+    fast = TracedModels(models)
     for _ in range(4):
         assert_predicted(fast(batch(methanol())), predict_each(models, batch(methanol())))
     assert not fast._programs
@@ -290,7 +291,7 @@ def test_other_settings_need_another_program(calculated):
 def test_without_an_interpreter_for_programs_the_network_answers(traced, monkeypatch):
     monkeypatch.setattr(tracing, "POSSIBLE", False)
     model: MultiscaleModel = random_model().double()
-    fast = RecordedModels([model])
+    fast = TracedModels([model])
     for _ in range(3):
         assert_predicted(fast(batch(methanol())), predict_each([model], batch(methanol())))
     assert not traced

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.expansion import expand
 from eqmm_ase.periodic.cell import Box, BoxTooSmallError, images_within
 from eqmm_ase.periodic.ewald import Ewald, EwaldExpansion, best_cutoff
@@ -191,7 +191,7 @@ def test_positions_far_from_the_origin_keep_their_digits_in_float64() -> None:
 def test_in_a_huge_box_neutral_surroundings_act_as_without_images() -> None:
     sites, charges = few_charges()
     charges -= charges.mean()
-    frame = Frames.from_frames([Frame(np.ones(3), ATOMS, sites, charges)])
+    frame = FrameBatch.from_frames([Frame(np.ones(3), ATOMS, sites, charges)])
     found = expansion(
         Ewald(L, cutoff=60.0, dtype=torch.float64), ATOMS, sites, charges, 400 * np.eye(3)
     )

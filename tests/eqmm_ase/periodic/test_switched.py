@@ -10,7 +10,7 @@ import torch
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.switching import residue_scales
-from eqmm_ase.network.batch import Frames
+from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.expansion import expand
 from eqmm_ase.periodic.cell import BoxTooSmallError
 from eqmm_ase.periodic.switched import SwitchedCutoff, SwitchedExpansion
@@ -54,7 +54,7 @@ def test_charges_are_scaled_as_frames_for_training_are_cut() -> None:
     sites, charges, residues = molecules()
     scales = residue_scales(ATOMS, sites, residues, INNER, OUTER)
     assert ((scales > 0.0) & (scales < 1.0)).sum() > 5
-    frame = Frames.from_frames([Frame(np.ones(3), ATOMS, sites, scales * charges)])
+    frame = FrameBatch.from_frames([Frame(np.ones(3), ATOMS, sites, scales * charges)])
     found = expansion(switch(residues), ATOMS, sites, charges).tensors
     torch.testing.assert_close(found, expand(frame, 3), rtol=1e-10, atol=1e-12)
 
@@ -118,7 +118,7 @@ def test_one_image_of_a_molecule_can_count_on_either_side_of_the_region() -> Non
     bare = np.array([[12.6, 0, 0], [-3.4, 0, 0]])
     scales = residue_scales(atoms, bare, np.array([0, 1]), INNER, OUTER)
     assert 0.0 < scales.min() < 1.0
-    frame = Frames.from_frames([Frame(np.ones(2), atoms, bare, scales)])
+    frame = FrameBatch.from_frames([Frame(np.ones(2), atoms, bare, scales)])
     torch.testing.assert_close(found.tensors, expand(frame, 3), rtol=1e-10, atol=1e-12)
 
 

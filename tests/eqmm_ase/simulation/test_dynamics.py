@@ -8,11 +8,18 @@ from ase import units
 from ase.build import molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.io import read, write
+from ase.md.andersen import Andersen
 from calculator_kit import bound, methanol, random_model
 
 from eqmm_ase import EqMM
-from eqmm_ase.simulation.dynamics import ENSEMBLES, MDSettings, run_md
-from eqmm_ase.simulation.momenta import degrees_of_freedom, draw_momenta
+from eqmm_ase.simulation.dynamics import run_md
+from eqmm_ase.simulation.ensembles import (
+    ENSEMBLES,
+    Ensemble,
+    MDSettings,
+    degrees_of_freedom,
+    draw_momenta,
+)
 from eqmm_ase.simulation.relax import RunError, RunFailedError, relax
 
 
@@ -34,7 +41,7 @@ def test_isolated_molecules_start_at_rest_as_a_whole(name, freedom):
 
 
 @pytest.mark.slow
-def test_nve_in_held_charges_conserves_energy_as_dt_squared():
+def test_nve_in_fixed_charges_conserves_energy_as_dt_squared():
     def fluctuation(timestep: float) -> float:
         drifts = []
         run_md(
@@ -68,6 +75,24 @@ def test_a_resumed_run_is_the_uninterrupted_one(ensemble, tmp_path):
     assert last.drift == pytest.approx(expected.drift, abs=1e-8)
     steps = [image.info["md"]["step"] for image in read(parts, ":")]
     assert steps == [0, 5, 10, 15, 17, 20, 25, 30]
+
+
+def test_a_new_ensemble_is_one_row_and_its_maker(tmp_path, monkeypatch):
+    def andersen(atoms, settings, rng):
+        timestep = settings.timestep * units.fs
+        return Andersen(atoms, timestep, settings.temperature, 0.2, fixcm=False, rng=rng)
+
+    with pytest.raises(RunError, match="ensemble must be one of nve, langevin, bussi"):
+        MDSettings("andersen")
+    monkeypatch.setitem(ENSEMBLES, "andersen", Ensemble(andersen, conserves=False))
+    settings, path = MDSettings("andersen", seed=1), tmp_path / "md.traj"
+    whole = run_md(bound(), settings, steps=20)
+    run_md(bound(), settings, steps=8, trajectory=path)
+    last = run_md(bound(), settings, steps=20, trajectory=path, resume=True)
+    assert last.potential == pytest.approx(whole.potential, abs=1e-8)
+    assert last.drift is None
+    other = run_md(bound(), MDSettings("nve", seed=1), steps=20)
+    assert abs(other.kinetic - last.kinetic) > 1e-4
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)

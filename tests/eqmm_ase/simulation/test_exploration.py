@@ -16,10 +16,11 @@ from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model_file import save_model
 from eqmm_ase.simulation.coordinate import Coordinate, CoordinateError
-from eqmm_ase.simulation.exploration import ExplorationSettings, explore
+from eqmm_ase.simulation.exploration import explore
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.simulation.geometry_checks import KnownFrames
 from eqmm_ase.simulation.relax import RunError
-from eqmm_ase.simulation.sweep import SweptBias
+from eqmm_ase.simulation.restraints import MovingRestraint
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 
 CARD = {"calibration": {"factors": {"energy": 1.0, "qm_forces": 1.0}}}
@@ -103,7 +104,7 @@ def test_a_trajectory_that_is_uncertain_where_it_starts_goes_on_to_something_new
     (visit,) = explore(calculator, [start], settings)
     assert visit.outcome == "kept"
     assert 0.0 < visit.time < 0.1
-    assert not KnownFrames([start]).resembles(visit.frame)
+    assert not KnownFrames([start]).has_near_duplicate(visit.frame)
 
 
 def test_an_exploded_geometry_is_rejected_with_its_reason(calculator, start):
@@ -153,7 +154,7 @@ def test_a_sweep_drags_the_coordinate_to_the_farther_end(start, ends, longer):
 def test_forces_of_the_sweep_are_the_numerical_gradient():
     atoms = methanol()
     atoms.calc = EqMM(random_model(), dtype="float64")
-    atoms.set_constraint(SweptBias(Coordinate.parse("d(0,1)-d(0,2)"), -1.0, 2.0))
+    atoms.set_constraint(MovingRestraint(Coordinate.parse("d(0,1)-d(0,2)"), -1.0, 2.0))
     atoms.constraints[0].move(0.25)
     assert atoms.constraints[0].centre == pytest.approx(-0.25)
     numerical = calculate_numerical_forces(atoms, eps=1e-4)

@@ -9,7 +9,7 @@ import pytest
 from calculator_kit import methanol, some_charges
 
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.simulation.geometry_checks import CHARGE_CONTACT, KnownFrames, insane
+from eqmm_ase.simulation.geometry_checks import CHARGE_CONTACT, KnownFrames, invalid_geometry
 
 
 @pytest.fixture
@@ -25,17 +25,17 @@ def moved(frame: Frame, atom: int, by: np.ndarray | list[float]) -> Frame:
     return replace(frame, qm_positions=positions)
 
 
-def test_a_molecule_in_charges_and_one_in_vacuum_are_sane(frame):
-    assert insane(frame) == ""
-    assert insane(frame.in_vacuum()) == ""
+def test_a_molecule_in_charges_and_one_in_vacuum_are_valid(frame):
+    assert invalid_geometry(frame) is None
+    assert invalid_geometry(frame.in_vacuum()) is None
     lone = Frame(np.array([17]), np.zeros((1, 3)), total_charge=-1)
-    assert insane(lone) == ""
+    assert invalid_geometry(lone) is None
 
 
 def test_atoms_that_fell_onto_each_other_are_named(frame):
     towards = frame.qm_positions[1] - frame.qm_positions[0]  # carbon and oxygen
-    assert insane(moved(frame, 1, -0.3 * towards)) == ""
-    fallen = insane(moved(frame, 1, -0.5 * towards))
+    assert invalid_geometry(moved(frame, 1, -0.3 * towards)) is None
+    fallen = invalid_geometry(moved(frame, 1, -0.5 * towards))
     assert fallen.startswith("atoms 0 and 1 (C–O) have come as close as 0.7")
 
 
@@ -43,41 +43,45 @@ def test_a_part_that_has_flown_away_is_told(frame):
     away = frame.qm_positions[3] - frame.qm_positions[0]
     away = away / np.linalg.norm(away)
     without = frame.in_vacuum()
-    assert insane(moved(without, 3, 4.0 * away)) == ""
-    assert insane(moved(without, 3, 9.0 * away)).startswith("the QM region is in 2 parts, 9.")
+    assert invalid_geometry(moved(without, 3, 4.0 * away)) is None
+    assert invalid_geometry(moved(without, 3, 9.0 * away)).startswith(
+        "the QM region is in 2 parts, 9."
+    )
 
 
 def test_a_charge_near_a_nucleus_is_told_unless_it_is_zero(frame):
     near = np.array(frame.mm_positions)
     near[0] = frame.qm_positions[2] + [0.0, 0.0, CHARGE_CONTACT - 0.01]
-    assert "an MM charge is 1.19 Å from a nucleus" in insane(replace(frame, mm_positions=near))
+    assert "an MM charge is 1.19 Å from a nucleus" in invalid_geometry(
+        replace(frame, mm_positions=near)
+    )
     none = replace(frame, mm_positions=near, mm_charges=np.r_[0.0, frame.mm_charges[1:]])
-    assert insane(none) == ""
+    assert invalid_geometry(none) is None
 
 
 def test_positions_that_are_no_numbers_are_told(frame):
-    assert insane(moved(frame, 0, [np.nan, 0.0, 0.0])) == "positions are not finite"
+    assert invalid_geometry(moved(frame, 0, [np.nan, 0.0, 0.0])) == "positions are not finite"
 
 
-def test_frames_are_alike_by_distances_and_potential(frame):
+def test_frames_are_near_duplicates_by_distances_and_potential(frame):
     known = KnownFrames([frame])
-    assert known.resembles(frame)
-    assert known.resembles(moved(frame, 4, [0.05, 0.0, 0.0]))
-    assert not known.resembles(moved(frame, 4, [0.4, 0.0, 0.0]))
+    assert known.has_near_duplicate(frame)
+    assert known.has_near_duplicate(moved(frame, 4, [0.05, 0.0, 0.0]))
+    assert not known.has_near_duplicate(moved(frame, 4, [0.4, 0.0, 0.0]))
     shift = np.array([5.0, 1.0, 0.0])
     shifted = replace(
         frame,
         qm_positions=frame.qm_positions + shift,
         mm_positions=frame.mm_positions + shift,
     )
-    assert known.resembles(shifted)
-    assert not known.resembles(replace(frame, mm_charges=-3.0 * frame.mm_charges))
-    assert not known.resembles(frame.in_vacuum())
-    assert not known.resembles(replace(frame, total_charge=1))
-    assert not KnownFrames().resembles(frame)
+    assert known.has_near_duplicate(shifted)
+    assert not known.has_near_duplicate(replace(frame, mm_charges=-3.0 * frame.mm_charges))
+    assert not known.has_near_duplicate(frame.in_vacuum())
+    assert not known.has_near_duplicate(replace(frame, total_charge=1))
+    assert not KnownFrames().has_near_duplicate(frame)
 
 
 def test_a_frame_is_known_once_it_was_added(frame):
     known = KnownFrames([frame.in_vacuum()])
     known.add(frame)
-    assert known.resembles(frame)
+    assert known.has_near_duplicate(frame)

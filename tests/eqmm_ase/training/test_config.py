@@ -9,8 +9,8 @@ import pytest
 
 from eqmm_ase.network.model import ModelConfig
 from eqmm_ase.settings_help import field_help
-from eqmm_ase.simulation.dynamics import MDSettings
-from eqmm_ase.simulation.exploration import ExplorationSettings
+from eqmm_ase.simulation.ensembles import MDSettings
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.training.config import ConfigError, TrainConfig, config_from_dict, load_config
 from eqmm_ase.training.idle_settings import notes, unlabelled
 from eqmm_ase.training.loss import LossWeights

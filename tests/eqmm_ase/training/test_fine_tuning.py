@@ -17,9 +17,10 @@ from training_kit import NETWORK, few_charges
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.files.dataset_file import write_frames
-from eqmm_ase.network.frame_dataset import FrameDataset
-from eqmm_ase.network.model import MultiscaleModel, predict
+from eqmm_ase.network.batch import FrameDataset
+from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import load_model, save_model
+from eqmm_ase.network.prediction import predict
 from eqmm_ase.training.config import ConfigError, load_config
 from eqmm_ase.training.fine_tuning import Start
 from eqmm_ase.training.train import train
@@ -57,7 +58,7 @@ def old(tmp_path_factory):
 
 def tune(frames, old, output, *overrides):
     write_frames(output.with_suffix(".h5"), frames, NEW_METHOD)
-    config = load_config(None, [*SHORT, *overrides], Start.read(old).settings())
+    config = load_config(None, [*SHORT, *overrides], Start.of_members(old)[0].settings())
     return train(
         [output.with_suffix(".h5")],
         output,
@@ -68,7 +69,7 @@ def tune(frames, old, output, *overrides):
 
 
 def test_before_the_first_step_it_is_the_old_model_but_for_the_energies_per_element(frames, old):
-    start = Start.read(old)
+    start = Start.of_members(old)[0]
     shifted = [replace(frame, energy=frame.energy + 1234.0) for frame in frames]
     model = start.model_for(shifted, (1, 6, 8))
     batch = FrameDataset(shifted[:1])[0].frames
@@ -86,7 +87,7 @@ def test_before_the_first_step_it_is_the_old_model_but_for_the_energies_per_elem
 
 
 def test_a_new_element_gets_a_row_and_one_without_frames_goes(frames, old):
-    start = Start.read(old)
+    start = Start.of_members(old)[0]
     thiols = [replace(f, atomic_numbers=np.where(f.atomic_numbers == 8, 16, f.atomic_numbers))
               for f in frames]  # fmt: skip
     torch.manual_seed(5)
@@ -127,7 +128,7 @@ def test_a_training_that_starts_elsewhere_is_another_training(frames, old, tmp_p
 @pytest.mark.slow
 def test_a_trained_model_needs_few_steps_for_another_level(frames, old, tmp_path):
     """The level of theory differs by 50 eV and by ten per cent from what the old model gives."""
-    teacher, others = Start.read(old).model, []
+    teacher, others = Start.of_members(old)[0].model, []
     for frame in frames:
         answer = predict(teacher, FrameDataset([frame])[0].frames)
         changed = replace(

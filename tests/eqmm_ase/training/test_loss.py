@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from eqmm_ase.data.quantities import QUANTITIES
 from eqmm_ase.files.dataset_file import read_frames
-from eqmm_ase.network.frame_dataset import FrameDataset, Labels, collate
-from eqmm_ase.network.model import Prediction
-from eqmm_ase.training.loss import QUANTITIES, Loss, LossWeights, delta_at
+from eqmm_ase.network.batch import FrameDataset, collate
+from eqmm_ase.network.prediction import Prediction
+from eqmm_ase.training.loss import Loss, LossWeights, delta_at
 
 NONE = dict.fromkeys(QUANTITIES, 0.0)
 
@@ -29,7 +30,7 @@ def batch_of(frames):
 def off_by(batch, **errors: float) -> Prediction:
     parts = {
         name: (getattr(batch.labels, name).nan_to_num() + errors.get(name, 0.0)).requires_grad_()
-        for name in Prediction._fields
+        for name in QUANTITIES
     }
     return Prediction(**parts)
 
@@ -44,7 +45,7 @@ def test_exact_predictions_cost_nothing(frames):
 def test_an_error_as_large_as_the_labels_costs_the_weight(frames, name):
     batch = batch_of(frames)
     loss = Loss.fit(LossWeights(**(NONE | {name: 0.7})), [batch])
-    zeros = off_by(batch)._replace(**{name: torch.zeros_like(getattr(batch.labels, name))})
+    zeros = Prediction(off_by(batch) | {name: torch.zeros_like(batch.labels[name])})
     assert loss(zeros, batch).item() == pytest.approx(0.7)
 
 
@@ -97,7 +98,8 @@ def test_the_cost_of_force_errors_does_not_depend_on_how_the_frame_lies(frames):
     error[:, 0] = 0.1
     turned = error @ torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
     first, second = (
-        loss(exact._replace(qm_forces=exact.qm_forces + e), batch).item() for e in (error, turned)
+        loss(Prediction(exact | {"qm_forces": exact.qm_forces + e}), batch).item()
+        for e in (error, turned)
     )
     assert first == pytest.approx(second, rel=1e-10)
 
@@ -162,5 +164,5 @@ def test_small_errors_of_large_energies_survive_single_precision(frames):
 
 
 def test_every_label_has_a_weight():
-    assert {f.name for f in fields(LossWeights)} == {f.name for f in fields(Labels)}
+    assert {f.name for f in fields(LossWeights)} == set(QUANTITIES)
     assert np.min([getattr(LossWeights(), name) for name in QUANTITIES]) >= 0.0

@@ -8,9 +8,9 @@ import torch
 from eqmm_ase.atomic_write import atomic_path
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.training.config import load_config
+from eqmm_ase.training.fit import rounds_of
 from eqmm_ase.training.learner import Learner, averaging_decay
 from eqmm_ase.training.loss import Loss
-from eqmm_ase.training.train import rounds_of
 
 
 def test_rounds_are_equal_and_never_exceed_the_steps_asked_for():

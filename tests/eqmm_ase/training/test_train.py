@@ -22,15 +22,14 @@ from training_kit import (
 )
 
 from eqmm_ase.files.dataset_file import write_frames
-from eqmm_ase.network.frame_dataset import FrameDataset, collate
-from eqmm_ase.network.model import predict
+from eqmm_ase.network.batch import FrameDataset, collate
 from eqmm_ase.network.model_file import load_model
+from eqmm_ase.network.prediction import Prediction, predict
 from eqmm_ase.training import learner as learner_module
 from eqmm_ase.training.callbacks import History
 from eqmm_ase.training.config import load_config
 from eqmm_ase.training.learner import TrainingError
-from eqmm_ase.training.loss import Loss
-from eqmm_ase.training.outliers import Influence
+from eqmm_ase.training.loss import Loss, RobustWeights
 from eqmm_ase.training.train import train
 
 
@@ -73,9 +72,9 @@ def test_the_training_loss_is_that_of_the_saved_weights(data, frames, tmp_path):
     dataset = FrameDataset(frames, "mulliken")
     items = [dataset[i] for i in range(len(frames))]
     loss = Loss.fit(load_config(None, TINY).loss, items)
-    model, influence = load_model(output)[0], Influence()
+    model, robust = load_model(output)[0], RobustWeights()
     batches = [collate(items[i : i + 3]) for i in range(0, len(items), 3)]
-    losses = [float(loss(predict(model, b.frames), b, influence)) for b in batches]
+    losses = [float(loss(predict(model, b.frames), b, robust)) for b in batches]
     assert float(last["training_loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
     assert float(last["step_loss"]) > 1.2 * float(last["training_loss"])
 
@@ -138,7 +137,7 @@ def spoiled(frame_numbers):
             [frames.qm_positions[start, 0].item() in frame_numbers for start in frames.qm_ptr[:-1]]
         )
         nothing = torch.where(hit, torch.nan, 1.0).double()
-        return prediction._replace(energy=prediction.energy * nothing)
+        return Prediction(prediction | {"energy": prediction.energy * nothing})
 
     return predict
 

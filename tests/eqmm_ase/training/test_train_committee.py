@@ -19,13 +19,14 @@ from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.network.committee import Committee
+from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.training.config import ConfigError, load_config
 from eqmm_ase.training.data import TrainingData
+from eqmm_ase.training.fit import fit
 from eqmm_ase.training.folder import TrainingFolder
 from eqmm_ase.training.learner import Learner
-from eqmm_ase.training.train import fit, train
-from eqmm_ase.training.train_committee import member_folders, train_committee
+from eqmm_ase.training.train import member_folders, train
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def data(frames, tmp_path_factory):
 def run(data, output, *overrides, n_members=2, console=None, **options):
     config = load_config(None, [*TINY, *overrides])
     console = console or Console(file=io.StringIO())
-    return train_committee([data], output, n_members, config, console=console, **options)
+    return train([data], output, config, n_members=n_members, console=console, **options)
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +155,16 @@ def test_another_training_is_refused_until_restarted(data, tmp_path):
     ]
 
 
-def test_a_committee_of_one_and_of_nothing_is_refused(data, tmp_path):
-    with pytest.raises(ConfigError, match="committee of 1 was asked for; it takes at least 2"):
-        run(data, tmp_path / "m.eqmm", n_members=1)
+def test_a_committee_of_one_is_a_single_model_and_one_of_none_is_refused(data, tmp_path):
+    output = run(data, tmp_path / "m.eqmm", n_members=1)
+    model, card = load_model(output)
+    assert isinstance(model, MultiscaleModel)
+    assert "n_members" not in card
+    assert TrainingFolder(output).checkpoint.is_file()
+    with pytest.raises(ConfigError, match="0 members were asked for; expected at least 1"):
+        run(data, tmp_path / "none.eqmm", n_members=0)
     with pytest.raises(ConfigError, match="no dataset files"):
-        train_committee([], tmp_path / "m.eqmm", 2)
+        train([], tmp_path / "m.eqmm", n_members=2)
 
 
 @pytest.mark.slow
@@ -240,6 +246,8 @@ def test_a_committee_starts_only_from_one_of_as_many_members(data, trained, tmp_
         run(data, tmp_path / "m.eqmm", start=single)
     with pytest.raises(ConfigError, match="is a committee of 2, but one of 3 was asked for"):
         run(data, tmp_path / "m.eqmm", n_members=3, start=trained[0])
+    with pytest.raises(ConfigError, match="is a committee of 2; expected a single model to start"):
+        run(data, tmp_path / "m.eqmm", n_members=1, start=trained[0])
     with pytest.raises(ConfigError, match=r"setting model\.channels is 3; expected 2"):
         run(data, tmp_path / "m.eqmm", "model.channels=3", start=trained[0])
     assert not Path(f"{tmp_path / 'm.eqmm'}.train").exists()

@@ -11,7 +11,9 @@ import torch
 
 from eqmm_ase.evaluation.plots import plot_reliability
 from eqmm_ase.evaluation.reliability import GAUSSIAN, DeviationCollector, binned, reliability
+from eqmm_ase.network.batch import Labels
 from eqmm_ase.network.committee import Spread
+from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.uncertainty.calibration import MUCH_LARGER, Calibration, Deviations, Uncertainty
 from eqmm_ase.units import KCAL_PER_MOL
 
@@ -113,10 +115,10 @@ def test_only_what_lies_far_above_the_validation_frames_is_unusual(deviations, c
 
 def test_errors_of_known_labels_meet_their_own_spreads():
     nan = torch.nan
-    prediction = SimpleNamespace(
+    prediction = Prediction(
         energy=torch.tensor([1.0, 2.0]).double(), qm_forces=torch.tensor([[3.0, 4.0, 0.0]] * 2)
     )
-    labels = SimpleNamespace(
+    labels = Labels(
         energy=torch.tensor([nan, 2.5]).double(), qm_forces=torch.tensor([[0.0] * 3, [nan] * 3])
     )
     spread = Spread(torch.tensor([0.1, 0.2]).double(), torch.tensor([0.3, 0.4]))

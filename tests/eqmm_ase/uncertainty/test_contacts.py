@@ -22,8 +22,9 @@ from eqmm_ase import ContactError, ContactRestraints, EqMM, Frame, cli, read_fra
 from eqmm_ase.data.checks import MIN_DISTANCE, squared_distances
 from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.network.committee import Committee
-from eqmm_ase.simulation.exploration import ExplorationSettings, explore
-from eqmm_ase.simulation.geometry_checks import insane
+from eqmm_ase.simulation.exploration import explore
+from eqmm_ase.simulation.exploration_settings import ExplorationSettings
+from eqmm_ase.simulation.geometry_checks import invalid_geometry
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 from eqmm_ase.uncertainty.contacts import FLOOR, TOO_CLOSE, deepest_contact
 from eqmm_ase.uncertainty.domain import Domain, DomainWarning
@@ -140,8 +141,8 @@ def test_charges_beside_a_link_atom_are_meant_where_training_had_them():
     domain = Domain.of([frame])
     squared = squared_distances(positions, frame.mm_positions)
     assert deepest_contact(squared, frame.atomic_numbers, frame.mm_charges, domain) is None
-    assert insane(frame).startswith("an MM charge is 0.45 Å from a nucleus")
-    assert insane(frame, domain) == ""
+    assert invalid_geometry(frame).startswith("an MM charge is 0.45 Å from a nucleus")
+    assert invalid_geometry(frame, domain) is None
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_explorations_go_there_and_say_why_they_stopped(tmp_path):
     atoms = methanol(0.0)
     positions[0] = atoms.positions[OXYGEN] + [0.0, 0, 0.9]
     start = Frame(atoms.numbers, atoms.positions, positions, charges)
-    settings = ExplorationSettings(frames=1, trajectories=1, force_limit=1e9, walls=False)
+    settings = ExplorationSettings(frames=1, trajectories=1, force_limit=1e9, restraints=False)
     (visit,) = explore(EqMM(tmp_path / "c.eqmm"), [start], settings)
     assert visit.outcome == "rejected"
     assert "MM charge 0" in visit.reason
@@ -245,7 +246,7 @@ def test_commands_end_with_the_step_and_exit_code_1(command, model, tmp_path, ca
     atoms.write(tmp_path / "molecule.xyz")
     inputs = (model, tmp_path / "molecule.xyz", "--charges", tmp_path / "charges.txt")
     output = tmp_path / "run.traj"
-    options = ("--no-walls", "-o", output, "--steps", 200)
+    options = ("--no-restraints", "-o", output, "--steps", 200)
     assert run(command, *inputs, *options) == 1
     error = capsys.readouterr().err
     assert "Traceback" not in error

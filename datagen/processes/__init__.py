@@ -1,0 +1,1 @@
+"""Processes that compute calls: watched, limited, replaced when they die."""
