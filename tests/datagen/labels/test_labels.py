@@ -347,6 +347,7 @@ def test_wrong_charges_or_dipole_are_thrown_away(name, sentence, monkeypatch):
         label_frame(water_in_charges(), QUICK)
 
 
+@pytest.mark.slow
 def test_command_line_asks_pyscf_about_no_method_when_it_is_loaded():
     program = (
         "from datagen.labels.method import Method; Method.__post_init__ = None; "

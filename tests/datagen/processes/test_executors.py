@@ -178,6 +178,7 @@ def test_a_call_can_report_before_it_answers():
     assert told == [1.5, 2.5]
 
 
+@pytest.mark.slow
 def test_loading_takes_no_time_of_the_call_and_what_cannot_be_loaded_is_a_sentence(
     tmp_path, monkeypatch
 ):
