@@ -18,10 +18,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import random
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].partition(",")[0]))
 
@@ -36,6 +40,22 @@ def _seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - ASE and RDKit helpers still draw from the global state
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Figures that are saved during a test, whose axes tell what was drawn."""
+    from matplotlib.figure import Figure
+
+    saved: list[Figure] = []
+    save = Figure.savefig
+
+    def kept(figure: Figure, *arguments: object, **options: object) -> None:
+        saved.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    return saved
 
 
 @pytest.fixture(scope="session")

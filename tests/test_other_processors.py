@@ -17,7 +17,7 @@ CHOSEN = {
     "training/test_train.py": "seed_decides",
     "training/test_muon.py": "saved_state",
     "network/test_long_range.py": "small_molecule",
-    "simulation/test_runs.py": "resumed and nve",
+    "simulation/test_dynamics.py": "resumed and nve",
     "calculator/test_ase_eiqmmm.py": "asked_before",
 }
 SETTINGS = {
@@ -29,6 +29,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SETTINGS)
 def test_numbers_are_the_same_but_for_rounding(case):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}

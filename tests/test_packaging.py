@@ -53,12 +53,14 @@ def tracked_files() -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_calculator_imports_neither_trainer_nor_reference_programs() -> None:
     code = "import json, sys; from eqmm_ase import EqMM; print(json.dumps(sorted(sys.modules)))"
     loaded = {name.partition(".")[0] for name in json.loads(run_python(code))}
     assert not loaded.intersection(HEAVY)
 
 
+@pytest.mark.slow
 def test_the_calculator_imports_in_less_than_twice_the_time_of_torch() -> None:
     # A ratio of processor times: they depend on the processor and on what else runs on it.
     code = (
@@ -95,11 +97,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(next(folder.glob("eqmm-*.whl")))
 
 
+@pytest.mark.slow
 def test_only_the_two_packages_get_installed(wheel: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"eqmm_ase", "datagen"}
 
 
+@pytest.mark.slow
 def test_every_module_model_and_type_marker_gets_installed(wheel: zipfile.ZipFile) -> None:
     wanted = {
         name
@@ -111,6 +115,7 @@ def test_every_module_model_and_type_marker_gets_installed(wheel: zipfile.ZipFil
     assert {"eqmm_ase/py.typed", "datagen/py.typed"} <= set(wheel.namelist())
 
 
+@pytest.mark.slow
 def test_every_folder_of_the_packages_is_a_subpackage_of_the_wheel(wheel: zipfile.ZipFile) -> None:
     folders = {
         path.parent.relative_to(ROOT).as_posix()

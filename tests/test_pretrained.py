@@ -45,6 +45,7 @@ def test_every_model_is_small_and_says_what_it_is_good_for(name):
     assert card["domain"]["closest"]
 
 
+@pytest.mark.slow
 def test_the_model_of_the_reaction_gives_the_reference_energies_and_forces():
     calculator = EqMM.pretrained(SN2)
     energy, forces = [], []
@@ -58,6 +59,7 @@ def test_the_model_of_the_reaction_gives_the_reference_energies_and_forces():
     assert np.abs(forces).mean() < 0.4 * KCAL_PER_MOL
 
 
+@pytest.mark.slow
 def test_its_uncertainty_grows_where_the_geometry_leaves_the_training_frames():
     frames = read_frames(FLAGSHIP)
     with warnings.catch_warnings():
@@ -74,6 +76,7 @@ def test_its_uncertainty_grows_where_the_geometry_leaves_the_training_frames():
         assert (after > before).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_its_uncertainty_is_as_large_as_its_errors():
     committee, card = load_model(pretrained_file(SN2))
     deviations = evaluate(committee, read_frames(FLAGSHIP), card["charge_scheme"]).deviations

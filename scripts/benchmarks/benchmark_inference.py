@@ -9,11 +9,8 @@ one size; ``calculator`` that through ASE with every check.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +24,7 @@ from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.prediction import predict
 from eqmm_ase.network.traced import PATIENCE, TracedModels
-from scripts.common import RESULTS
-from scripts.provenance import provenance
+from scripts.common import RESULTS, argument_parser, write_results
 
 RESULT = RESULTS / "benchmark_inference.json"
 DENSITY = 0.1  # atoms per Å³ of water and of biomolecules alike
@@ -115,7 +111,7 @@ def linear_fit(counts: Sequence[int], times: Sequence[float]) -> dict[str, float
 
 
 def benchmark(repetitions: int, counts: Sequence[int]) -> dict[str, Any]:
-    """All figures, with what they were measured on."""
+    """All figures."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = ModelConfig(elements=(1, 6, 7, 8))
@@ -130,23 +126,19 @@ def benchmark(repetitions: int, counts: Sequence[int]) -> dict[str, Any]:
         "22_atoms_3000_charges": measure(model, large(), 3000, repetitions),
         "against_number_of_charges": sweep,
         "linear_fit": linear_fit(counts, [row["recorded"]["median_ms"] for row in sweep]),
-        **provenance(),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-o", "--output", type=Path, default=RESULT)
+    parser = argument_parser(__doc__, "JSON file to write", RESULT)
     parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument(
         "--charges", type=int, nargs="+", default=[0, 100, 300, 1000, 3000, 10000, 30000]
     )
     chosen = parser.parse_args(arguments)
     result = benchmark(chosen.repetitions, chosen.charges)
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    chosen.output.write_text(text, encoding="utf-8")
+    write_results(chosen.output, result)
     chosen_rows = (result["methanol_720_charges"], result["22_atoms_3000_charges"])
     for row in (*chosen_rows, *result["against_number_of_charges"]):
         print(

@@ -12,7 +12,6 @@ are not measured again stay in the file.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -29,7 +28,7 @@ from datagen.processes.executors import LocalProcesses
 from eqmm_ase.data.frame import Frame
 from scripts.benchmarks.benchmark_frames import SMILES, benchmark_frame
 from scripts.benchmarks.plain_labels import KCAL_PER_MOL, plain_label
-from scripts.common import RESULTS
+from scripts.common import RESULTS, argument_parser, write_results
 from scripts.provenance import provenance
 
 RESULT = RESULTS / "benchmark_labels.json"
@@ -166,8 +165,7 @@ def report(row: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-o", "--output", type=Path, default=RESULT)
+    parser = argument_parser(__doc__, "JSON file to write", RESULT)
     parser.add_argument("--molecules", nargs="*", choices=SMILES, default=list(SMILES))
     parser.add_argument("--charges", type=int, nargs="+", default=[700, 3000])
     parser.add_argument("--scaling-frames", type=int, default=SCALING_FRAMES, help="0: leave out")
@@ -191,10 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.scaling_frames:
         result["second_core"] = second_core(chosen.scaling_frames)
         print(f"second core: {result['second_core']['ratio']:.2f} times the labels of one")
-    result |= provenance(("eqmm", "pyscf", "numpy", "scipy", "rdkit"))
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    chosen.output.write_text(text, encoding="utf-8")
+    write_results(chosen.output, result, ("eqmm", "pyscf", "numpy", "scipy", "rdkit"))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ One core, float32. ``predict`` is energy and all forces, ``train`` also the grad
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.prediction import predict
 from scripts.benchmarks.benchmark_inference import large, small, surroundings
+from scripts.common import argument_parser
 
 
 def evaluate(model: MultiscaleModel, frames: FrameBatch, train: bool) -> None:
@@ -51,7 +51,7 @@ def ratio(atoms: Atoms, n_charges: int, train: bool, repetitions: int) -> tuple[
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argument_parser(__doc__)
     parser.add_argument("--repetitions", type=int, default=100)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)

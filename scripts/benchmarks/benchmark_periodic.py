@@ -12,11 +12,8 @@ tolerance of 1e-9, relative to the root-mean-square of each order and of each ki
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,8 +33,7 @@ from eqmm_ase.periodic.near import NearPart
 from eqmm_ase.periodic.prediction import SurroundedModels
 from eqmm_ase.periodic.switched import SwitchedCutoff
 from scripts.benchmarks.benchmark_inference import large, small
-from scripts.common import RESULTS
-from scripts.provenance import provenance
+from scripts.common import RESULTS, argument_parser, write_results
 
 RESULT = RESULTS / "benchmark_periodic.json"
 COUNTS = (2700, 30_000, 100_000)
@@ -203,7 +199,7 @@ def _relative(found: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def benchmark(counts: Sequence[int], tolerance: float, repetitions: int) -> dict[str, Any]:
-    """All figures, with what they were measured on."""
+    """All figures."""
     torch.set_num_threads(1)
     systems = [(atoms, n) for atoms in (small(), large()) for n in counts]
     return {
@@ -211,20 +207,18 @@ def benchmark(counts: Sequence[int], tolerance: float, repetitions: int) -> dict
         "tolerance": tolerance,
         "repetitions": repetitions,
         "systems": [measure(atoms, n, tolerance, repetitions) for atoms, n in systems],
-        **provenance(("eqmm", "torch", "numpy", "finufft")),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-o", "--output", type=Path, default=RESULT)
+    parser = argument_parser(__doc__, "JSON file to write", RESULT)
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--tolerance", type=float, default=TOLERANCE)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     chosen = parser.parse_args(arguments)
     result = benchmark(chosen.counts, chosen.tolerance, chosen.repetitions)
-    chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_results(chosen.output, result, ("eqmm", "torch", "numpy", "finufft"))
     for row in result["systems"]:
         times = {**row["tensors"], **row["parts"], **row["beside"]}
         print(f"{row['n_qm']} atoms, {row['n_mm']} charges, r_c {row['cutoff']:.1f} Å: ", end="")

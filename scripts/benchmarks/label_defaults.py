@@ -9,11 +9,8 @@ largest after the mean has been taken away: a constant matters to nobody who tra
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +20,7 @@ from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames
 from scripts.benchmarks.plain_labels import KCAL_PER_MOL
-from scripts.common import RESULTS, TEST_DATA
-from scripts.provenance import provenance
+from scripts.common import RESULTS, TEST_DATA, argument_parser, write_results
 
 RESULT = RESULTS / "label_defaults.json"
 FRAMES = TEST_DATA / "methanol.h5"
@@ -59,8 +55,7 @@ def errors(found: Sequence[Frame], expected: Sequence[Frame]) -> dict[str, float
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-o", "--output", type=Path, default=RESULT)
+    parser = argument_parser(__doc__, "JSON file to write", RESULT)
     parser.add_argument("--frames", type=int, default=4)
     chosen = parser.parse_args(arguments)
     frames = read_frames(FRAMES, range(chosen.frames))
@@ -81,11 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "what": "errors of labels by setting, kcal/mol and kcal/mol/Å; processor seconds",
         "frames": f"{chosen.frames} of {FRAMES.name}",
         "rows": rows,
-        **provenance(("eqmm", "pyscf", "numpy")),
     }
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    chosen.output.write_text(text, encoding="utf-8")
+    write_results(chosen.output, result, ("eqmm", "pyscf", "numpy"))
 
 
 if __name__ == "__main__":

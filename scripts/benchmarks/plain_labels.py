@@ -9,7 +9,6 @@ here again. Only the frames and their method are read with EqMM.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from pyscf.data.elements import ELEMENTS
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData
-from scripts.provenance import provenance
+from scripts.common import argument_parser, write_results
 
 # CODATA 2018
 BOHR = 0.529177210903  # Å
@@ -167,13 +166,12 @@ def compare(path: Path, n_frames: int) -> dict[str, Any]:
         "units": {name: UNITS.get(name, "e") for name in names},
         "not_redone": sorted(schemes - {name.removeprefix("charges/") for name in names}),
         "frames": rows,
-        **provenance(("eqmm", "pyscf", "pyscf-dispersion", "numpy", "h5py")),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argument_parser(__doc__)
     parser.add_argument("file", type=Path, help="labelled dataset")
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("-o", "--output", type=Path, help="JSON")
@@ -187,8 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if result["not_redone"]:
         print("not redone:", ", ".join(result["not_redone"]))
     if chosen.output:
-        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        chosen.output.write_text(text, encoding="utf-8")
+        packages = ("eqmm", "pyscf", "pyscf-dispersion", "numpy", "h5py")
+        write_results(chosen.output, result, packages)
 
 
 if __name__ == "__main__":

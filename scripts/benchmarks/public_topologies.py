@@ -10,10 +10,8 @@ a refusal where none was right, or a cut where one was.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
-import json
 import re
 import tempfile
 import time
@@ -35,7 +33,7 @@ from eqmm_ase.data.region_description import describe_region
 from eqmm_ase.files.dataset_file import ReferenceData
 from scripts.benchmarks.independent_topology import Reference, read_reference
 from scripts.benchmarks.public_topology_cases import Case, Folders, cases
-from scripts.provenance import provenance
+from scripts.common import argument_parser, write_results
 
 _PACKAGES = ("eqmm", "MDAnalysis", "MDAnalysisTests", "ParmEd", "openmm", "numpy")
 _CHARGE = 2e-5  # e; prmtop files hold eight digits, in units of their own
@@ -44,10 +42,9 @@ _PLACE = 2e-3  # Å
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argument_parser(__doc__, "JSON file to write")
     for name in ("mdanalysis", "parmed", "pytraj"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="Folder of its files.")
-    parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", default="", help="Part of the name of a file.")
     chosen = parser.parse_args(arguments)
     console = Console()
@@ -67,9 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "cpu_seconds": round(time.process_time() - begun),
         "cases": rows,
         "sources": {folder: _version(getattr(chosen, folder)) for folder in ("parmed", "pytraj")},
-        **provenance(_PACKAGES),
     }
-    chosen.output.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_results(chosen.output, content, _PACKAGES)
     console.print(_table(rows))
     return 1 if counts["wrong"] else 0
 

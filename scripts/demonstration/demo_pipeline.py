@@ -22,7 +22,7 @@ from rich.console import Console
 
 from eqmm_ase.progress_bar import duration
 from eqmm_ase.terminal import say, screen
-from scripts.common import ROOT
+from scripts.common import ROOT, write_json
 from scripts.demonstration.demo_report import write_report
 
 INTERRUPTED = 130
@@ -191,7 +191,7 @@ def _belongs(folder: Path, settings: Settings) -> bool:
 
 def _remember(folder: Path, result: str, seconds: float) -> None:
     timings = {**_timings(folder), result: round(seconds, 1)}
-    (folder / "timings.json").write_text(json.dumps(timings, indent=1), encoding="utf-8")
+    write_json(folder / "timings.json", timings)
 
 
 def _timings(folder: Path) -> dict[str, float]:

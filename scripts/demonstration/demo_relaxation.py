@@ -6,19 +6,15 @@ that sampled the frame: bare charges alone would pull the hydrogen atoms in.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import SumCalculator
-from matplotlib.figure import Figure
 
 from datagen.labels.calculator import ReferenceCalculator
 from datagen.labels.method import Method
@@ -27,6 +23,8 @@ from eqmm_ase.files.structures import atoms_of_frame
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 from eqmm_ase.simulation.relax import Relaxation, RelaxationStep, relax, rmsd
 from eqmm_ase.units import KCAL_PER_MOL
+from scripts.common import argument_parser, write_json
+from scripts.pictures import BLUE, GREY, ORANGE, picture
 
 # R_min/2 in Å and ε in kcal/mol: GAFF2 (Wang et al., J. Comput. Chem. 25, 1157 (2004)) types.
 GAFF2 = {"c3": (1.9069, 0.1078), "h1": (1.3593, 0.0208), "oh": (1.8200, 0.0930)}
@@ -125,38 +123,34 @@ def compare(model: Path, data: Path, folder: Path, fmax: float) -> dict[str, Any
         "seconds_pyscf": qm.seconds,
         "converged": ml.converged and qm.converged,
     }
-    (folder / "relaxation.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "relaxation.json", result)
     return result
 
 
 def plot(ml: Sequence[float], qm: Sequence[float], lowest: float, path: Path) -> None:
     """Energy above the minimum that PySCF finds, over the steps of both."""
-    with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(5.0, 3.6), layout="constrained")
-        axes = figure.subplots()
-        draw(axes, ml, qm, lowest)
-        figure.savefig(path, dpi=150)
+    with picture(path, 5.0, 3.6) as figure:
+        draw(figure.subplots(), ml, qm, lowest)
 
 
 def draw(axes: Any, ml: Sequence[float], qm: Sequence[float], lowest: float) -> None:
     """Both curves into given axes."""
     for energies, label, color, marker in (
-        (qm, "PySCF", "#d1701a", "o"),
-        (ml, "EqMM", "#1f5f99", "."),
+        (qm, "PySCF", ORANGE, "o"),
+        (ml, "EqMM", BLUE, "."),
     ):
         above = (np.array(energies) - lowest) / KCAL_PER_MOL
         axes.plot(above, label=label, color=color, marker=marker, markersize=4, linewidth=1.2)
     axes.set(xlabel="optimiser step", ylabel="energy above minimum / kcal/mol")
-    axes.axhline(0.0, color="#808080", linewidth=0.8, zorder=0)
+    axes.axhline(0.0, color=GREY, linewidth=0.8, zorder=0)
     axes.legend(frameon=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__, "folder", Path("relaxation"))
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("-o", "--output", type=Path, default=Path("relaxation"))
     parser.add_argument("--fmax", type=float, default=0.01, help="eV/Å")
     chosen = parser.parse_args(arguments)
     chosen.output.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from ase.io import read
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -21,10 +19,9 @@ from eqmm_ase.evaluation.plots import plot_learning_curve
 from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.terminal import say, show_table
+from scripts.common import write_results
 from scripts.demonstration.demo_relaxation import draw
-from scripts.provenance import provenance
-
-_STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+from scripts.pictures import BLUE, GREY, picture
 
 Rows = list[tuple[str, str, str]]
 
@@ -39,11 +36,8 @@ def write_report(folder: Path, settings: Mapping[str, Any], console: Console) ->
         "metrics": metrics,
         "relaxation": relaxation,
         "seconds": timings,
-        **provenance(),
     }
-    (folder / "summary.json").write_text(
-        json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_results(folder / "summary.json", summary)
     rows = [*_errors(metrics), *_relaxation(relaxation), *_times(timings)]
     (folder / "summary.md").write_text(_markdown(rows), encoding="utf-8")
     plot_learning_curve(folder / "model.eqmm.train" / "history.csv", folder / "learning_curve.png")
@@ -106,8 +100,7 @@ def _overview(folder: Path, path: Path) -> None:
     """Energies, forces on both sides and the relaxation, side by side."""
     model, card = load_model(folder / "model.eqmm")
     result = evaluate(model, read_frames(folder / "test.h5"), card.get("charge_scheme"))
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(12.0, 3.3), layout="constrained")
+    with picture(path, 12.0, 3.3) as figure:
         panels = figure.subplots(1, 4)
         for axes, name in zip(panels, ("energy", "qm_forces", "mm_forces"), strict=False):
             _parity(axes, name, result.pairs[name].reference, result.pairs[name].predicted)
@@ -120,7 +113,6 @@ def _overview(folder: Path, path: Path) -> None:
         panels[3].set_title("relaxation in held charges")
         for axes in panels:
             axes.set_box_aspect(1)
-        figure.savefig(path, dpi=130)
 
 
 def _parity(axes: Any, name: str, reference: np.ndarray, predicted: np.ndarray) -> None:
@@ -128,8 +120,8 @@ def _parity(axes: Any, name: str, reference: np.ndarray, predicted: np.ndarray) 
     both = np.concatenate([reference, predicted])
     margin = 0.05 * np.ptp(both)
     limits = (both.min() - margin, both.max() + margin)
-    axes.plot(limits, limits, color="#808080", linewidth=0.8)
-    axes.scatter(reference, predicted, s=8, color="#1f5f99", edgecolors="none", rasterized=True)
+    axes.plot(limits, limits, color=GREY, linewidth=0.8)
+    axes.scatter(reference, predicted, s=8, color=BLUE, edgecolors="none", rasterized=True)
     axes.set(xlim=limits, ylim=limits)
     axes.set(xlabel="PySCF", ylabel="EqMM", title=f"{quantity.title} / {quantity.quoted}")
 

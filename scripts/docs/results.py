@@ -379,7 +379,5 @@ RESULTS: Mapping[str, Result] = {
     "mutations": Result(
         "python tests/kits/mutations.py", ("", "refused", "read as it was", "differs"), _mutations
     ),
-    "fault_injection": Result(
-        f"{_BENCHMARK}fault_injection --output results.json", _FIGURE, _faults
-    ),
+    "fault_injection": Result("python tests/kits/fault_injection.py", _FIGURE, _faults),
 }

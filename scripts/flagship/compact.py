@@ -10,7 +10,6 @@ the reaction coordinate.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +18,14 @@ import numpy as np
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
-from eqmm_ase.simulation.coordinate import Coordinate
-from scripts.common import FLAGSHIP, TEST_DATA
+from scripts.common import FLAGSHIP, TEST_DATA, argument_parser
+from scripts.flagship.flagship_data import zeta
 
 TESTS_FILE = TEST_DATA / "flagship.h5"
 MEDIA = ("water", "methanol", "gas")
 SWEEPS = ("gas", "methanol", "water_a", "water_b", "water_c")
 PARTS = {**{name: (name,) for name in SWEEPS}, "loose": tuple(f"{m}_loose" for m in MEDIA)}
 """File for the repository → files of labels."""
-COORDINATE = Coordinate.parse("d(0,1)-d(0,2)")
 _FORCE_STEP = 2.0**-20  # eV/Å
 _POTENTIAL_STEP = 2.0**-17  # V
 _PER_MEDIUM = 20
@@ -45,17 +43,17 @@ def compact(frame: Frame) -> Frame:
 
 def evenly_along_coordinate(frames: Sequence[Frame], number: int) -> list[Frame]:
     """Frames whose ζ divides the range of all into equal parts, each at most once."""
-    rest = sorted(frames, key=_value)
+    rest = sorted(frames, key=zeta)
     chosen = []
-    for target in np.linspace(_value(rest[0]), _value(rest[-1]), number):
-        chosen.append(min(rest, key=lambda frame: abs(_value(frame) - target)))
+    for target in np.linspace(zeta(rest[0]), zeta(rest[-1]), number):
+        chosen.append(min(rest, key=lambda frame: abs(zeta(frame) - target)))
         rest = [frame for frame in rest if frame is not chosen[-1]]
     return chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("folder", type=Path, help="where scripts/flagship/make put its labels")
     chosen = parser.parse_args(arguments)
     by_medium: dict[str, list[Frame]] = {}
@@ -81,10 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     write_frames(TESTS_FILE, subset, method)
     print(f"{TESTS_FILE.name}: {len(subset)} frames")
-
-
-def _value(frame: Frame) -> float:
-    return COORDINATE.value(frame.qm_positions)
 
 
 def _rounded(values: np.ndarray | None, step: float) -> np.ndarray:

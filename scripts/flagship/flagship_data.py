@@ -7,7 +7,6 @@ writes them as ``<medium>_train.h5`` and ``<medium>_test.h5``, and ``loose_…``
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ import numpy as np
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, write_frames
 from eqmm_ase.simulation.coordinate import Coordinate
-from scripts.common import FLAGSHIP
+from scripts.common import FLAGSHIP, argument_parser
 
 HELD_OUT = (
     *("water-sweep-3", "water-sweep-10", "water-sweep-17"),
@@ -68,7 +67,7 @@ class Flagship(NamedTuple):
 
 
 def zeta(frame: Frame) -> float:
-    """The reaction coordinate, Å."""
+    """Reaction coordinate d(C–Cl1) − d(C–Cl2) of a frame, Å."""
     return COORDINATE.value(frame.qm_positions)
 
 
@@ -90,7 +89,7 @@ def load_flagship(files: Sequence[str] = FILES) -> Flagship:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(arguments).folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,6 @@ Errors on the sweeps that were held out go into the card and, with versions and 
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,8 @@ from eqmm_ase.models.pretrained import FOLDER
 from eqmm_ase.network.committee import members_of
 from eqmm_ase.network.model_file import load_model, save_model
 from eqmm_ase.uncertainty.calibration import Calibration
-from scripts.common import RESULTS
+from scripts.common import RESULTS, argument_parser, write_results
 from scripts.flagship.flagship_data import COORDINATE, zeta
-from scripts.provenance import provenance
 
 NAME = "sn2-chloride-b3lyp"
 MEDIA = ("water", "methanol", "gas")
@@ -75,7 +72,7 @@ def figures_of(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("folder", type=Path, help="where scripts/flagship/train worked")
     folder = parser.parse_args(arguments).folder
     model, card = load_model(folder / "sn2.eqmm")
@@ -86,9 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = FOLDER / f"{NAME}.eqmm"
     path.parent.mkdir(exist_ok=True)
     save_model(path, model, card_of(card, training, evaluation))
-    figures = figures_of(evaluation, loose, card, path)
-    text = json.dumps({**figures, **provenance()}, indent=1, ensure_ascii=False)
-    RESULT.write_text(text + "\n", encoding="utf-8")
+    write_results(RESULT, figures_of(evaluation, loose, card, path))
     for medium, metrics in {**evaluation.metrics, "loose": loose.metrics[ALL]}.items():
         if medium != ALL:
             print(medium, {name: round(m.get("mae", np.nan), 4) for name, m in metrics.items()})

@@ -15,7 +15,6 @@ them as atoms were in training; `--no-restraints` leaves them out.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +34,7 @@ from eqmm_ase.simulation.dynamics import MDState, run_md
 from eqmm_ase.simulation.ensembles import MDSettings
 from eqmm_ase.simulation.restraints import ContactRestraints
 from eqmm_ase.terminal import say, screen
-from scripts.provenance import provenance
+from scripts.common import argument_parser, write_results
 from scripts.stability.shadow_energy import shadow_energies
 
 _BLOCKS = 20
@@ -242,10 +241,9 @@ def shadow_figures(energies: np.ndarray, length: float) -> dict[str, float]:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__, "JSON file to write", Path("nve.json"))
     parser.add_argument("model")
     parser.add_argument("structure", help="dataset frame, as in test.h5:0")
-    parser.add_argument("-o", "--output", type=Path, default=Path("nve.json"))
     parser.add_argument("--length", type=float, default=20.0, help="ps (default: %(default)s)")
     parser.add_argument("--timestep", type=float, default=0.5, help="fs (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=300.0, help="K")
@@ -266,9 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(screen(), f"error: {error}")
         return 1
     settings = {name: str(value) for name, value in vars(options).items()}
-    with atomic_path(options.output) as temporary:
-        result = {"figures": found, "settings": settings, **provenance()}
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_results(options.output, {"figures": found, "settings": settings})
     screen().print_json(data=found)
     return 0
 

@@ -17,7 +17,8 @@ from eqmm_ase.atomic_write import write_text
 from eqmm_ase.network.committee import Committee, members_of
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.units import KCAL_PER_MOL
-from scripts.stability.nvt_start import CARBON, CHLORINES, HYDROGENS, TOTAL_CHARGE, ZETA, FloatArray
+from scripts.flagship.flagship_data import COORDINATE
+from scripts.stability.nvt_start import CARBON, CHLORINES, HYDROGENS, TOTAL_CHARGE, FloatArray
 
 SHORTEST_CH, LONGEST_CH = 0.8, 1.6
 """Å. At 350 K a C–H bond of 1.09 Å has a standard deviation of 0.03 Å."""
@@ -223,7 +224,7 @@ class Monitor:
             energy,
             temperature,
             of_all,
-            ZETA.value(atoms.positions),
+            COORDINATE.value(atoms.positions),
             float(np.linalg.norm(atoms.positions[list(CHLORINES)] - carbon, axis=1).max()),
             float(contacts.min()),
             self._shortest,

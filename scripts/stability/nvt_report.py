@@ -8,17 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from ase.io.trajectory import Trajectory
-from matplotlib.figure import Figure
 
-from eqmm_ase.atomic_write import atomic_path, write_text
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.units import KCAL_PER_MOL
+from scripts.common import write_json
 from scripts.flagship.flagship_data import load_flagship
+from scripts.pictures import BLUE, GREY, picture
 from scripts.stability.nvt_records import Record, read_records
 from scripts.stability.nvt_start import TOTAL_CHARGE, WALL_START, FloatArray, Start
 from scripts.studies.extrapolation import labelled
@@ -27,7 +26,6 @@ EQUILIBRATION = 5.0
 """ps that means leave out, or half of a shorter run; extremes are of everything."""
 _BLOCKS = 20
 TITLES = {"held": "held charges", "moving": "droplet of moving water"}
-COLOUR = "#1b6ca8"
 
 
 def figures(records: Sequence[Record]) -> dict[str, Any]:
@@ -136,15 +134,13 @@ def relabel(folder: Path, start: Start, model: str, count: int) -> dict[str, Any
         "qm_forces_rmse": metrics["qm_forces"]["rmse"],
         "mm_forces_relative_rms": metrics["mm_forces"]["relative"],
     }
-    write_text(folder / "relabelled.json", json.dumps(found, indent=1) + "\n")
+    write_json(folder / "relabelled.json", found)
     return found
 
 
 def draw(runs: Mapping[str, Sequence[Record]], target: float, path: Path) -> None:
     """Energy, temperature, ζ and uncertainty against time; a column for each run."""
-    style: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(4.5 * len(runs) + 0.5, 7.5), layout="constrained", dpi=150)
+    with picture(path, 4.5 * len(runs) + 0.5, 7.5) as figure:
         axes = figure.subplots(4, len(runs), sharex="col", sharey="row", squeeze=False)
         for column, (name, records) in zip(axes.T, runs.items(), strict=True):
             column[0].set_title(TITLES[name])
@@ -162,8 +158,6 @@ def draw(runs: Mapping[str, Sequence[Record]], target: float, path: Path) -> Non
             axis.set_ylabel(label)
         axes[3, 0].set_ylim(bottom=0.0)  # once all is drawn: it ends the scaling of the row
         figure.align_ylabels(axes[:, 0])
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png")
 
 
 def _draw_column(column: Any, records: Sequence[Record], target: float) -> None:
@@ -171,12 +165,12 @@ def _draw_column(column: Any, records: Sequence[Record], target: float) -> None:
     energy = _column(records, "energy") / KCAL_PER_MOL
     temperature = _column(records, "temperature")
     width = max(1, int(np.searchsorted(times, times[0] + 1.0)))
-    fine: dict[str, Any] = {"lw": 0.5, "color": COLOUR}
+    fine: dict[str, Any] = {"lw": 0.5, "color": BLUE}
     column[0].plot(times, energy - energy.mean(), **fine)
     if len(times) >= width:
         smooth = np.convolve(temperature, np.ones(width) / width, "valid")
-        column[1].plot(times[width - 1 :], smooth, lw=0.9, color=COLOUR)
-    column[1].axhline(target, color="#777777", lw=1, ls="--")
+        column[1].plot(times[width - 1 :], smooth, lw=0.9, color=BLUE)
+    column[1].axhline(target, color=GREY, lw=1, ls="--")
     column[2].plot(times, _column(records, "zeta"), **fine)
     if records[-1].uncertainty_force is not None:
         column[3].plot(times, _column(records, "uncertainty_force") / KCAL_PER_MOL, **fine)

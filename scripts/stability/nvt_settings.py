@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eqmm_ase.atomic_write import write_text
+from scripts.common import write_json
 
 COLUMNS = (
     ("step", "d", 9),
@@ -74,5 +74,5 @@ def settle(folder: Path, settings: RunSettings) -> dict[str, Any]:
                     f"{facts.get(name)!r}"
                 )
     else:
-        write_text(path, json.dumps(facts, indent=1) + "\n")
+        write_json(path, facts)
     return facts

@@ -31,8 +31,7 @@ from eqmm_ase.atomic_write import write_text
 from eqmm_ase.commands.run_log import RunLog
 from eqmm_ase.models.pretrained import pretrained_file
 from eqmm_ase.progress_bar import duration
-from scripts.common import IMAGES, RESULTS
-from scripts.provenance import provenance
+from scripts.common import IMAGES, RESULTS, argument_parser, write_results
 from scripts.stability.nvt_records import Record, read_records
 from scripts.stability.nvt_report import TITLES, draw, figures, relabel
 from scripts.stability.nvt_settings import COLUMNS, RunSettings, settle
@@ -129,9 +128,7 @@ def write_report(options: argparse.Namespace) -> None:
             found[mode]["against_reference"] = json.loads(judged.read_text(encoding="utf-8"))
     if not runs:
         raise ValueError(f"there is no run in {options.output}")
-    what = {"units": "ps, K, Å, kcal/mol, kcal/mol/Å"}
-    text = json.dumps(what | {"runs": found} | provenance(), indent=1, ensure_ascii=False)
-    write_text(options.json, text + "\n")
+    write_results(options.json, {"units": "ps, K, Å, kcal/mol, kcal/mol/Å", "runs": found})
     draw(runs, target, options.plot)
 
 
@@ -152,10 +149,9 @@ def _surroundings(mode: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argument_parser(__doc__, "folder", Path("nvt"))
     defaults = RunSettings("", "")
     parser.add_argument("what", choices=[*TITLES, "report"])
-    parser.add_argument("-o", "--output", type=Path, default=Path("nvt"), help="folder")
     model = str(pretrained_file("sn2-chloride-b3lyp"))
     parser.add_argument("--model", default=model, help="file (default: the pretrained one)")
     parser.add_argument("--member", type=int, help="whose forces act, from 0 (default: the mean)")

@@ -23,13 +23,11 @@ from numpy.typing import NDArray
 
 from datagen.solvent.frozen_force_field import charged_sphere, element_sphere
 from eqmm_ase.files.structures import atoms_of_frame
-from eqmm_ase.simulation.coordinate import Coordinate
 from eqmm_ase.units import KCAL_PER_MOL
-from scripts.flagship.flagship_data import load_flagship
+from scripts.flagship.flagship_data import load_flagship, zeta
 
 FloatArray = NDArray[np.float64]
 
-ZETA = Coordinate.parse("d(0,1)-d(0,2)")
 START_ZETA = -1.5
 """Å."""
 CARBON, CHLORINES, HYDROGENS = 0, (1, 2), (3, 4, 5)
@@ -72,7 +70,7 @@ def load_start() -> Start:
         When the surroundings of the frame are not whole three-site waters.
     """
     frames = load_flagship().test("water")
-    away = [abs(ZETA.value(np.asarray(f.qm_positions, float)) - START_ZETA) for f in frames]
+    away = [abs(zeta(f) - START_ZETA) for f in frames]
     number = int(np.argmin(away))
     frame = frames[number]
     atoms = atoms_of_frame(frame)

@@ -10,22 +10,19 @@ variant it was at. About an hour of one core per seed.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from eqmm_ase.network.model_file import load_model
+from scripts.common import text_table
 from scripts.flagship.flagship_data import load_flagship
-from scripts.studies.cells import Cell, Cells, errors, trained
-from scripts.studies.learning_curve import few
+from scripts.pictures import BLUE, GREY, ORANGE, few, picture
+from scripts.studies.cells import Cell, Cells, errors, study_parser, trained
 
 N_FRAMES, STEPS = 1000, 6000
 SETTINGS = [
@@ -57,9 +54,9 @@ FIGURES = {
     "mm_forces_relative_rms": "MM forces, relative RMS",
 }
 MEDIA = {
-    "water": ("water, held out", "#1f5f99"),
-    "methanol": ("methanol, never seen", "#d1701a"),
-    "gas": ("gas, never seen", "#808080"),
+    "water": ("water, held out", BLUE),
+    "methanol": ("methanol, never seen", ORANGE),
+    "gas": ("gas, never seen", GREY),
 }
 
 
@@ -105,30 +102,22 @@ def means(cells: Mapping[str, Cell]) -> dict[str, dict[str, Any]]:
 
 def table(rows: Mapping[str, dict[str, Any]]) -> str:
     """Errors of energy, also without their mean (E°), QM and MM forces, a line per variant."""
+    columns = [("", ""), ("weights", "d"), ("CPU s", ".0f")]
+    figures = [("E", ".2f"), ("E°", ".2f"), ("F(QM)", ".2f"), ("F(MM)", ".1%")]
+    keys = ("energy_mae", "energy_mae_centred", "qm_forces_mae", "mm_forces_relative_rms")
     lines = [
-        f"{'':22}{'':10}{'':7}" + "".join(f"{medium:^30}" for medium in MEDIA),
-        f"{'':22}{'weights':>10}{'CPU s':>7}"
-        + f"{'E':>8}{'E°':>7}{'F(QM)':>8}{'F(MM)':>7}" * len(MEDIA),
+        [name, row["parameters"], row["cpu_seconds"]]
+        + [row["errors"][medium].get(key) for medium in MEDIA for key in keys]
+        for name, row in rows.items()
     ]
-    for variant, row in rows.items():
-        line = f"{variant:22}{row['parameters']:10}{row['cpu_seconds']:7.0f}"
-        for medium in MEDIA:
-            own = row["errors"][medium]
-            mm = own.get("mm_forces_relative_rms")
-            line += f"{own['energy_mae']:8.2f}{own['energy_mae_centred']:7.2f}"
-            line += f"{own['qm_forces_mae']:8.2f}"
-            line += f"{mm:7.1%}" if mm is not None else f"{'–':>7}"
-        lines.append(line)
-    return "\n".join(lines)
+    groups = [("", 3), *((medium, len(keys)) for medium in MEDIA)]
+    return text_table(columns + figures * len(MEDIA), lines, groups)
 
 
 def plot(rows: Mapping[str, dict[str, Any]], path: Path) -> None:
     """Bars of the three errors by variant and medium."""
     places, height = np.arange(len(rows))[::-1], 0.26
-    style: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(13, 0.45 * len(rows) + 1.6), layout="constrained", dpi=150)
-        FigureCanvasAgg(figure)
+    with picture(path, 13, 0.45 * len(rows) + 1.6) as figure:
         axes = figure.subplots(1, len(FIGURES), sharey=True)
         for axis, (key, title) in zip(axes, FIGURES.items(), strict=True):
             for number, (medium, (_, colour)) in enumerate(MEDIA.items()):
@@ -142,7 +131,6 @@ def plot(rows: Mapping[str, dict[str, Any]], path: Path) -> None:
             axis.set_yticks(places, list(rows))
         handles = [Patch(color=colour, label=label) for label, colour in MEDIA.values()]
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
-        figure.savefig(path)
 
 
 def report(cells: Cells, picture: Path | None) -> None:
@@ -157,9 +145,7 @@ def report(cells: Cells, picture: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing; print the table and draw the plot after each variant."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
+    parser = study_parser(__doc__)
     parser.add_argument("--plot", type=Path, help="PNG file to write")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of every variant")
     options = parser.parse_args(arguments)

@@ -12,32 +12,29 @@ core; FOLDER keeps the rounds, and the same command goes on where it was interru
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from datagen.learning import LearningSettings, learn
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
 from eqmm_ase.network.model_file import load_model
-from eqmm_ase.simulation.coordinate import Coordinate
 from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.terminal import messages
 from eqmm_ase.training.train import train
 from eqmm_ase.units import KCAL_PER_MOL
-from scripts.common import FLAGSHIP
+from scripts.common import FLAGSHIP, argument_parser, write_json
+from scripts.flagship.flagship_data import COORDINATE, zeta
+from scripts.pictures import picture
 from scripts.provenance import provenance
 
 DATA = FLAGSHIP / "gas.h5"
 HELD_OUT = "gas-sweep-3"
-COORDINATE = "d(0,1)-d(0,2)"
 KNOWN_BEYOND = 1.0
 """Å: the committee begins with nothing at smaller |ζ|."""
 N_START = 60
@@ -49,7 +46,7 @@ SETTINGS = LearningSettings(
         trajectories=16,
         time=0.3,
         timestep=1.0,
-        coordinate=COORDINATE,
+        coordinate=COORDINATE.text,
         sweep=(-2.5, 2.5),
     ),
     training=(
@@ -59,11 +56,6 @@ SETTINGS = LearningSettings(
         "training.validate_every=150",
     ),
 )
-
-
-def zeta(frame: Frame) -> float:
-    """The reaction coordinate, Å."""
-    return Coordinate.parse(COORDINATE).value(np.asarray(frame.qm_positions, np.float64))
 
 
 def start_and_test(folder: Path) -> tuple[Path, list[Frame]]:
@@ -122,21 +114,22 @@ def control(first: Path, folder: Path) -> Path:
 
 def plot(result: dict[str, Any], path: Path) -> None:
     """Errors along the coordinate after each round, and the frames that each round found."""
-    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
     order = np.argsort(result["test_zeta"])
     x = np.array(result["test_zeta"])[order]
-    for number, row in enumerate(result["rounds"]):
-        line = left.semilogy(x, np.array(row["energy_errors"])[order], label=f"round {number}")[0]
-        marks = [number] * len(row["found_zeta"])
-        right.plot(row["found_zeta"], marks, "o", alpha=0.5, color=line.get_color())
-    left.axvspan(-KNOWN_BEYOND, KNOWN_BEYOND, color="0.93")
-    right.axvspan(-KNOWN_BEYOND, KNOWN_BEYOND, color="0.93")
-    left.set(xlabel="ζ / Å", ylabel="|ΔE| on the held-out sweep / kcal/mol")
-    left.legend()
-    right.set(xlabel="ζ / Å", ylabel="round", yticks=range(len(result["rounds"])))
-    right.set_title("labels to begin with (0) and those found", fontsize="medium")
-    figure.savefig(path, dpi=120)
+    with picture(path, 9.0, 3.6) as figure:
+        left, right = figure.subplots(1, 2)
+        for number, row in enumerate(result["rounds"]):
+            line = left.semilogy(x, np.array(row["energy_errors"])[order], label=f"round {number}")[
+                0
+            ]
+            marks = [number] * len(row["found_zeta"])
+            right.plot(row["found_zeta"], marks, "o", alpha=0.5, color=line.get_color())
+        left.axvspan(-KNOWN_BEYOND, KNOWN_BEYOND, color="0.93")
+        right.axvspan(-KNOWN_BEYOND, KNOWN_BEYOND, color="0.93")
+        left.set(xlabel="ζ / Å", ylabel="|ΔE| on the held-out sweep / kcal/mol")
+        left.legend()
+        right.set(xlabel="ζ / Å", ylabel="round", yticks=range(len(result["rounds"])))
+        right.set_title("labels to begin with (0) and those found", fontsize="medium")
 
 
 def report(committees: Sequence[Path], test: Sequence[Frame]) -> dict[str, Any]:
@@ -160,9 +153,8 @@ def report(committees: Sequence[Path], test: Sequence[Frame]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Learn, measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argument_parser(__doc__, "JSON file; PNG beside")
     parser.add_argument("folder", type=Path, help="keeps the rounds")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file; PNG beside")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     start, test = start_and_test(options.folder)
@@ -170,9 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     committees = learn([start], learning, SETTINGS, workers=1, console=messages())
     result = report(committees, test)
     plot(result, options.output.with_suffix(".png"))
-    write(options.output, result)
+    write_json(options.output, result)
     result["control"] = errors(control(committees[0], options.folder), test)
-    write(options.output, result)
+    write_json(options.output, result)
     for name, row in [*enumerate(result["rounds"]), ("control", result["control"])]:
         print(
             f"{name!s:8} {row['n_labels']:3} labels  "
@@ -181,11 +173,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for part in ("path/energy", "path/qm_forces", "unknown/energy")
             )
         )
-
-
-def write(path: Path, result: dict[str, Any]) -> None:
-    """As JSON."""
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import time
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from eqmm_ase.atomic_write import write_text
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.evaluation.evaluate import evaluate
 from eqmm_ase.evaluation.metrics import ALL
@@ -21,6 +21,7 @@ from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.training.config import load_config
 from eqmm_ase.training.train import train
+from scripts.common import argument_parser, write_json
 from scripts.provenance import provenance
 
 Cell = dict[str, Any]
@@ -72,7 +73,14 @@ class Cells:
             **{"facts": self.facts, "units": UNITS},
             **{"summary": self.summary, "cells": self.cells},
         }
-        write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_json(self.path, content)
+
+
+def study_parser(about: str | None) -> argparse.ArgumentParser:
+    """Command line of a study: its results file, and the folder of its models."""
+    parser = argument_parser(about, "JSON file to write")
+    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
+    return parser
 
 
 def trained(
@@ -121,7 +129,7 @@ def trained(
         "charge_scheme": card["charge_scheme"],
         "cpu_seconds": round(seconds, 1),
     }
-    write_text(facts, json.dumps(made) + "\n")
+    write_json(facts, made)
     return made, output
 
 

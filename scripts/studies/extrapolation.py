@@ -12,16 +12,12 @@ the median of undisturbed frames. Labels are kept in FOLDER: a killed run goes o
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 
@@ -35,9 +31,9 @@ from eqmm_ase.network.model_file import load_model
 from eqmm_ase.network.prediction import predict_each
 from eqmm_ase.uncertainty.calibration import Calibration
 from eqmm_ase.units import KCAL_PER_MOL
-from scripts.common import IMAGES, RESULTS
+from scripts.common import IMAGES, RESULTS, argument_parser, write_results
 from scripts.flagship.flagship_data import load_flagship
-from scripts.provenance import provenance
+from scripts.pictures import BLUE, GREY, picture
 
 AMPLITUDES = (0.0, 0.03, 0.06, 0.1, 0.15)
 """Å, standard deviation of each coordinate."""
@@ -94,30 +90,26 @@ def roc(bad: NDArray[np.bool_], uncertainty: NDArray[np.float64]) -> tuple[Any, 
 
 def draw(errors: Any, uncertainties: Any, amplitudes: Any, bad: Any, path: Path) -> None:
     """Uncertainty against error by amplitude, and the ROC curve."""
-    style: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(8, 3.6), layout="constrained")
+    with picture(path, 8, 3.6) as figure:
         scatter, curve = figure.subplots(1, 2)
         points = scatter.scatter(uncertainties, errors, c=amplitudes, s=14, cmap="viridis")
         figure.colorbar(points, ax=scatter, label="displacement, Å")
         ends = np.array([errors.min(), errors.max()])
-        scatter.loglog(ends, ends, color="#777777", lw=1)
+        scatter.loglog(ends, ends, color=GREY, lw=1)
         scatter.set_xlabel("largest force uncertainty, kcal/mol/Å")
         scatter.set_ylabel("largest force error, kcal/mol/Å")
         rejected, caught, area = roc(bad, uncertainties)
-        curve.plot(rejected, caught, color="#1b6ca8", lw=2)
-        curve.plot([0, 1], [0, 1], color="#777777", lw=1, ls=":")
+        curve.plot(rejected, caught, color=BLUE, lw=2)
+        curve.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":")
         curve.set_xlabel("good frames rejected")
         curve.set_ylabel("bad frames caught")
         curve.set_title(f"area under the curve {area:.3f}")
-        figure.savefig(path, dpi=150)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__, "folder")
     parser.add_argument("model", type=Path, help="a committee")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder")
     parser.add_argument("--frames", type=int, default=20, help="for each amplitude")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args(arguments)
@@ -148,8 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "area_under_roc": roc(bad, uncertainties)[2],
         "by_amplitude": rows,
     }
-    text = json.dumps({**figures, **provenance()}, indent=1, ensure_ascii=False)
-    (RESULTS / "extrapolation.json").write_text(text + "\n", encoding="utf-8")
+    write_results(RESULTS / "extrapolation.json", figures)
     draw(errors, uncertainties, amplitudes, bad, IMAGES / "extrapolation.png")
     for row in rows:
         print({key: round(value, 3) for key, value in row.items()})

@@ -10,8 +10,6 @@ steps: from the model with 20 frames at several learning rates, from scratch wit
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -27,7 +25,7 @@ from eqmm_ase.network.model_file import load_model
 from eqmm_ase.training.config import load_config
 from eqmm_ase.training.fine_tuning import Start
 from eqmm_ase.training.train import train
-from scripts.provenance import provenance
+from scripts.common import argument_parser, text_table, write_results
 
 STEPS = 300
 RATES = (5e-3, 2e-3, 5e-4)
@@ -104,21 +102,17 @@ def compare(training: Path, testing: Path, model: Path | None, folder: Path) -> 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argument_parser(__doc__, "JSON file to write")
     parser.add_argument("training", type=Path, help="dataset file")
     parser.add_argument("testing", type=Path, help="dataset file")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--model", type=Path, help="model file to start from")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         rows = compare(options.training, options.testing, options.model, Path(folder))
-    result = {"trainings": rows, **provenance()}
-    options.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    for name, row in rows.items():
-        print(
-            f"{name:28} {row['n_frames']:3} frames  E {row['energy_mae']:.3f}  "
-            f"F(QM) {row['qm_forces_mae']:.3f}  F(MM) {row['mm_forces_relative_rms']:.2%}"
-        )
+    write_results(options.output, {"trainings": rows})
+    columns = [("", ""), ("frames", "d"), ("E", ".3f"), ("F(QM)", ".3f"), ("F(MM)", ".2%")]
+    keys = ("n_frames", "energy_mae", "qm_forces_mae", "mm_forces_relative_rms")
+    print(text_table(columns, [(name, *(row[key] for key in keys)) for name, row in rows.items()]))
 
 
 if __name__ == "__main__":

@@ -10,20 +10,17 @@ killed goes on with the size it was at. About half an hour of one core.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from eqmm_ase.network.model_file import load_model
+from scripts.common import text_table
 from scripts.flagship.flagship_data import load_flagship
-from scripts.studies.cells import Cell, Cells, errors, trained
+from scripts.pictures import BLUE, GREY, ORANGE, few, picture
+from scripts.studies.cells import Cell, Cells, errors, study_parser, trained
 
 SIZES = (1000, 50, 200, 400, 100)
 """In the order of training, so that a part of it already shows the slope."""
@@ -33,9 +30,9 @@ SETTINGS = [
     *("training.batch_size=5", f"training.max_steps={STEPS}"),
 ]
 FIGURES = {
-    "energy_mae": ("energy, kcal/mol", "#1f5f99"),
-    "qm_forces_mae": ("QM forces, kcal/mol/Å", "#d1701a"),
-    "mm_forces_relative_rms": ("MM forces, relative RMS", "#808080"),
+    "energy_mae": ("energy, kcal/mol", BLUE),
+    "qm_forces_mae": ("QM forces, kcal/mol/Å", ORANGE),
+    "mm_forces_relative_rms": ("MM forces, relative RMS", GREY),
 }
 
 
@@ -50,25 +47,21 @@ def slopes(cells: Mapping[str, Cell]) -> dict[str, float]:
 
 def table(cells: Mapping[str, Cell], powers: Mapping[str, float]) -> str:
     """A line per size, and the powers."""
-    lines = [f"{'frames':>8}{'CPU s':>8}{'E':>9}{'F(QM)':>9}{'F(MM)':>9}"]
-    for cell in sorted(cells.values(), key=lambda cell: cell["n_frames"]):
-        energy, qm, mm = (_error(cell, key) for key in FIGURES)
-        lines.append(
-            f"{cell['n_frames']:8}{cell['cpu_seconds']:8.0f}{energy:9.3f}{qm:9.3f}{mm:9.2%}"
-        )
-    if powers:
-        lines.append(f"{'power':>16}" + "".join(f"{powers[key]:9.2f}" for key in FIGURES))
-    return "\n".join(lines)
+    columns = [("frames", ""), ("CPU s", ".0f"), ("E", ".3f"), ("F(QM)", ".3f"), ("F(MM)", ".2%")]
+    rows = [
+        (cell["n_frames"], cell["cpu_seconds"], *(_error(cell, key) for key in FIGURES))
+        for cell in sorted(cells.values(), key=lambda cell: cell["n_frames"])
+    ]
+    table = text_table(columns, rows)
+    said = ", ".join(f"{key} {power:.2f}" for key, power in powers.items())
+    return f"{table}\npowers: {said}" if powers else table
 
 
 def plot(cells: Mapping[str, Cell], powers: Mapping[str, float], path: Path) -> None:
     """Errors against frames on logarithmic axes, with the fitted lines."""
     ordered = sorted(cells.values(), key=lambda cell: cell["n_frames"])
     sizes = np.array([cell["n_frames"] for cell in ordered], dtype=float)
-    style: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(10, 3.3), layout="constrained", dpi=150)
-        FigureCanvasAgg(figure)
+    with picture(path, 10, 3.3) as figure:
         for axis, (key, (title, colour)) in zip(
             figure.subplots(1, len(FIGURES)), FIGURES.items(), strict=True
         ):
@@ -91,12 +84,6 @@ def plot(cells: Mapping[str, Cell], powers: Mapping[str, float], path: Path) -> 
             axis.yaxis.set_major_formatter("{x:g}")
             axis.set_xlabel("training frames")
             axis.set_ylabel(title)
-        figure.savefig(path)
-
-
-def few(value: float, _: float, leading: str = "23457") -> str:
-    """Label of a minor tick, at some multiples of a power of ten: more would overlap."""
-    return f"{value:g}" if f"{value:e}"[0] in leading else ""
 
 
 def _error(cell: Cell, key: str) -> float:
@@ -116,9 +103,7 @@ def report(cells: Cells, picture: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing; print the table and draw the plot after each size."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
+    parser = study_parser(__doc__)
     parser.add_argument("--plot", type=Path, help="PNG file to write")
     options = parser.parse_args(arguments)
     data = load_flagship()

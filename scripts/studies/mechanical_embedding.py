@@ -15,7 +15,6 @@ in every medium.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,9 @@ from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.features import Neighbourhood
 from eqmm_ase.network.model import Energies, MultiscaleModel
 from eqmm_ase.network.model_file import load_model
-from scripts.flagship.flagship_data import load_flagship
-from scripts.studies.cells import Cell, Cells, errors, trained
+from scripts.common import text_table
+from scripts.flagship.flagship_data import COORDINATE, load_flagship
+from scripts.studies.cells import Cell, Cells, errors, study_parser, trained
 
 STEPS = 6000
 VACUUM = [
@@ -80,9 +80,12 @@ class FixedCharges(MultiscaleModel):
 
 
 def zeta(positions: torch.Tensor) -> torch.Tensor:
-    """d(C–Cl1) − d(C–Cl2) of (F, 6, 3) positions, (F,) Å."""
-    carbon, first, second = positions[:, 0], positions[:, 1], positions[:, 2]
-    return (carbon - first).norm(dim=1) - (carbon - second).norm(dim=1)
+    """ζ of positions (F, 6, 3), (F,) Å; a tensor, so that forces follow."""
+    distances = [
+        sign * (positions[:, first] - positions[:, second]).norm(dim=1)
+        for sign, first, second in COORDINATE.terms
+    ]
+    return torch.stack(distances).sum(0)
 
 
 def hats(values: torch.Tensor, knots: torch.Tensor) -> torch.Tensor:
@@ -109,27 +112,20 @@ def charges_along(frames: Sequence[Frame], scheme: str) -> np.ndarray:
 
 def table(cells: Mapping[str, Cell]) -> str:
     """A line per variant."""
-    lines = [
-        f"{'':34}" + "".join(f"{medium:^24}" for medium in MEDIA),
-        f"{'':34}" + f"{'E':>8}{'F(QM)':>8}{'F(MM)':>8}" * len(MEDIA),
+    columns = [("E", ".2f"), ("F(QM)", ".2f"), ("F(MM)", ".1%")]
+    keys = ("energy_mae_centred", "qm_forces_mae", "mm_forces_relative_rms")
+    rows = [
+        [name, *(cell["errors"][medium].get(key) for medium in MEDIA for key in keys)]
+        for name, cell in cells.items()
     ]
-    for name, cell in cells.items():
-        line = f"{name:34}"
-        for medium in MEDIA:
-            own = cell["errors"][medium]
-            mm = own.get("mm_forces_relative_rms")
-            line += f"{own['energy_mae_centred']:8.2f}{own['qm_forces_mae']:8.2f}"
-            line += f"{mm:8.1%}" if mm is not None else f"{'–':>8}"
-        lines.append(line)
-    return "\n".join(lines)
+    groups = [("", 1), *((medium, len(keys)) for medium in MEDIA)]
+    return text_table([("", ""), *columns * len(MEDIA)], rows, groups)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the network in vacuo, test all four, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = study_parser(__doc__)
     parser.add_argument("model", type=Path, help="model file, trained on none of the test sweeps")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
     options = parser.parse_args(arguments)
     full, card = load_model(options.model)
     facts = {"steps_in_gas": STEPS, "training_set_of_the_full_model": card["training_set_hash"]}

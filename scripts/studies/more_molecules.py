@@ -10,19 +10,17 @@ half an hour of one core each.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eqmm_ase.atomic_write import write_text
 from eqmm_ase.evaluation.metrics import ALL
 from eqmm_ase.files.dataset_file import read_frames
 from eqmm_ase.terminal import say, screen
+from scripts.common import argument_parser, text_table, write_results
 from scripts.demonstration.demo_pipeline import INTERRUPTED, Stage, run_stages
-from scripts.provenance import provenance
 
 FRAMES, TRAJECTORIES = 168, 7
 """As the demo; the last trajectory is held out."""
@@ -91,22 +89,20 @@ def figures(folder: Path, molecule: Molecule, workers: int) -> dict[str, Any]:
 
 def table(found: Mapping[str, dict[str, Any]]) -> str:
     """A line per molecule."""
-    lines = [f"{'':12}{'frames':>8}{'E':>9}{'F(QM)':>9}{'F(MM)':>9}{'charges':>9}"]
-    for name, row in found.items():
-        errors = row["errors"]
-        lines.append(
-            f"{name:12}{row['train_frames']:8}{errors['energy']['mae']:9.3f}"
-            f"{errors['qm_forces']['mae']:9.3f}{errors['mm_forces']['relative']:9.2%}"
-            f"{errors['charges']['mae']:9.4f}"
-        )
-    return "\n".join(lines)
+    columns = [("", ""), ("frames", "d"), ("E", ".3f"), ("F(QM)", ".3f"), ("F(MM)", ".2%")]
+    columns += [("charges", ".4f")]
+    keys = [("energy", "mae"), ("qm_forces", "mae"), ("mm_forces", "relative"), ("charges", "mae")]
+    rows = [
+        (name, row["train_frames"], *(row["errors"][quantity][kind] for quantity, kind in keys))
+        for name, row in found.items()
+    ]
+    return text_table(columns, rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is not done yet; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argument_parser(__doc__, "JSON file to write")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MOLECULES)}")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--folder", type=Path, default=Path("build/molecules"))
     parser.add_argument("--workers", type=int, default=1, help="processes")
     options = parser.parse_args(arguments)
@@ -125,8 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code:
             return code
         found[name] = figures(folder, molecule, options.workers)
-        facts = {"units": "kcal/mol, Å, e, V", "figures": found, **provenance(PACKAGES)}
-        write_text(options.output, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        result = {"units": "kcal/mol, Å, e, V", "figures": found}
+        write_results(options.output, result, PACKAGES)
         say(console, table(found))
     return 0
 

@@ -9,7 +9,6 @@ figures in `datagen.labels.overpolarisation` were made by
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -23,6 +22,7 @@ from datagen.labels.scf import converge
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.terminal import say, screen
 from eqmm_ase.units import HARTREE, KCAL_PER_MOL
+from scripts.common import argument_parser
 
 SMALL = 0.1  # e, of the charges that give the linear response
 
@@ -99,7 +99,7 @@ def excess(donor: Donor, distance: float, charge: float, method: Method) -> floa
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line for each donor and charge."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DONORS)}")
     parser.add_argument("--basis", default="def2-tzvpd")
     parser.add_argument("--charges", type=float, nargs="+", default=[0.417, 1.0], help="e")

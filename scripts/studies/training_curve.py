@@ -11,22 +11,19 @@ with the training it was at. About half an hour of one core for 300 frames of me
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData
 from eqmm_ase.network.model_file import load_model
-from scripts.studies.cells import Cell, Cells, errors, trained
-from scripts.studies.learning_curve import few
+from scripts.common import text_table
+from scripts.pictures import GREY, few, picture
+from scripts.studies.cells import Cell, Cells, errors, study_parser, trained
 
 STEPS = (10000, 1000, 5000, 2500)
 """In the order of training; the first is the default of ``eqmm train``."""
@@ -61,14 +58,9 @@ MARKERS = ("s", "^", "D")
 
 def table(cells: Mapping[str, Cell], peers: Mapping[str, Peer]) -> str:
     """A line per training and per peer."""
-    lines = [f"{'':26}{'CPU s':>8}{'E':>9}{'F(QM)':>9}{'F(MM)':>9}"]
-    rows = {name: _row(cell) for name, cell in sorted(cells.items(), key=_seconds)}
-    for name, row in {**rows, **peers}.items():
-        lines.append(
-            f"{name:26}{row.seconds:8.0f}{row.energy_mae:9.3f}{row.qm_forces_mae:9.3f}"
-            f"{row.mm_forces_relative_rms:9.2%}"
-        )
-    return "\n".join(lines)
+    columns = [("", ""), ("CPU s", ".0f"), ("E", ".3f"), ("F(QM)", ".3f"), ("F(MM)", ".2%")]
+    own = {name: _row(cell) for name, cell in sorted(cells.items(), key=_seconds)}
+    return text_table(columns, [(name, *row) for name, row in {**own, **peers}.items()])
 
 
 def _seconds(item: tuple[str, Cell]) -> float:
@@ -81,10 +73,7 @@ def _row(cell: Cell) -> Peer:
 
 def plot(cells: Mapping[str, Cell], peers: Mapping[str, Peer], path: Path) -> None:
     """Errors against CPU seconds on logarithmic axes."""
-    style: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(10, 3.5), layout="constrained", dpi=150)
-        FigureCanvasAgg(figure)
+    with picture(path, 10, 3.5) as figure:
         axes = figure.subplots(1, len(FIGURES))
         for axis, (key, title) in zip(axes, FIGURES.items(), strict=True):
             _curve(axis, [_row(cell) for cell in cells.values()], peers, key)
@@ -92,14 +81,13 @@ def plot(cells: Mapping[str, Cell], peers: Mapping[str, Peer], path: Path) -> No
             axis.set_ylabel(title)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
-        figure.savefig(path)
 
 
 def _curve(axis: Axes, rows: Sequence[Peer], peers: Mapping[str, Peer], key: str) -> None:
     rows = sorted(rows)
     axis.loglog([r.seconds for r in rows], [getattr(r, key) for r in rows], "o-", label="EqMM")
     for marker, (name, peer) in zip(MARKERS, peers.items(), strict=False):
-        axis.loglog(peer.seconds, getattr(peer, key), marker, color="#808080", label=name)
+        axis.loglog(peer.seconds, getattr(peer, key), marker, color=GREY, label=name)
     axis.set_xticks(SECONDS, [str(seconds) for seconds in SECONDS])
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.yaxis.set_minor_formatter(few)
@@ -113,11 +101,9 @@ def _is_example(train: Sequence[Frame], test: Sequence[Frame]) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing; print the table and draw the plot after each training."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = study_parser(__doc__)
     parser.add_argument("train", type=Path, help="dataset file to train on")
     parser.add_argument("test", type=Path, help="dataset file to test on")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
     parser.add_argument("--plot", type=Path, help="PNG file to write")
     options = parser.parse_args(arguments)
     with ReferenceData(options.train) as data:

@@ -9,14 +9,13 @@ at. About ten minutes of one core.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.network.model_file import load_model
+from scripts.common import text_table
 from scripts.flagship.flagship_data import Flagship, load_flagship
-from scripts.studies.cells import Cell, Cells, errors, trained
+from scripts.studies.cells import Cell, Cells, errors, study_parser, trained
 
 N_FRAMES, IN_GAS, STEPS = 1000, 165, 6000
 SETTINGS = [
@@ -34,26 +33,19 @@ def training_sets(data: Flagship) -> dict[str, list[Frame]]:
 
 def table(cells: Mapping[str, Cell]) -> str:
     """A line per training set: errors of energy, also without their mean (E°), and QM forces."""
-    lines = [
-        f"{'trained in':16}" + "".join(f"{medium:^26}" for medium in MEDIA),
-        f"{'':16}" + f"{'E':>9}{'E°':>8}{'F(QM)':>9}" * len(MEDIA),
+    columns = [("E", ".3f"), ("E°", ".3f"), ("F(QM)", ".3f")]
+    keys = ("energy_mae", "energy_mae_centred", "qm_forces_mae")
+    rows = [
+        [name, *(cell["errors"][medium][key] for medium in MEDIA for key in keys)]
+        for name, cell in cells.items()
     ]
-    for name, cell in cells.items():
-        line = f"{name:16}"
-        for medium in MEDIA:
-            own = cell["errors"][medium]
-            line += f"{own['energy_mae']:9.3f}{own['energy_mae_centred']:8.3f}"
-            line += f"{own['qm_forces_mae']:9.3f}"
-        lines.append(line)
-    return "\n".join(lines)
+    groups = [("", 1), *((medium, len(keys)) for medium in MEDIA)]
+    return text_table([("trained in", ""), *columns * len(MEDIA)], rows, groups)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing; print the table after each model."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--models", type=Path, default=Path("build/models"), help="folder")
-    options = parser.parse_args(arguments)
+    options = study_parser(__doc__).parse_args(arguments)
     data = load_flagship()
     tests = {medium: data.test(medium) for medium in MEDIA}
     cells = Cells(options.output, {"n_frames": N_FRAMES, "in_gas": IN_GAS, "steps": STEPS})

@@ -16,6 +16,7 @@ from datagen.errors import SCFNotConvergedError
 from datagen.labels.single_point import label_frame
 from datagen.learning import LearningError, LearningSettings, learn
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
+from eqmm_ase.network.committee import members_of
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.simulation.exploration_settings import ExplorationSettings
 from eqmm_ase.simulation.relax import RunError
@@ -55,6 +56,7 @@ def learnt(labels, tmp_path_factory):
     return folder, committees, screen
 
 
+@pytest.mark.slow
 def test_what_was_uncertain_is_labelled_and_learnt(labels, learnt):
     folder, committees, screen = learnt
     assert committees == [folder / f"round-{k}" / "committee.eqmm" for k in (0, 1)]
@@ -73,6 +75,7 @@ def test_what_was_uncertain_is_labelled_and_learnt(labels, learnt):
     assert "round 1: 2 of 2 frames labelled" in screen
 
 
+@pytest.mark.slow
 def test_no_frame_is_trained_and_validated_on(learnt):
     folder, _, _ = learnt
     names = [
@@ -83,6 +86,7 @@ def test_no_frame_is_trained_and_validated_on(learnt):
     assert len(names[0] | names[1]) == 8
 
 
+@pytest.mark.slow
 def test_a_finished_learning_is_found_finished(labels, learnt, monkeypatch):
     folder, committees, _ = learnt
     for name in ("explore", "label_frames", "train"):
@@ -90,6 +94,7 @@ def test_a_finished_learning_is_found_finished(labels, learnt, monkeypatch):
     assert run(labels, folder)[0] == committees
 
 
+@pytest.mark.slow
 def test_killed_after_labelling_it_does_not_label_again(labels, tmp_path, monkeypatch):
     folder, trained = tmp_path / "learning", []
     real = learning.train
@@ -109,6 +114,7 @@ def test_killed_after_labelling_it_does_not_label_again(labels, tmp_path, monkey
     assert len(run(labels, folder)[0]) == 2
 
 
+@pytest.mark.slow
 def test_killed_while_labelling_it_labels_the_rest(labels, tmp_path, monkeypatch):
     from datagen.campaigns import worker
 
@@ -130,6 +136,7 @@ def test_killed_while_labelling_it_labels_the_rest(labels, tmp_path, monkeypatch
     assert len(read_frames(folder / "round-1" / "labels.h5")) == 2
 
 
+@pytest.mark.slow
 def test_more_rounds_go_on_and_one_that_knows_everything_ends_the_learning(
     labels, tmp_path, monkeypatch
 ):
@@ -146,6 +153,7 @@ def test_more_rounds_go_on_and_one_that_knows_everything_ends_the_learning(
     assert "round 2: the committee knew every structure it came to" in screen
 
 
+@pytest.mark.slow
 def test_another_learning_is_refused(labels, learnt, tmp_path):
     folder, _, _ = learnt
     hotter = replace(SETTINGS, exploration=replace(SETTINGS.exploration, temperature=1400.0))
@@ -167,6 +175,7 @@ def test_labels_of_another_program_are_refused(labels, tmp_path):
         run(other, tmp_path / "learning")
 
 
+@pytest.mark.slow
 def test_frames_that_cannot_be_labelled_end_it_with_their_reason(labels, tmp_path, monkeypatch):
     from datagen.campaigns import worker
 
@@ -178,6 +187,7 @@ def test_frames_that_cannot_be_labelled_end_it_with_their_reason(labels, tmp_pat
         run(labels, tmp_path / "learning")
 
 
+@pytest.mark.slow
 def test_the_command_learns(labels, tmp_path):
     words = ["--rounds", "1", "--committee", "2", "--frames", "1", "--time", "0.03"]
     words += [
@@ -192,7 +202,8 @@ def test_the_command_learns(labels, tmp_path):
     command = cli.get_command(None, "learn")
     folder = tmp_path / "learning"
     command.main([str(labels), "-o", str(folder), *words], standalone_mode=False)
-    assert (folder / "round-1" / "committee.eqmm").exists()
+    committee, _ = load_model(folder / "round-1" / "committee.eqmm")
+    assert len(members_of(committee)) == 2
     assert json.loads((folder / "learning.json").read_text())["members"] == 2
 
 

@@ -21,8 +21,6 @@ from places import ROOT
 
 PAGES = pages()
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
-SLOW = {page for page in PAGES if page.startswith("tutorials/") or page in START_AFTER}
-"""More than about ten seconds on one core, or after a page that takes so long."""
 RUN = {"bash", "python", "yaml"}
 
 
@@ -45,10 +43,8 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return folder_after
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in WITH_BLOCKS],
-)
+@pytest.mark.slow  # every command is a program that loads PyTorch
+@pytest.mark.parametrize("page", WITH_BLOCKS)
 def test_every_block_of_a_page_runs(page: str, after: Callable[[str], Path]) -> None:
     after(page)
 

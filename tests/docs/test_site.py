@@ -50,11 +50,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_page_is_built(site: Path) -> None:
     for page in pages():
         assert (site / f"{page}.html").is_file(), page
 
 
+@pytest.mark.slow
 def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
     found = {path: Links(path) for path in site.rglob("*.html")}
     broken = []

@@ -11,7 +11,6 @@ refusal in one of our sentences, or exactly what the undamaged file holds.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections import Counter
@@ -300,13 +299,13 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="JSON file for the counts")
     options = parser.parse_args()
     sys.path.append(str(ROOT))
-    from scripts.provenance import provenance
+    from scripts.common import write_results
 
     results = run(options.count, options.seed)
     if options.output:
-        facts = provenance(("eqmm", "h5py", "numpy", "safetensors", "torch"))
-        content = {**results, "hdf5": hdf5_version(), **facts}
-        options.output.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        content = {**results, "hdf5": hdf5_version()}
+        packages = ("eqmm", "h5py", "numpy", "safetensors", "torch")
+        write_results(options.output, content, packages)
     return 0 if results["passed"] else 1
 
 

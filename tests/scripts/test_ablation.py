@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
@@ -75,6 +77,7 @@ def test_without_both_the_surroundings_feel_atomic_charges_alone(frame: Frame) -
     assert found.mm_potential.numpy() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_no_training_frame_comes_from_a_sweep_that_is_held_out() -> None:
     data = load_flagship()
     assert {f.source for f in load_flagship(FILES + LOOSE).frames} >= set(HELD_OUT)
@@ -111,8 +114,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return began
 
 
+@pytest.mark.slow
 def test_an_ablation_that_was_killed_goes_on_with_the_variant_it_was_at(
-    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    figures: list[Figure],
 ) -> None:
     output, plot = tmp_path / "ablation.json", tmp_path / "ablation.png"
     arguments = ["-o", str(output), "--models", str(tmp_path / "models"), "--plot", str(plot)]
@@ -121,12 +128,20 @@ def test_an_ablation_that_was_killed_goes_on_with_the_variant_it_was_at(
     assert list(json.loads(output.read_text())["cells"]) == ["L = 3, seed 0"]
     ablation.main(arguments)
     assert small == ["training.seed=0", "model.l_expansion=0", "model.l_expansion=0"]
-    assert plot.stat().st_size > 10_000
     found = json.loads(output.read_text())["cells"]
+    axis = figures[-1].axes[0]
+    assert axis.get_xlabel() == "error of the energy, kcal/mol"
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["L = 0", "L = 3"]
+    drawn = [bar.get_width() for bars in axis.containers for bar in bars]
+    assert drawn == [
+        found[f"{variant}, seed 0"]["errors"][medium]["energy_mae"]
+        for medium in ablation.MEDIA
+        for variant in ("L = 0", "L = 3")
+    ]
     errors = found["L = 0, seed 0"]["errors"]
     lines = capsys.readouterr().out.splitlines()
     shown = next(line for line in reversed(lines) if line.startswith("L = 0 "))
-    assert f"{errors['methanol']['energy_mae']:8.2f}" in shown
+    assert f" {errors['methanol']['energy_mae']:.2f} " in shown
     assert errors["methanol"]["energy_mae"] != found["L = 3, seed 0"]["errors"]["methanol"]
     assert errors["gas"].keys() >= {"energy_mae", "qm_forces_mae"}
 
@@ -139,7 +154,8 @@ def test_cells_of_another_experiment_are_refused(tmp_path: Path) -> None:
         Cells(path, {"steps": 6})
 
 
-def test_the_slope_of_a_learning_curve_is_its_power(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_slope_of_a_learning_curve_is_its_power(tmp_path: Path, figures: list[Figure]) -> None:
     curve = Cells(tmp_path / "curve.json", {})
     powers = {"energy_mae": -0.7, "qm_forces_mae": -0.5, "mm_forces_relative_rms": -0.25}
     for size in (50, 200, 1000):
@@ -148,10 +164,14 @@ def test_the_slope_of_a_learning_curve_is_its_power(tmp_path: Path) -> None:
         curve.add(f"{size} frames", cell)
     learning_curve.report(curve, tmp_path / "curve.png")
     assert curve.summary["powers"] == pytest.approx(powers)
-    assert (tmp_path / "curve.png").stat().st_size > 10_000
+    for axis, key in zip(figures[0].axes, powers, strict=True):
+        errors, line = axis.lines
+        np.testing.assert_allclose(line.get_xydata(), errors.get_xydata())
+        assert errors.get_ydata()[1] == pytest.approx(3.0 * 200 ** powers[key])
     assert json.loads(curve.path.read_text())["summary"] == curve.summary
 
 
+@pytest.mark.slow
 def test_two_experiments_share_a_model_of_the_same_settings_and_frames(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -164,6 +184,7 @@ def test_two_experiments_share_a_model_of_the_same_settings_and_frames(
     assert again == first != other
 
 
+@pytest.mark.slow
 def test_media_are_compared_with_as_many_frames_and_none_held_out() -> None:
     sets = transfer.training_sets(load_flagship())
     assert {name: len(frames) for name, frames in sets.items()} == {
@@ -176,6 +197,7 @@ def test_media_are_compared_with_as_many_frames_and_none_held_out() -> None:
     assert sum(f.medium == "gas" for f in sets["water and gas"]) == 165
 
 
+@pytest.mark.slow
 def test_a_transfer_is_tested_in_all_media(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,11 +216,13 @@ def test_a_transfer_is_tested_in_all_media(
     transfer.main(arguments)
 
 
+@pytest.mark.slow
 def test_a_training_curve_has_a_point_per_budget(
     methanol_file: Path,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    figures: list[Figure],
 ) -> None:
     with ReferenceData(methanol_file) as data:
         frames, method = data.load(), data.method
@@ -210,13 +234,18 @@ def test_a_training_curve_has_a_point_per_budget(
     arguments = [str(tmp_path / "train.h5"), str(tmp_path / "test.h5"), "-o", str(output)]
     arguments += ["--plot", str(plot), "--models", str(tmp_path / "models")]
     training_curve.main(arguments)
-    assert plot.stat().st_size > 10_000
     found = json.loads(output.read_text())
+    for axis, key in zip(figures[-1].axes, training_curve.FIGURES, strict=True):
+        points = [(c["cpu_seconds"], c["errors"][key]) for c in found["cells"].values()]
+        (line,) = axis.lines
+        assert sorted(line.get_xydata().tolist()) == sorted(map(list, points))
+        assert list(line.get_xdata()) == sorted(line.get_xdata())
     assert found["facts"] == {"n_frames": 4, "n_test_frames": 3}
     assert [cell["steps"] for cell in found["cells"].values()] == [2, 1]
     text = capsys.readouterr().out
     for cell in found["cells"].values():
-        assert f"{cell['errors']['energy_mae']:9.3f}{cell['errors']['qm_forces_mae']:9.3f}" in text
+        energy, forces = (cell["errors"][key] for key in ("energy_mae", "qm_forces_mae"))
+        assert re.search(rf" {energy:.3f} +{forces:.3f} ", text)
     assert "AMP" not in text  # these are not the frames it was trained on
     monkeypatch.setattr(training_curve, "trained", None)  # nothing is trained again
     training_curve.main(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from scripts.benchmarks import benchmark_periodic
 from scripts.benchmarks.benchmark_inference import small
@@ -20,6 +21,7 @@ def test_its_water_has_the_density_and_the_shape_that_it_says() -> None:
     assert distances.min() > benchmark_periodic.NEAREST
 
 
+@pytest.mark.slow
 def test_it_measures_every_part_and_the_errors() -> None:
     result = benchmark_periodic.benchmark(counts=[1500], tolerance=1e-4, repetitions=1)
     assert [row["n_qm"] for row in result["systems"]] == [6, 22]

@@ -38,6 +38,7 @@ def test_the_error_of_the_drift_is_its_scatter_for_correlated_noise(nve_drift):
     assert np.mean(errors) == pytest.approx(np.std(slopes), rel=0.25)
 
 
+@pytest.mark.slow
 def test_it_runs_and_goes_on_after_a_kill(nve_drift, methanol_file, tmp_path, monkeypatch):
     model = random_model()
     with torch.no_grad():  # nearly free atoms, which fly straight on
@@ -69,6 +70,7 @@ def test_bad_input_is_one_line(nve_drift, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == "error: there is no dataset file missing.h5"
 
 
+@pytest.mark.slow
 def test_the_shadow_energy_is_conserved_where_the_energy_swings(nve_drift):
     from ase import Atoms, units
     from ase.calculators.morse import MorsePotential

@@ -11,6 +11,7 @@ import pytest
 import torch
 from ase.calculators.mixing import SumCalculator
 from ase.io import read
+from matplotlib.figure import Figure
 
 import datagen.cli
 import eqmm_ase.cli
@@ -28,6 +29,7 @@ from eqmm_ase.units import KCAL_PER_MOL
 from scripts.benchmarks import benchmark_inference
 from scripts.demonstration import demo_pipeline, demo_relaxation
 from scripts.demonstration.demo_pipeline import Stage
+from scripts.flagship.flagship_data import zeta
 from scripts.studies import active_learning
 
 METHOD = Method(functional="hf", basis="sto-3g")
@@ -118,14 +120,21 @@ def test_methanol_gets_its_gaff2_types(methanol_file: Path) -> None:
     assert sorted(calculator._epsilon[:, 0])[0] < sorted(calculator._epsilon[:, 0])[1] / 2
 
 
-def test_the_relaxation_compares_model_and_reference(bound_frames: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_relaxation_compares_model_and_reference(
+    bound_frames: Path, tmp_path: Path, figures: list[Figure]
+) -> None:
     torch.manual_seed(0)
     save_model(tmp_path / "model.eqmm", MultiscaleModel(ModelConfig(elements=(1, 6, 8))), {})
     result = demo_relaxation.compare(tmp_path / "model.eqmm", bound_frames, tmp_path, fmax=0.8)
     written = json.loads((tmp_path / "relaxation.json").read_text())
     assert written == result
-    assert (tmp_path / "relaxation.png").stat().st_size > 5000
-    assert np.isfinite(result["energy_difference_kcal_per_mol"])
+    difference = result["energy_eqmm_eV"] - result["energy_pyscf_eV"]
+    assert result["energy_difference_kcal_per_mol"] == pytest.approx(difference / KCAL_PER_MOL)
+    curves = {line.get_label(): line.get_ydata() for line in figures[0].axes[0].lines}
+    assert curves["PySCF"][-1] == pytest.approx(0.0)
+    assert len(curves["EqMM"]) == result["steps_eqmm"] + 1
+    assert curves["EqMM"][-1] == pytest.approx(result["energy_difference_kcal_per_mol"])
     ends = {name: read(tmp_path / f"{name}.traj") for name in ("EqMM", "PySCF")}
     frame = read_frames(bound_frames)[int(result["frame"].partition(":")[2])]
     again = ends["EqMM"].copy()
@@ -137,6 +146,7 @@ def test_the_relaxation_compares_model_and_reference(bound_frames: Path, tmp_pat
     assert result["steps_pyscf"] > 0
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_what_it_says(monkeypatch) -> None:
     assert benchmark_inference.WARM_UP > PATIENCE
     monkeypatch.setattr(benchmark_inference, "WARM_UP", 3)
@@ -146,9 +156,8 @@ def test_the_benchmark_measures_what_it_says(monkeypatch) -> None:
     assert [row["n_mm"] for row in result["against_number_of_charges"]] == [0, 50]
     ways = ("eager", "recorded", "calculator")
     assert all(result["methanol_720_charges"][way]["median_ms"] > 0 for way in ways)
-    assert np.isfinite(result["linear_fit"]["ms_per_1000_charges"])
-    assert result["versions"]["torch"]
-    assert result["hardware"]["cores"]
+    times = [row["recorded"]["median_ms"] for row in result["against_number_of_charges"]]
+    assert result["linear_fit"] == benchmark_inference.linear_fit([0, 50], times)
 
 
 def test_the_fit_of_the_benchmark_tells_a_line_from_a_curve() -> None:
@@ -173,7 +182,7 @@ def test_active_learning_begins_without_the_transition_state(tmp_path: Path) -> 
     start, test = active_learning.start_and_test(tmp_path)
     frames = read_frames(start)
     assert len(frames) == active_learning.N_START
-    assert min(abs(active_learning.zeta(frame)) for frame in frames) > 1.0
+    assert min(abs(zeta(frame)) for frame in frames) > 1.0
     assert {frame.source for frame in test} == {active_learning.HELD_OUT}
     assert active_learning.HELD_OUT not in {frame.source for frame in frames}
-    assert min(abs(active_learning.zeta(frame)) for frame in test) < 0.2
+    assert min(abs(zeta(frame)) for frame in test) < 0.2

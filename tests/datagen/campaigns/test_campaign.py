@@ -46,6 +46,7 @@ def fake_labels(monkeypatch):
     monkeypatch.setattr(frame_loop, "label_task", fake_label)
 
 
+@pytest.mark.slow
 def test_labels_of_a_campaign_are_those_of_single_frames(tmp_path):
     frames = waters(3)
     seen = []
@@ -99,6 +100,7 @@ def test_equal_frames_are_one_and_the_order_is_that_of_the_input(tmp_path):
     assert [f.energy for f in labelled] == [f.qm_positions[0, 0] for f in (second, first)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
 def test_kill_9_or_ctrl_c_in_the_middle_of_label_loses_nothing_and_repeats_nothing(tmp_path, how):
     frames = waters(40)
@@ -147,6 +149,7 @@ def _dies_on_the_second(frame: Frame, method: Method) -> Outcome:
     return fake_label(frame, method)
 
 
+@pytest.mark.slow
 def test_frame_that_kills_its_worker_is_given_up_and_the_others_are_done(tmp_path, monkeypatch):
     monkeypatch.setattr(frame_loop, "label_task", _dies_on_the_second)
     summary = label_frames(waters(4), QUICK, tmp_path, workers=2)
@@ -179,6 +182,7 @@ def test_full_disk_is_a_sentence_and_the_campaign_goes_on_later(tmp_path, monkey
     assert [tries for _, _, tries in ledger(folder)] == [1, 1, 2, 1]
 
 
+@pytest.mark.slow
 def test_full_disk_ends_the_command_with_exit_code_1(tmp_path, monkeypatch, capsys):
     write_frames(tmp_path / "frames.h5", waters(1), {})
 
@@ -237,6 +241,7 @@ def test_failed_frames_keep_their_reason_and_are_left_out(tmp_path):
     assert [tries for _, _, tries in ledger(tmp_path / "c")] == [1, 2, 1]
 
 
+@pytest.mark.slow
 def test_unconverged_frames_are_failed_in_the_table_and_exit_code_1(tmp_path, capsys):
     frames, output = tmp_path / "frames.h5", tmp_path / "labels.h5"
     write_frames(frames, waters(1), {})

@@ -195,6 +195,7 @@ def test_damaged_ledger_is_a_sentence_that_says_what_to_do(tmp_path, monkeypatch
         campaign.run(InThisProcess())
 
 
+@pytest.mark.slow
 def test_a_ledger_with_wrong_bytes_is_read_or_refused_and_nothing_else(version1):
     path = version1 / "ledger.sqlite"
     whole = path.read_bytes()

@@ -54,6 +54,7 @@ def command(*arguments: str | Path) -> int:
     return run(cli, "eqmm-datagen", [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_run_retry_collect_take_a_campaign_from_its_settings_to_a_dataset(folder, capsys):
     assert command("run", folder, "executor.workers=1") == 1
     assert "failed: InvalidFrameError" in capsys.readouterr().out
@@ -186,6 +187,7 @@ def test_folder_without_settings_and_ledger_is_refused(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_label_kills_frames_over_its_timeout(tmp_path, capsys):
     write_frames(tmp_path / "frames.h5", waters(2), {})
     arguments = ["label", tmp_path / "frames.h5", "-o", tmp_path / "l.h5"]

@@ -56,6 +56,7 @@ def _cut(folder: Path, *options: str) -> int:
     return run(cli, "eqmm-datagen", [*arguments, "--radius", "5", *options])
 
 
+@pytest.mark.slow
 def test_a_side_chain_goes_from_files_to_projected_forces(folder, tmp_path, capsys):
     output = tmp_path / "frames.h5"
     options = ["-o", str(output), "--qm", "resname ALA and name CB HB*"]
@@ -147,6 +148,7 @@ def test_frames_that_cannot_be_cut_are_counted(folder, tmp_path, capsys):
     assert "no frame to cut among the 1 asked for: 1 without a periodic box; give a" in last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

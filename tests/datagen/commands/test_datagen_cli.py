@@ -70,6 +70,7 @@ def test_output_in_no_folder_is_refused_before_the_work(tmp_path, capsys):
     assert "nowhere does not exist" in _one_sentence(capsys)
 
 
+@pytest.mark.slow
 def test_a_molecule_without_parameters_is_held_and_the_user_is_told(tmp_path, capsys):
     pytest.importorskip("tblite")
     output = tmp_path / "frames.h5"
@@ -115,6 +116,7 @@ def test_interrupt_is_exit_code_130(tmp_path, capsys, monkeypatch):
     assert "interrupted" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sample_writes_frames_and_leaves_nothing_else(tmp_path, capsys):
     output = tmp_path / "frames.h5"
     output.write_text("to be replaced")
@@ -132,6 +134,7 @@ def test_sample_writes_frames_and_leaves_nothing_else(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [output]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the processes of a session")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
 def test_a_killed_run_leaves_no_process_and_goes_on(how, tmp_path, capsys):

@@ -55,6 +55,7 @@ def there_and_back(frames: list[Frame], suffix: str, folder: Path) -> list[Frame
     return read_frames(target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_every_field_comes_back_in_every_bit(suffix, kind, tmp_path):

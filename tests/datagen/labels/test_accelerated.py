@@ -183,6 +183,7 @@ def test_charges_pull_at_the_atoms_as_much_as_the_atoms_at_them():
     assert np.vdot(found, along) == pytest.approx(slope, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [{}, CATION], ids=["neutral", "cation"])
 def test_coarse_grid_with_corrections_ends_where_the_fine_grid_alone_does(state):
     frame = replace(water_in_charges(), **state)
@@ -199,6 +200,7 @@ def test_coarse_grid_with_corrections_ends_where_the_fine_grid_alone_does(state)
     assert np.abs(quick.make_rdm1() - plain.make_rdm1()).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_coarse_solution_alone_is_no_label(monkeypatch):
     """Where the corrections do not settle, the next fallback stage works on the fine grid."""
     monkeypatch.setattr(two_grids, "_MOST_CORRECTIONS", 1)

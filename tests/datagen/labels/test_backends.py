@@ -47,6 +47,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("frame", "settings"), CASES)
 def test_every_label_is_the_same_by_own_kernels_and_by_plain_pyscf(frame, settings):
     method = Method(**{"basis": "6-31g", "grid_level": 1, **TIGHT, **settings})

@@ -56,6 +56,7 @@ def charges_of(density: ElectronDensity, scheme: str) -> np.ndarray:
     return atomic_charges(density, [scheme])[scheme].charges
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:remove_linear_dep_:DeprecationWarning")
 def test_hirshfeld_equals_a_plain_sum_over_a_fine_grid(water):
     molecule = water.molecule
@@ -79,6 +80,7 @@ def test_hirshfeld_charges_and_atomic_dipoles_make_up_the_dipole_of_the_molecule
     np.testing.assert_allclose(total, dipole(water.molecule, water.matrix), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("symbol", "core", "electrons"), [("O", None, 8), ("I", "def2-svp", 25)], ids=["O", "I-ecp"]
 )

@@ -64,6 +64,7 @@ def plain_mbis(density: ElectronDensity) -> tuple[np.ndarray, np.ndarray]:
     return numbers - own.sum(1), -np.einsum("ag,agx->ax", own, arms) * BOHR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [2.3, 5.0])
 def test_mbis_of_an_anion_is_the_fixed_point_of_its_equations(distance):
     density = chloride_and_chloromethane(distance)
@@ -93,6 +94,7 @@ def test_mbis_charges_and_atomic_dipoles_make_up_the_dipole_of_the_molecule():
     assert np.linalg.norm(found.charges @ nuclei - expected) > 0.01  # charges alone do not
 
 
+@pytest.mark.slow
 def test_mbis_turns_with_the_molecule_and_hardly_depends_on_the_grid():
     turn, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
     atoms = [

@@ -47,6 +47,7 @@ DERIVATIVE_CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "state"), DERIVATIVE_CASES)
 def test_forces_and_potential_are_derivatives_of_the_energy(settings, state):
     method = Method(**{"basis": "6-31g", "grid_level": 1, **TIGHT, **settings})
@@ -78,6 +79,7 @@ def test_forces_and_potential_are_derivatives_of_the_energy(settings, state):
     assert abs(error) < 1e-6 * HARTREE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [{}, CATION], ids=["neutral", "cation"])
 def test_labels_equal_those_of_a_plain_pyscf_script(state):
     frame = replace(water_in_charges(3), **state)
@@ -169,6 +171,7 @@ def test_no_charges_and_charges_of_zero_are_the_gas_phase():
     np.testing.assert_allclose(silent.qm_forces, gas.qm_forces, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_warm_start_saves_cycles_and_leaves_the_labels_alone():
     method = Method(basis="6-31g", grid_level=1)
     first = label_frame(water_in_charges(), method)
@@ -344,6 +347,7 @@ def test_wrong_charges_or_dipole_are_thrown_away(name, sentence, monkeypatch):
         label_frame(water_in_charges(), QUICK)
 
 
+@pytest.mark.slow
 def test_command_line_asks_pyscf_about_no_method_when_it_is_loaded():
     program = (
         "from datagen.labels.method import Method; Method.__post_init__ = None; "

@@ -35,12 +35,14 @@ def near(element: int, charge: float, distance: float, total_charge: int = 0) ->
     )
 
 
+@pytest.mark.slow
 def test_at_the_limit_of_a_cation_the_polarisation_has_left_linear_response():
     chloride = DONORS["chloride"]()
     limit = contact_limit(17, 1.0, -1)
     assert excess(chloride, limit, 1.0, DIFFUSE) == pytest.approx(-EXCESS, abs=0.3)
 
 
+@pytest.mark.slow
 def test_a_hydrogen_bond_to_a_water_model_is_far_from_it():
     # The nearest of all contacts in chloride's labels is 1.64 Å.
     assert abs(excess(DONORS["chloride"](), 1.64, WATER_MODEL, DIFFUSE)) < 0.5 * EXCESS

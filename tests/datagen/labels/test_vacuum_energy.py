@@ -22,6 +22,7 @@ QUICK = Method(functional="hf", basis="sto-3g", vacuum_energy=True)
 CATION = {"total_charge": 1, "spin_multiplicity": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [{}, CATION], ids=["rks", "uks"])
 @pytest.mark.parametrize(
     "method",

@@ -37,6 +37,7 @@ def missing(atoms: Atoms, charge: int = 0, spin: int | None = None) -> int:
     )[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in g2.names if n not in (*CARBENES, "Si2")])
 def test_molecules_are_complete_as_they_are(name):
     atoms = molecule(name)

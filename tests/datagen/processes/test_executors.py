@@ -26,6 +26,7 @@ from datagen.processes.guarded_process import Limits
 from datagen.processes.worker_loop import report
 
 
+@pytest.mark.slow
 def test_worker_that_died_is_replaced_and_workers_have_one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     with LocalProcesses(1) as executor:
@@ -42,6 +43,7 @@ def test_worker_that_died_is_replaced_and_workers_have_one_thread(monkeypatch):
     assert not alive(last)
 
 
+@pytest.mark.slow
 def test_errors_come_back_as_what_they_were():
     with LocalProcesses(1) as executor:
         assert isinstance(executor.submit(int, "x").exception(), ValueError)
@@ -75,6 +77,7 @@ def test_worker_that_is_killed_while_it_starts_is_no_reason_to_give_up(
         guarded_process.GuardedProcess(Limits()).start()
 
 
+@pytest.mark.slow
 def test_call_over_its_time_is_killed_and_the_next_one_gets_a_new_worker():
     with LocalProcesses(1, Limits(timeout=0.5)) as executor:
         first = executor.submit(os.getpid).result()
@@ -87,6 +90,7 @@ def test_call_over_its_time_is_killed_and_the_next_one_gets_a_new_worker():
         assert executor.submit(os.getpid).result() != first
 
 
+@pytest.mark.slow
 def test_call_over_its_memory_is_killed_and_one_below_is_not():
     with LocalProcesses(1, Limits(memory=0.5)) as executor:
         assert executor.submit(_fill_slowly, 0.1).result() == 1
@@ -121,6 +125,7 @@ def _hangs_on_the_second(frame, method):
     return fake_label(frame, method)
 
 
+@pytest.mark.slow
 def test_frame_over_its_time_fails_with_that_reason_and_the_others_are_done(tmp_path, monkeypatch):
     frames = waters(3)
     frames[1] = replace(frames[1], energy=1.0)
@@ -142,6 +147,7 @@ calls[0].result()
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_maker_that_is_killed():
     maker = subprocess.Popen(
         [sys.executable, "-c", _MAKER],
@@ -172,6 +178,7 @@ def test_a_call_can_report_before_it_answers():
     assert told == [1.5, 2.5]
 
 
+@pytest.mark.slow
 def test_loading_takes_no_time_of_the_call_and_what_cannot_be_loaded_is_a_sentence(
     tmp_path, monkeypatch
 ):

@@ -31,6 +31,7 @@ def parameters(methanol):
     return parameterise(methanol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solvent", "atoms", "least"),
     [("water", 3, 346), ("water-opc", 4, 352), ("methanol", 6, 153), ("chloroform", 5, 77)],
@@ -56,6 +57,7 @@ def test_salt_has_its_concentration_and_balances_the_solute(methanol, parameters
     assert charges.sum() == pytest.approx(-1.0, abs=1e-6)  # the solute here has no charge
 
 
+@pytest.mark.slow
 def test_a_packed_mixture_has_its_mole_fractions_and_closes_to_a_liquid(
     methanol, parameters, tmp_path
 ):

@@ -34,6 +34,7 @@ def charges_of(mol2: str) -> np.ndarray:
     return np.array([float(row.split()[-1]) for row in rows])
 
 
+@pytest.mark.slow
 def test_a_zwitterion_has_the_dipole_of_a_zwitterion():
     """In vacuum AM1 moves a proton over and leaves 7 D; the referee is Hartree–Fock, 16 D."""
     pytest.importorskip("pyscf")

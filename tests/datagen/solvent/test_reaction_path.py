@@ -61,6 +61,7 @@ def sweeps() -> list[Atoms]:
     return sweep_path(water, SYMMETRIC_STRETCH, settings)
 
 
+@pytest.mark.slow
 def test_sweeps_go_there_and_back(sweeps):
     values = np.array([atoms.info["coordinate"] for atoms in sweeps])
     assert [atoms.info["source"] for atoms in sweeps] == ["sweep-0"] * 5 + ["sweep-1"] * 5
@@ -69,12 +70,14 @@ def test_sweeps_go_there_and_back(sweeps):
     assert np.sign(values[0]) == -np.sign(values[4]) == -np.sign(values[5]) == np.sign(values[9])
 
 
+@pytest.mark.slow
 def test_charges_of_geometries_sum_to_the_total_charge(sweeps):
     for atoms in sweeps:
         assert atoms.get_initial_charges().sum() == pytest.approx(0.0, abs=1e-6)
         assert atoms.get_initial_charges()[0] < -0.3
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_geometries(sweeps, water):
     settings = PathSettings(-0.3, 0.3, sweeps=1, frames=2, interval=0.075, temperatures=(300.0,))
     pytest.importorskip("tblite")

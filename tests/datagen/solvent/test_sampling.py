@@ -81,6 +81,7 @@ def first_run(methanol, tmp_path_factory):
     return frames, folder, progress
 
 
+@pytest.mark.slow
 def test_frames_are_whole_molecules_in_whole_waters(methanol, first_run):
     frames, _, _ = first_run
     assert [frame.source for frame in frames] == ["water-0"] * 3 + ["water-1"] * 2
@@ -135,6 +136,7 @@ def test_pressure_closes_the_gaps_that_tleap_leaves(first_run):
     assert np.linalg.det(equilibrated.cell) < 0.985 * np.linalg.det(start.cell)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_boxes(first_run):
     _, folder, _ = first_run
     start = load_box(folder / "system.prmtop", folder / "system.inpcrd", 6)
@@ -171,6 +173,7 @@ def test_a_run_goes_on_where_it_was_killed_and_gives_the_same(methanol, first_ru
     assert [frame.frame_id for frame in again] == [frame.frame_id for frame in frames]
 
 
+@pytest.mark.slow
 def test_processes_side_by_side_give_the_same_as_one(methanol, first_run):
     frames, folder, _ = first_run
     for number in (0, 1):
@@ -245,6 +248,7 @@ def test_a_program_that_is_missing_is_a_sentence(methanol, monkeypatch):
         parameterise(methanol)
 
 
+@pytest.mark.slow
 def test_a_dead_process_is_a_sentence(monkeypatch, methanol, first_run):
     monkeypatch.setattr(parallel, "_run_in_worker", _die)
     _, folder, _ = first_run

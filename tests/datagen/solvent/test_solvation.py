@@ -54,6 +54,7 @@ def _internal(positions: np.ndarray) -> np.ndarray:
     return get_distances(positions)[1]
 
 
+@pytest.mark.slow
 def test_every_geometry_is_kept_exactly(geometries, frames):
     found = frames[0]
     assert len(found) == len(geometries)

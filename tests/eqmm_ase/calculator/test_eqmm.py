@@ -98,6 +98,7 @@ def test_gradient_test_of_ase(atoms, capsys):
     assert abs(analytical - numerical).max() < 1e-4  # its last step is 1e-8 Å: rounding
 
 
+@pytest.mark.slow
 def test_mm_forces_and_potential_are_numerical_gradients(atoms):
     handle = atoms.calc.point_charges
     numerical = numerical_mm_gradient(handle, handle.positions, atoms.get_potential_energy)
@@ -151,6 +152,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask_first", [True, False])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_no_result_outlives_a_change(atoms, change, ask_first):

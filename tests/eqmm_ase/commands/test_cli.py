@@ -49,6 +49,7 @@ def model(data, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_train_needs_data_and_output_only_and_ends_with_a_table(eqmm, data, tmp_path):
     output = tmp_path / "model.eqmm"
     code, out, err = eqmm("train", data, "-o", output, *TINY)
@@ -59,6 +60,7 @@ def test_train_needs_data_and_output_only_and_ends_with_a_table(eqmm, data, tmp_
     assert (tmp_path / "model.eqmm.train" / "learning_curve.png").is_file()
 
 
+@pytest.mark.slow
 def test_evaluate_prints_a_table_and_writes_metrics_and_plots(eqmm, model, data, tmp_path):
     code, out, _ = eqmm("evaluate", model, data, "-o", tmp_path / "results")
     assert code == 0
@@ -69,6 +71,7 @@ def test_evaluate_prints_a_table_and_writes_metrics_and_plots(eqmm, model, data,
     assert (tmp_path / "results" / "parity_mm_forces.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_committee_goes_through_all_commands(eqmm, data, tmp_path):
     output = tmp_path / "model.eqmm"
     command = ("train", data, "-o", output, "--committee", 2, *TINY, "data.validation_fraction=0.4")
@@ -99,6 +102,7 @@ def test_a_committee_goes_through_all_commands(eqmm, data, tmp_path):
     assert "largest uncertainty in the steps above: energy " in out
 
 
+@pytest.mark.slow
 def test_a_single_model_says_nothing_of_uncertainty(eqmm, model, data, tmp_path):
     for arguments in (
         ("info", model),
@@ -159,6 +163,7 @@ def test_show_config_needs_neither_data_nor_output(eqmm):
     assert "# QM–QM cutoff, Å.  [default: 5.0]" in out
 
 
+@pytest.mark.slow
 def test_a_file_may_have_an_equals_sign_in_its_name(eqmm, data, tmp_path):
     renamed = tmp_path / "T=300.h5"
     renamed.write_bytes(data.read_bytes())
@@ -257,6 +262,7 @@ def test_importing_the_package_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_reading_a_dataset_or_a_model_does_not_import_the_trainer():
     script = (
         "import sys, eqmm_ase.evaluation.evaluate, eqmm_ase.files.dataset_file; "
@@ -267,6 +273,7 @@ def test_reading_a_dataset_or_a_model_does_not_import_the_trainer():
     assert run.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_a_locale_without_the_signs_of_the_units_gets_substitutes(methanol_file):
     program = "from eqmm_ase.cli import main; main()"
     done = subprocess.run(
@@ -280,6 +287,7 @@ def test_a_locale_without_the_signs_of_the_units_gets_substitutes(methanol_file)
     assert "kcal/mol/\\xc5" in done.stdout
 
 
+@pytest.mark.slow
 def test_one_thread_unless_told_otherwise():
     program = (
         "from eqmm_ase.cli import main\n"

@@ -172,6 +172,7 @@ def test_an_interrupted_run_says_how_to_go_on(methanol_file, tmp_path, capsys, m
     assert "the same command with --resume goes on" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_calculator_imports_nothing_it_does_not_need():
     code = (
         "import sys, eqmm_ase.calculator.eqmm, eqmm_ase.files.structures\n"

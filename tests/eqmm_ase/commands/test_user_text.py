@@ -49,6 +49,7 @@ def folder(methanol_file, tmp_path_factory) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -96,6 +96,7 @@ def test_forces_are_the_derivative_through_the_whole_cut(scheme, rule, inner):
     assert np.abs(forces.sum(axis=0)).max() < 1e-9
 
 
+@pytest.mark.slow
 def test_fading_moves_atoms_that_have_no_other_force():
     """One atom at a time: QM atom, M1, M2, atoms of a residue that fades, a virtual site."""
     cutter = _cutter(switch_from=3.2)

@@ -49,6 +49,7 @@ def _real_forces(frame: Frame) -> np.ndarray:
     return forces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "rule"), [*((scheme, "scaled") for scheme in SCHEMES), ("rcd", "fixed")]
 )
@@ -148,6 +149,7 @@ def test_the_boundary_survives_files_and_campaigns(tmp_path, bent):
                 np.testing.assert_array_equal(found.mm_charges_original, sent.mm_charges_original)
 
 
+@pytest.mark.slow
 def test_labels_of_a_campaign_can_be_projected(tmp_path):
     frames = [cut(BETA_METHYL), cut(ACETYL_METHYL, cap_rule="fixed")]
     summary = label_frames(frames, CHEAP, tmp_path / "campaign", output=tmp_path / "labels.h5")

@@ -79,6 +79,7 @@ def folder(methanol_file, tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -144,4 +144,4 @@ def test_the_calculator_warns_of_qm_positions_in_bohr_once():
     with pytest.warns(UserWarning, match="as in bohr"):
         atoms.get_potential_energy()
     atoms.rattle(1e-3)
-    assert np.isfinite(atoms.get_potential_energy())
+    atoms.get_potential_energy()  # a second warning would be an error

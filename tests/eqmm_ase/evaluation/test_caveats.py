@@ -68,6 +68,7 @@ def ethanol_like(frame):
     )
 
 
+@pytest.mark.slow
 def test_frames_like_those_of_training_get_no_warning(evaluate, frames):
     code, _, err, warnings = evaluate(frames)
     assert code == 0
@@ -75,6 +76,7 @@ def test_frames_like_those_of_training_get_no_warning(evaluate, frames):
     assert warnings == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -123,6 +125,7 @@ def test_a_file_that_is_not_labelled_is_called_that(evaluate, frames):
         assert "None" not in err
 
 
+@pytest.mark.slow
 def test_another_level_and_an_unknown_one_are_told_apart(evaluate, frames):
     _, _, err, warnings = evaluate(frames, {**METHOD, "basis": "sto-3g"})
     assert "labels[new].h5 was labelled with basis 'sto-3g' and not '6-31g*'" in err

@@ -26,6 +26,7 @@ def written(tmp_path):
     return tmp_path / "data.h5"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(flatten([full_frame(5)], "")))
 def test_a_flipped_bit_in_any_array_is_noticed_for_all_frames_and_for_a_single_one(name, written):
     with h5py.File(written) as file:
@@ -179,6 +180,7 @@ def test_nothing_but_a_refusal_or_the_same_content_comes_of_damage(tmp_path):
             assert not wrong, title
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_or_hangs_over_a_file_is_noticed(written):
     asked = "dataset", written, written
     with Guarded(load_all=False) as worker:

@@ -198,6 +198,7 @@ def test_the_ladder_is_climbed_by_every_member(path, monkeypatch, frames):
 # --- the calculator ---
 
 
+@pytest.mark.slow
 def test_the_calculator_takes_a_committee_like_any_model(path, committee, members):
     energies = [embedded(member).get_potential_energy() for member in members]
     for model in (path, committee):

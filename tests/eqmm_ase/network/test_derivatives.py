@@ -52,6 +52,7 @@ def _difference(model: MultiscaleModel, frame: Frame, name: str, index: tuple[in
     return (8 * odd(1) - odd(2)) / (12 * step)
 
 
+@pytest.mark.slow
 def test_forces_and_potential_are_derivatives_of_the_energy(
     model: MultiscaleModel, frames: list[Frame]
 ) -> None:
@@ -85,6 +86,7 @@ def test_raising_the_potential_everywhere_adds_charge_times_potential(
     assert_same(after.charges, before.charges)
 
 
+@pytest.mark.slow
 def test_energy_and_two_derivatives_are_continuous_where_charges_or_atoms_pass_a_cutoff(
     model: MultiscaleModel,
 ) -> None:

@@ -89,6 +89,7 @@ def test_l1_components_are_the_potential_gradient() -> None:
     torch.testing.assert_close(expand(frames, 1)[:, 1:4], gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("l_max", [0, 2, 3])
 def test_expansion_has_correct_first_and_second_derivatives(l_max: int) -> None:
     frames = make_frames([2, 1], [4, 3])

@@ -109,6 +109,7 @@ def by_hand(
     return out.energy, out.charges, -out.qm_forces, -out.mm_forces, out.mm_potential
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", BATCHES)
 def test_forces_and_potential_are_those_of_autograd(model: MultiscaleModel, batch: str) -> None:
     found, expected = by_hand(model, BATCHES[batch]), by_autograd(model, BATCHES[batch])
@@ -124,6 +125,7 @@ def test_forces_of_pairs_at_a_cutoff_are_those_of_autograd(
     torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", BATCHES)
 def test_gradients_of_the_weights_are_those_of_autograd(model: MultiscaleModel, batch: str) -> None:
     frames, weights = BATCHES[batch], list(model.parameters())

@@ -94,6 +94,7 @@ assert torch.get_num_threads() == 2  # of the parent
 }
 
 
+@pytest.mark.slow
 def test_forked_processes_get_the_numbers_of_their_parent(tmp_path):
     # In a program of its own: a child of the process that runs the tests would run more of them.
     program = tmp_path / "parent.py"

@@ -109,6 +109,7 @@ def test_zero_charges_equal_no_charges(model: MultiscaleModel, frames: list[Fram
     assert torch.all(zero.mm_forces == 0.0)
 
 
+@pytest.mark.slow
 def test_far_charges_see_the_total_charge_and_then_the_dipole(
     model: MultiscaleModel, frames: list[Frame]
 ) -> None:

@@ -121,6 +121,7 @@ def explicit_pair_sum(multipoles: np.ndarray, positions: np.ndarray, cutoff: flo
     return COULOMB_CONSTANT * total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("l_expansion", [0, 1, 3])
 def test_a_stretched_chain_has_the_electrostatics_of_its_multipoles(l_expansion: int) -> None:
     model, without = both_models(l_expansion=l_expansion)
@@ -135,6 +136,7 @@ def test_a_stretched_chain_has_the_electrostatics_of_its_multipoles(l_expansion:
 # --- one energy, smooth ---
 
 
+@pytest.mark.slow
 def test_forces_of_a_chain_are_derivatives_of_its_energy() -> None:
     model, _ = both_models()
     frame, step = chain(), 1e-3
@@ -242,6 +244,7 @@ def labelled_ions(distance: float) -> Frame:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("long_range", [True, False])
 def test_two_ions_trained_near_each_other_follow_coulombs_law_afar(
     tmp_path: Path, long_range: bool

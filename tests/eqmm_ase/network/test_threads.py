@@ -74,6 +74,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MODELS)
 @pytest.mark.parametrize("widths", [["float64"], ["float32", "float64"]], ids="/".join)
 def test_calculators_in_threads_answer_as_one_after_the_other(case, widths):
@@ -97,6 +98,7 @@ def atoms_with(calc: EqMM):
     return atoms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [copy.deepcopy, lambda calc: calc], ids=["copies", "one"])
 def test_a_calculator_answers_each_thread_about_its_own_atoms(given):
     calc = embedded(random_model()).calc
@@ -126,6 +128,7 @@ def test_a_question_that_comes_during_a_calculation_waits_for_its_own(monkeypatc
         assert_same(found, same)
 
 
+@pytest.mark.slow
 def test_images_of_a_path_run_in_threads():
     model = random_model()
 
@@ -144,6 +147,7 @@ def test_images_of_a_path_run_in_threads():
             neb.set_positions(neb.get_positions() + 1e-3 * forces)
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_a_calculator_traces():
     model = random_model(5).double()
     charges, positions = some_charges()

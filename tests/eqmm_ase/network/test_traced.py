@@ -103,6 +103,7 @@ def assert_predicted(found: list[Prediction], expected: list[Prediction], dtype=
         assert_same(member.values(), same.values(), str(dtype).removeprefix("torch."))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS)
 def test_traced_programs_give_what_the_network_gives(config, traced):
     models = [random_model(seed, CONFIGS[config]).double() for seed in (1, 2)]
@@ -124,6 +125,7 @@ def test_an_atom_without_edges_is_traced_too(traced):
     assert_predicted(fast(later), predict_each(models, later))
 
 
+@pytest.mark.slow
 def test_edges_that_come_and_go_need_few_programs(traced):
     fast = TracedModels([random_model().double()])
     atoms = methanol()
@@ -253,6 +255,7 @@ def test_calculators_that_answer_in_turns_have_patience_together(traced, monkeyp
     assert traced == [(6, 32)]
 
 
+@pytest.mark.slow
 def test_traces_go_with_the_last_calculator_that_uses_them(calculated):
     twin = copy.deepcopy(calculated.calc)
     (traces,) = traced_module._TRACES.values()

@@ -104,6 +104,7 @@ def test_other_threads_do_not_notice_and_are_not_noticed(parts):
     close(trace.program([weight, bias])(other_x), layer(weight, bias, constant)(other_x))
 
 
+@pytest.mark.slow
 def test_a_trace_that_nobody_needs_leaves_nothing_behind(parts):
     weight, bias, *_, constant, x, _ = parts
     kept = len(torch.jit._state._python_cu.get_functions())

@@ -83,6 +83,7 @@ def errors_by_order(found: torch.Tensor, reference: np.ndarray) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
 def test_tensors_agree_with_brute_force(name: str) -> None:
     cell = CELLS[name]
@@ -103,6 +104,7 @@ def test_tensors_agree_with_brute_force(name: str) -> None:
     assert max(errors_by_order(found, reference)) < 1e-4
 
 
+@pytest.mark.slow
 def test_the_splitting_does_not_matter() -> None:
     system = ATOMS, *few_charges(), SMALL_CELL
     found = [expansion(exact(cutoff=cutoff), *system) for cutoff in (3.0, 4.3)]
@@ -113,6 +115,7 @@ def test_the_splitting_does_not_matter() -> None:
     torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("l_max", [0, 3, 4])
 def test_all_derivatives_are_those_of_one_energy(l_max: int) -> None:
     sites, charges = few_charges()

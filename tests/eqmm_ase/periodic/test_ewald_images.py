@@ -40,6 +40,7 @@ def along(function, step: float = 1e-3) -> float:
     return (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, ids=["rectangular", "triclinic"])
 @pytest.mark.parametrize("charge", [0.0, -1.0])
 def test_multipoles_act_as_the_charges_that_they_are_made_of(cell, charge: float) -> None:

@@ -66,6 +66,7 @@ def along(function: Callable[[float], float], step: float = 1e-3) -> float:
     return (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "models",
     [

@@ -40,6 +40,7 @@ def test_isolated_molecules_start_at_rest_as_a_whole(name, freedom):
     assert np.mean(kinetic) == pytest.approx(expected, rel=0.12)
 
 
+@pytest.mark.slow
 def test_nve_in_fixed_charges_conserves_energy_as_dt_squared():
     def fluctuation(timestep: float) -> float:
         drifts = []
@@ -55,6 +56,7 @@ def test_nve_in_fixed_charges_conserves_energy_as_dt_squared():
     assert 3.6 < fluctuation(0.5) / fluctuation(0.25) < 4.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 def test_a_resumed_run_is_the_uninterrupted_one(ensemble, tmp_path):
     settings = MDSettings(ensemble=ensemble, seed=4)
@@ -115,6 +117,7 @@ def test_an_interrupt_leaves_a_whole_trajectory(tmp_path):
     assert [image.info["md"]["step"] for image in read(path, ":")] == [0, 2, 4, 6]
 
 
+@pytest.mark.slow
 def test_resuming_something_else_is_refused(tmp_path):
     path = tmp_path / "md.traj"
     run_md(bound(), MDSettings(), steps=2, trajectory=path)
@@ -170,6 +173,7 @@ class _Oscillators(Calculator):
         self.results = {"energy": 2.0 * (away**2).sum(), "forces": -4.0 * away}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ensemble", ["langevin", "bussi"])
 def test_thermostats_reach_their_temperature(ensemble):
     atoms = molecule("C6H6")
@@ -190,6 +194,7 @@ def test_thermostats_reach_their_temperature(ensemble):
     assert np.mean(seen[200:]) == pytest.approx(400.0, rel=0.06)
 
 
+@pytest.mark.slow
 def test_bussi_keeps_an_isolated_molecule_at_rest_and_its_temperature_by_its_own_freedom():
     atoms, seen = bound(charges=False), []
     settings = MDSettings(ensemble="bussi", coupling_time=1.0, isolated=True, timestep=0.25)

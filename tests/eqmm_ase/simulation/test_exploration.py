@@ -81,6 +81,7 @@ def test_the_uncertainty_of_the_energy_stops_too(calculator, start):
     assert visit.time == 0.0
 
 
+@pytest.mark.slow
 def test_below_the_limits_nothing_is_kept(calculator, start):
     visits = list(explore(calculator, [start], replace(SHORT, frames=1)))
     assert [visit.outcome for visit in visits] == ["certain"] * 2
@@ -88,6 +89,7 @@ def test_below_the_limits_nothing_is_kept(calculator, start):
     assert visits[0].time == pytest.approx(SHORT.time)
 
 
+@pytest.mark.slow
 def test_frames_like_one_that_is_known_are_dropped(calculator, start):
     settings = replace(SHORT, force_limit=1e-6, frames=3, trajectories=3, time=0.002)
     labelled = explore(calculator, [start], settings)
@@ -96,6 +98,7 @@ def test_frames_like_one_that_is_known_are_dropped(calculator, start):
     assert [visit.outcome for visit in bare] == ["kept", "duplicate", "duplicate"]
 
 
+@pytest.mark.slow
 def test_a_trajectory_that_is_uncertain_where_it_starts_goes_on_to_something_new(calculator, start):
     settings = replace(SHORT, force_limit=1e-6, trajectories=1, time=0.1, temperature=1000.0)
     (visit,) = explore(calculator, [start], settings)
@@ -121,6 +124,7 @@ def test_a_run_that_flies_apart_is_rejected_with_its_reason(calculator, start):
     assert "exploded" in visit.reason
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_frames(start):
     def last(seed: int) -> Frame:
         settings = replace(TO_A_LONG_BOND, seed=seed)
@@ -134,6 +138,7 @@ def test_equal_seeds_give_equal_frames(start):
     assert np.abs(last(2).qm_positions - first).max() > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ends", "longer"), [((1.3, 2.4), True), ((0.5, 1.5), False)])
 def test_a_sweep_drags_the_coordinate_to_the_farther_end(start, ends, longer):
     calculator, coordinate = EqMM(committee()), Coordinate.parse("d(0,1)")
@@ -145,6 +150,7 @@ def test_a_sweep_drags_the_coordinate_to_the_farther_end(start, ends, longer):
     assert change > 0.03 if longer else change < -0.03
 
 
+@pytest.mark.slow
 def test_forces_of_the_sweep_are_the_numerical_gradient():
     atoms = methanol()
     atoms.calc = EqMM(random_model(), dtype="float64")
@@ -158,6 +164,7 @@ def test_forces_of_the_sweep_are_the_numerical_gradient():
     assert biased - atoms.get_potential_energy() > 0.01
 
 
+@pytest.mark.slow
 def test_limits_come_from_the_calibration_unless_they_are_given(calculator, start):
     calculator.calibration = Calibration(CARD["calibration"]["factors"], {"qm_forces": 1e-6})
     bare = replace(start, energy=None)

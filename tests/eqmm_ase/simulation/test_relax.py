@@ -11,6 +11,7 @@ from calculator_kit import bound, methanol
 from eqmm_ase.simulation.relax import OPTIMIZERS, RunError, RunFailedError, relax, rmsd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_finds_the_same_minimum(optimizer, tmp_path):
     atoms, rows = bound(charges=False), []

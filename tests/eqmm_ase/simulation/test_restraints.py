@@ -37,6 +37,7 @@ def test_zero_charges_and_unknown_domains_have_no_restraints():
     assert ContactRestraints(atoms, [1.0], [[0, 0, 0.5]], Domain()).energy(atoms) == 0.0
 
 
+@pytest.mark.slow
 def test_forces_on_restrained_atoms_are_the_numerical_gradient():
     atoms = methanol()
     charges, positions = some_charges()

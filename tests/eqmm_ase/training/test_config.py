@@ -187,6 +187,7 @@ def test_what_the_data_do_not_allow_is_noted():
     assert unlabelled(LossWeights(charges=0.0), found) == ["mm_potential"]
 
 
+@pytest.mark.slow
 def test_every_setting_says_what_it_means():
     sections = {item.name: item.default_factory() for item in fields(TrainConfig)}
     for section in sections.values():

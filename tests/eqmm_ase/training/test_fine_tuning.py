@@ -125,6 +125,7 @@ def test_a_training_that_starts_elsewhere_is_another_training(frames, old, tmp_p
         tune(frames, other, tmp_path / "new.eqmm")
 
 
+@pytest.mark.slow
 def test_a_trained_model_needs_few_steps_for_another_level(frames, old, tmp_path):
     """The level of theory differs by 50 eV and by ten per cent from what the old model gives."""
     teacher, others = Start.of_members(old)[0].model, []
@@ -154,6 +155,7 @@ def test_a_trained_model_needs_few_steps_for_another_level(frames, old, tmp_path
     assert errors["tuned"] < 0.5 * errors["scratch"]
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_from_a_file(frames, old, tmp_path, capsys):
     from eqmm_ase import cli
 

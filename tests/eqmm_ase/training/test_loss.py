@@ -165,4 +165,4 @@ def test_small_errors_of_large_energies_survive_single_precision(frames):
 
 def test_every_label_has_a_weight():
     assert {f.name for f in fields(LossWeights)} == set(QUANTITIES)
-    assert np.isfinite([getattr(LossWeights(), name) for name in QUANTITIES]).all()
+    assert np.min([getattr(LossWeights(), name) for name in QUANTITIES]) >= 0.0

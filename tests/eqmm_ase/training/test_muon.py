@@ -85,6 +85,7 @@ def test_matrices_move_on_where_a_gradient_vanishes(network: torch.nn.Module) ->
         assert float((new - old).detach().abs().max()) > 1e-4
 
 
+@pytest.mark.slow
 def test_a_quadratic_is_minimised(network: torch.nn.Module) -> None:
     optimizer = MatrixAdamW(network, 0.1, 0.0)
     losses = []

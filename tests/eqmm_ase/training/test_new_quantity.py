@@ -69,11 +69,13 @@ def metrics_of(folder: Path, name: str) -> dict:
     return content["metrics"]["all"]["atomic_dipoles"]
 
 
+@pytest.mark.slow
 def test_it_is_a_setting_with_its_meaning() -> None:
     said = eqmm("train", "--show-config")
     assert "# Of the dipoles of the atoms.  [default: 0.0]\n  atomic_dipoles: 0.0" in said
 
 
+@pytest.mark.slow
 def test_it_is_learned_and_judged(trained, frames) -> None:
     learned, left = metrics_of(trained, "with"), metrics_of(trained, "without")
     assert learned["rmse"] < 0.7 * left["rmse"]

@@ -76,6 +76,7 @@ def steps_taken(monkeypatch):
     return taken
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights_as_one_that_ran_through(
     data, trained, tmp_path, steps_taken
 ):
@@ -107,6 +108,7 @@ def test_a_finished_training_run_again_leaves_its_model_as_it_is(data, trained, 
     assert len(history(again)) == 3
 
 
+@pytest.mark.slow
 def test_rounds_go_on_through_the_data_instead_of_starting_over(data, tmp_path, steps_taken):
     run_training(
         data, tmp_path / "m.eqmm", "training.validate_every=1", "data.validation_fraction=0"
@@ -115,6 +117,7 @@ def test_rounds_go_on_through_the_data_instead_of_starting_over(data, tmp_path, 
     assert len({tuple(step) for step in steps_taken}) > 4
 
 
+@pytest.mark.slow
 def test_another_training_for_the_same_output_is_refused_until_restarted(data, frames, tmp_path):
     output = tmp_path / "m.eqmm"
     run_training(data, output, "training.max_steps=4")
@@ -137,12 +140,14 @@ def test_a_folder_that_is_not_a_training_is_never_thrown_away(data, tmp_path):
     assert (folder / "thesis.tex").exists()
 
 
+@pytest.mark.slow
 def test_where_a_training_runs_may_change_when_it_goes_on(data, tmp_path):
     output = tmp_path / "model.eqmm"
     run_training(data, output)
     run_training(data, output, "hardware.accelerator=auto")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint_to_go_on_from(data, trained, tmp_path, monkeypatch):
     output = tmp_path / "model.eqmm"
     real, calls = Path.write_bytes, []
@@ -171,6 +176,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_to_go_on_from(data, trained, tmp
     assert_same_weights(weights(output), weights(trained))
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_end_leaves_the_previous_model(data, tmp_path, monkeypatch):
     output = run_training(data, tmp_path / "model.eqmm", "training.max_steps=4")
     before = output.read_bytes()
@@ -188,6 +194,7 @@ def test_a_full_disk_at_the_end_leaves_the_previous_model(data, tmp_path, monkey
     assert not list(tmp_path.glob(".*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "raised", "message"),
     [

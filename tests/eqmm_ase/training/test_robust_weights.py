@@ -111,6 +111,7 @@ def run(data, output, *overrides):
     return screen.getvalue(), Path(f"{output}.train", "outliers.txt")
 
 
+@pytest.mark.slow
 def test_frames_with_wrong_labels_are_named_once_and_listed(damaged, frames, tmp_path):
     screen, table = run(damaged, tmp_path / "model.eqmm")
     for i, name in ((2, "energy"), (7, "qm_forces")):
@@ -124,6 +125,7 @@ def test_frames_with_wrong_labels_are_named_once_and_listed(damaged, frames, tmp
     }
 
 
+@pytest.mark.slow
 def test_clean_data_name_no_frame(frames, tmp_path):
     write_frames(tmp_path / "clean.h5", frames, {})
     screen, table = run(tmp_path / "clean.h5", tmp_path / "model.eqmm")
@@ -131,6 +133,7 @@ def test_clean_data_name_no_frame(frames, tmp_path):
     assert not table.exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_names_no_frame_twice(damaged, tmp_path, monkeypatch):
     from eqmm_ase.training.learner import Learner
 

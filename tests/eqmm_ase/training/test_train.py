@@ -52,6 +52,7 @@ def trained(data, tmp_path_factory):
     return run_training(data, tmp_path_factory.mktemp("trained") / "model.eqmm")
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_the_errors(data, tmp_path):
     # The first validation is early: labels of all charges where only 30 are given are soon noise.
     output = run_training(
@@ -84,6 +85,7 @@ def test_rows_of_an_earlier_version_called_the_loss_of_the_steps_training_loss(t
     assert history_of.rows == [{"step": 4, "step_loss": 2.0}]
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_step_knows_its_number(data, tmp_path, monkeypatch):
     steps: list[int] = []
     monkeypatch.setattr(learner_module, "delta_at", lambda step: steps.append(step) or 1.0)
@@ -91,6 +93,7 @@ def test_the_loss_of_a_step_knows_its_number(data, tmp_path, monkeypatch):
     assert steps == [*range(12)]
 
 
+@pytest.mark.slow
 def test_the_model_file_says_what_it_was_trained_on(trained, frames):
     model, card = load_model(trained)
     assert model.config.elements == (1, 6, 8)
@@ -106,6 +109,7 @@ def test_the_model_file_says_what_it_was_trained_on(trained, frames):
     assert abs(counts @ model.atomic_energies - np.mean(energies)) < 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decay", "same"), [(0, True), (0.9, False)])
 def test_the_model_file_holds_the_moving_average_of_the_weights(data, tmp_path, decay, same):
     overrides = ["data.validation_fraction=0", f"optimizer.ema_decay={decay}"]
@@ -116,6 +120,7 @@ def test_the_model_file_holds_the_moving_average_of_the_weights(data, tmp_path, 
     assert torch.equal(weights(output)[name], state[f"model.{name}"]) == same
 
 
+@pytest.mark.slow
 def test_the_seed_decides(data, trained, tmp_path):
     assert_same_weights(weights(run_training(data, tmp_path / "same.eqmm")), weights(trained))
     other = weights(run_training(data, tmp_path / "other.eqmm", "training.seed=1"))
@@ -137,6 +142,7 @@ def spoiled(frame_numbers):
     return predict
 
 
+@pytest.mark.slow
 def test_a_frame_without_a_finite_loss_is_named_and_left_out(
     data, frames, tmp_path, monkeypatch, caplog
 ):
@@ -159,6 +165,7 @@ def test_a_training_that_diverges_stops_with_a_sentence(data, frames, tmp_path, 
     assert not (tmp_path / "model.eqmm").exists()
 
 
+@pytest.mark.slow
 def test_time_can_end_a_training(data, tmp_path):
     output = run_training(
         data, tmp_path / "m.eqmm", "training.max_steps=100000", "training.max_minutes=0.02"
@@ -168,6 +175,7 @@ def test_time_can_end_a_training(data, tmp_path):
     assert float(rows[-1]["learning_rate"]) < 1e-3 * 0.02
 
 
+@pytest.mark.slow
 def test_patience_can_end_a_training(data, tmp_path):
     overrides = ["training.patience=2", "optimizer.learning_rate=1e-12", "training.max_steps=400"]
     output = run_training(data, tmp_path / "m.eqmm", *overrides, "optimizer.ema_decay=0")
@@ -200,6 +208,7 @@ def test_double_precision_gives_a_double_precision_model(data, tmp_path):
     assert next(load_model(output)[0].parameters()).dtype == torch.float64
 
 
+@pytest.mark.slow
 def test_gas_phase_and_solvated_frames_train_one_model(frames, tmp_path):
     gas = [
         replace(f.in_vacuum(), energy=f.energy, qm_forces=f.qm_forces, source="gas")
@@ -218,6 +227,7 @@ def test_tensorboard_logs_are_written_on_request(data, tmp_path):
     assert list(Path(f"{output}.train", "tensorboard").glob("events.out.*"))
 
 
+@pytest.mark.slow
 def test_nothing_but_the_report_is_written(data, tmp_path, capfd):
     run_training(data, tmp_path / "model.eqmm")
     captured = capfd.readouterr()
@@ -225,6 +235,7 @@ def test_nothing_but_the_report_is_written(data, tmp_path, capfd):
     assert captured.err == ""
 
 
+@pytest.mark.slow
 def test_the_report_has_a_line_per_round(data, tmp_path):
     screen = io.StringIO()
     run_training(data, tmp_path / "model.eqmm", console=Console(file=screen, width=200))
@@ -234,6 +245,7 @@ def test_the_report_has_a_line_per_round(data, tmp_path):
     assert all(len(line) <= 100 for line in lines[2:7])
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar_with_rate_and_time_left(data, tmp_path):
     screen = io.StringIO()
     console = Console(file=screen, width=120, force_terminal=True)

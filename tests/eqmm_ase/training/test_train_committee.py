@@ -62,6 +62,7 @@ def member(path, number):
     return load_model(path)[0].members[number - 1].state_dict()
 
 
+@pytest.mark.slow
 def test_the_first_member_is_the_single_model_and_the_second_has_another_seed(
     data, trained, tmp_path
 ):
@@ -75,6 +76,7 @@ def test_the_first_member_is_the_single_model_and_the_second_has_another_seed(
     assert (first["embedding.weight"] - second["embedding.weight"]).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_clock_of_a_member_stands_while_the_others_are_trained(data, tmp_path):
     config = load_config(None, TINY)
     training = TrainingData.load([data], config)
@@ -85,6 +87,7 @@ def test_the_clock_of_a_member_stands_while_the_others_are_trained(data, tmp_pat
     assert learner.seconds == seconds > 0
 
 
+@pytest.mark.slow
 def test_progress_says_which_member_is_trained(trained):
     output, screen = trained
     lines = screen.splitlines()
@@ -94,6 +97,7 @@ def test_progress_says_which_member_is_trained(trained):
     assert rounds == [[4, 8, 12]] * 2
 
 
+@pytest.mark.slow
 def test_a_committee_interrupted_in_its_second_member_goes_on_there(
     data, trained, tmp_path, monkeypatch
 ):
@@ -120,6 +124,7 @@ def test_a_committee_interrupted_in_its_second_member_goes_on_there(
     assert_same_weights(weights(output), weights(trained[0]))
 
 
+@pytest.mark.slow
 def test_a_committee_can_grow(data, tmp_path, monkeypatch):
     output, taken = run(data, tmp_path / "m.eqmm"), []
     before = [member(output, number) for number in (1, 2)]
@@ -137,6 +142,7 @@ def test_a_committee_can_grow(data, tmp_path, monkeypatch):
         assert all(torch.equal(t, member(output, number)[n]) for n, t in expected.items())
 
 
+@pytest.mark.slow
 def test_another_training_is_refused_until_restarted(data, tmp_path):
     output = run(data, tmp_path / "m.eqmm", "training.max_steps=4")
     with pytest.raises(ValueError, match=r"m\.eqmm\.train holds .* with other settings"):
@@ -161,6 +167,7 @@ def test_a_committee_of_one_is_a_single_model_and_one_of_none_is_refused(data, t
         train([], tmp_path / "m.eqmm", n_members=2)
 
 
+@pytest.mark.slow
 def test_the_card_holds_errors_of_the_mean_and_what_makes_spreads_as_large(data, frames, tmp_path):
     held = tmp_path / "held.h5"
     write_frames(held, frames[:4], METHOD)
@@ -179,6 +186,7 @@ def test_the_card_holds_errors_of_the_mean_and_what_makes_spreads_as_large(data,
         assert card["calibration"]["limits"][name] > 0
 
 
+@pytest.mark.slow
 def test_all_members_are_validated_on_the_same_frames(data, tmp_path, monkeypatch):
     seen: dict[int, set[float]] = {0: set(), 1: set()}
     real = Learner.validation_step
@@ -193,6 +201,7 @@ def test_all_members_are_validated_on_the_same_frames(data, tmp_path, monkeypatc
     assert len(seen[0]) > 2
 
 
+@pytest.mark.slow
 def test_without_validation_frames_nothing_is_calibrated(data, frames, tmp_path):
     overrides = ["data.validation_fraction=0", "training.max_steps=4"]
     output = run(data, tmp_path / "m.eqmm", *overrides)
@@ -203,6 +212,7 @@ def test_without_validation_frames_nothing_is_calibrated(data, frames, tmp_path)
     assert not atoms.calc.uncertainty.calibrated
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_committee_holds_one_folder_per_member(trained):
     folder = Path(f"{trained[0]}.train")
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -213,6 +223,7 @@ def test_the_folder_of_a_committee_holds_one_folder_per_member(trained):
     ]
 
 
+@pytest.mark.slow
 def test_each_member_starts_from_its_own_weights(data, trained, tmp_path):
     frozen = ["optimizer.learning_rate=1e-12", "optimizer.ema_decay=0"]
     output = run(data, tmp_path / "next.eqmm", *frozen, "training.max_steps=4", start=trained[0])
@@ -226,6 +237,7 @@ def test_each_member_starts_from_its_own_weights(data, trained, tmp_path):
     assert set(card["calibration"]["factors"]) == {"energy", "qm_forces"}
 
 
+@pytest.mark.slow
 def test_a_committee_starts_only_from_one_of_as_many_members(data, trained, tmp_path):
     single = train(
         [data], tmp_path / "s.eqmm", load_config(None, TINY), console=Console(quiet=True)
@@ -241,12 +253,14 @@ def test_a_committee_starts_only_from_one_of_as_many_members(data, trained, tmp_
     assert not Path(f"{tmp_path / 'm.eqmm'}.train").exists()
 
 
+@pytest.mark.slow
 def test_a_committee_that_starts_elsewhere_is_another_training(data, trained, tmp_path):
     output = run(data, tmp_path / "m.eqmm", start=trained[0])
     with pytest.raises(ValueError, match="holds a training with other data"):
         run(data, tmp_path / "m.eqmm", start=output)
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_on_with_as_many_members_as_the_file(data, trained, tmp_path, capsys):
     command = ["train", str(data), "-o", str(tmp_path / "next.eqmm"), "--from", str(trained[0])]
     short = [setting for setting in TINY if not setting.startswith("model")]

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imread
 
 from eqmm_ase.evaluation.plots import plot_reliability
 from eqmm_ase.evaluation.reliability import GAUSSIAN, DeviationCollector, binned, reliability
@@ -134,9 +133,22 @@ def test_errors_of_known_labels_meet_their_own_spreads():
     assert found["qm_forces"].spread == pytest.approx([0.3, 0.3])
 
 
-def test_the_reliability_plot_is_drawn(tmp_path, deviations, calibration):
-    image = imread(plot_reliability(deviations, calibration, tmp_path / "r.png", "test"))
-    assert min(image.shape[:2]) > 400
-    assert image.std() > 0.02
+@pytest.mark.slow
+def test_the_reliability_plot_has_every_error_above_its_uncertainty(
+    tmp_path, deviations, calibration, figures
+):
+    plot_reliability(deviations, calibration, tmp_path / "r.png", "test")
+    assert figures[0].get_suptitle() == "test"
+    for axes, (name, pairs) in zip(figures[0].axes, deviations.items(), strict=True):
+        points = np.array([calibration.factors[name] * pairs.spread, pairs.error]).T
+        np.testing.assert_allclose(axes.collections[0].get_offsets(), points / KCAL_PER_MOL)
+        groups = axes.lines[-1]
+        assert groups.get_label() == "RMS of groups"
+        # Calibrated errors are as large as they are said to be.
+        np.testing.assert_allclose(groups.get_ydata(), groups.get_xdata(), rtol=0.1)
+
+
+def test_errors_of_zero_have_no_place_in_the_reliability_plot(tmp_path, figures):
     nothing = {"energy": Deviations(np.zeros(3), np.zeros(3))}
-    assert plot_reliability(nothing, Calibration(), tmp_path / "nothing.png").is_file()
+    plot_reliability(nothing, Calibration(), tmp_path / "nothing.png")
+    assert not figures[0].axes[0].collections

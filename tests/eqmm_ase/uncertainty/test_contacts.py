@@ -69,13 +69,14 @@ def test_contacts_may_be_allowed_and_are_then_told_once(model):
     with pytest.warns(DomainWarning, match=r"is 0\.80 Å from QM atom 1"):
         atoms.get_potential_energy()
     atoms.rattle(1e-3)
-    assert np.isfinite(atoms.get_forces()).all()
+    atoms.get_forces()  # a second warning would be an error
     with pytest.raises(ValueError, match="contacts must be 'error' or 'warn', got 'ignore'"):
         atoms.calc.set(contacts="ignore")
 
 
 def test_charges_of_zero_may_come_close(model):
-    assert np.isfinite(beside_oxygen(0.5, model, charge=0.0).get_potential_energy())
+    close, far = (beside_oxygen(d, model, charge=0.0).get_potential_energy() for d in (0.5, 50.0))
+    assert close == pytest.approx(far, abs=1e-9)
 
 
 def test_a_kind_of_contact_that_was_never_seen_has_the_closest_of_all():
@@ -87,7 +88,7 @@ def test_a_kind_of_contact_that_was_never_seen_has_the_closest_of_all():
 
 
 def test_a_model_that_knows_no_contacts_has_a_limit_too():
-    assert np.isfinite(beside_oxygen(FLOOR + 0.01, random_model()).get_potential_energy())
+    beside_oxygen(FLOOR + 0.01, random_model()).get_potential_energy()  # is not refused
     with pytest.raises(ContactError, match=r"the model does not say .* below 0\.60 Å"):
         beside_oxygen(FLOOR - 0.01, random_model()).get_potential_energy()
     atoms = beside_oxygen(MIN_DISTANCE + 0.01, random_model(), contacts="warn")
@@ -152,7 +153,7 @@ def test_atoms_that_fall_onto_each_other_are_named(model, share, stopped):
     atoms.calc = EqMM(model)
     atoms.positions[2] = atoms.positions[0] + share * 1.07 * np.array([0.0, 0, 1.0])
     if not stopped:
-        assert np.isfinite(atoms.get_potential_energy())
+        atoms.get_potential_energy()
         return
     with pytest.raises(ContactError, match=r"atoms 0 and 2 \(C–H\) have come as close as 0\.5"):
         atoms.get_potential_energy()
@@ -184,6 +185,7 @@ def test_a_relaxation_in_bare_charges_ends_before_it_has_fallen():
     assert min(energies) > energies[0] - 2.0  # eV; without the limit it ends at −1e20
 
 
+@pytest.mark.slow
 def test_restraints_hold_it():
     atoms = bare()
     charges = atoms.calc.point_charges

@@ -7,10 +7,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import fault_injection
 import pytest
-
-from scripts.benchmarks import fault_injection
-from scripts.benchmarks.fault_injection import inject
+from fault_injection import inject
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

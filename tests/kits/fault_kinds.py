@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from places import ROOT
+
 from datagen.campaigns.ledger import LedgerReader, Row
 from datagen.campaigns.storage import result_path
-from scripts.common import ROOT
 
 DAMAGES = ("result altered", "result truncated")
 _NOTICED = 10.0  # s in which the driver notices that a worker died

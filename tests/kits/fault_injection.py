@@ -1,6 +1,6 @@
 """Kill a labelling campaign at random moments, again and again, and see what it cost.
 
-Usage: python -m scripts.benchmarks.fault_injection --output scripts/results/fault_injection.json
+    python tests/kits/fault_injection.py --output scripts/results/fault_injection.json
 
 A campaign of cheap frames runs through `eqmm-datagen run`. Faults strike while it computes: a
 worker or the driver gets SIGKILL, the disk is full, and, as a power cut may leave them, a result
@@ -12,7 +12,6 @@ the collected dataset that of a campaign that nobody disturbed?
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -25,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+from fault_kinds import DAMAGES, Driver, damage_result, tear_ledger
+from places import ROOT
 
 from datagen.campaigns.collect import collect_campaign
 from datagen.campaigns.ledger import LedgerReader, Row
@@ -32,8 +33,6 @@ from datagen.labels.method import Method
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.units import HARTREE, HARTREE_PER_BOHR
-from scripts.benchmarks.fault_kinds import DAMAGES, Driver, damage_result, tear_ledger
-from scripts.provenance import provenance
 
 WORKERS = 2
 KINDS = ("worker killed", "driver killed", "disk full", *DAMAGES, "ledger torn")
@@ -249,7 +248,10 @@ def inject(faults: int, n_frames: int, seed: int, folder: Path) -> dict[str, Any
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures, write them with their provenance; 0 when all of them are as promised."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    sys.path.append(str(ROOT))
+    from scripts.common import write_results
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
@@ -257,10 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         figures = inject(chosen.faults, chosen.frames, chosen.seed, Path(folder))
-    text = json.dumps({**figures, **provenance()}, indent=1)
-    print(text)
+    for name, figure in figures.items():
+        print(f"{name}: {figure}")
     if chosen.output is not None:
-        chosen.output.write_text(text + "\n", encoding="utf-8")
+        write_results(chosen.output, figures)
     return 0 if figures["passed"] else 1
 
 
