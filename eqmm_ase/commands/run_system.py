@@ -28,9 +28,9 @@ from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.engines.energy_ledger import energy_ledger
 from eqmm_ase.engines.openmm_context import energy_and_forces, move_to, new_context, positions_of
+from eqmm_ase.engines.openmm_force import minimise
 from eqmm_ase.engines.run_settings import SystemRunSettings
 from eqmm_ase.engines.system_run import SystemRow, SystemRun
-from eqmm_ase.engines.whole_system import relax_surroundings
 from eqmm_ase.progress_bar import duration
 from eqmm_ase.setting_options import setting_options, settings_from
 from eqmm_ase.simulation.relax import refuse_existing
@@ -183,7 +183,7 @@ def relax_system(
     context = new_context(mixed.system, platform, threads)
     move_to(context, loaded.positions, loaded.cell)
     before, _ = energy_and_forces(context)
-    relax_surroundings(context, fmax)
+    minimise(context, fmax)
     after, _ = energy_and_forces(context)
     positions, cell = positions_of(context)
     with output.open("w", encoding="utf-8") as file:

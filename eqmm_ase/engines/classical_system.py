@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
 
 from eqmm_ase.arrays import FloatArray
+from eqmm_ase.engines.embedded_region import EmbeddedRegion
 
 _PARTICLES = {
     "HarmonicBondForce": ("Bonds", ("p1", "p2")),
@@ -49,11 +49,7 @@ class ClassicalSystemError(ValueError):
 
 
 def classical_rest(
-    system: openmm.System,
-    inside: NDArray[np.bool_],
-    *,
-    charges: FloatArray | None = None,
-    remove_constraints: bool = True,
+    system: openmm.System, region: EmbeddedRegion, *, remove_constraints: bool = True
 ) -> openmm.System:
     """A copy of a System without the force field of an ML region.
 
@@ -61,11 +57,8 @@ def classical_rest(
     ----------
     system
         All of it classical.
-    inside
-        (n,) whether the network replaces a particle; virtual sites of ML atoms too.
-    charges
-        (n,) e, of all particles, those of the region disregarded; None leaves the charges outside
-        the region as they are.
+    region
+        What the network replaces, virtual sites of ML atoms too, and the charges of all others.
     remove_constraints
         Whether bond lengths within the region are free.
 
@@ -75,7 +68,7 @@ def classical_rest(
         When a force is of a kind that this does not know: polarisable, implicit solvent, custom.
     """
     rest = copy.deepcopy(system)
-    atoms = set(np.flatnonzero(inside).tolist())
+    atoms = set(np.flatnonzero(region.inside).tolist())
     edited: list[openmm.Force] = []
     for number in reversed(range(rest.getNumForces())):
         force = rest.getForce(number)
@@ -84,7 +77,7 @@ def classical_rest(
             edited.append(_without_terms(force, atoms))
             rest.removeForce(number)
         elif kind == "NonbondedForce":
-            _strip_nonbonded(force, atoms, charges)
+            _strip_nonbonded(force, atoms, region.force_field_charges)
         elif kind == "CustomNonbondedForce":
             _exclude(force, atoms)
         elif kind not in _WITHOUT_THE_REGION:
@@ -143,15 +136,13 @@ def _with_terms(force: openmm.Force, wanted: Callable[[list[int]], bool]) -> ope
     return openmm.XmlSerializer.deserialize(ET.tostring(root, encoding="unicode"))
 
 
-def _strip_nonbonded(
-    force: openmm.NonbondedForce, atoms: set[int], charges: FloatArray | None
-) -> None:
+def _strip_nonbonded(force: openmm.NonbondedForce, atoms: set[int], charges: FloatArray) -> None:
     _refuse_offsets(force)
     for particle in range(force.getNumParticles()):
         charge, sigma, epsilon = force.getParticleParameters(particle)
         if particle in atoms:
             force.setParticleParameters(particle, 0.0, sigma, epsilon)
-        elif charges is not None and charges[particle] != charge._value:
+        elif charges[particle] != charge._value:
             force.setParticleParameters(particle, charges[particle], sigma, epsilon)
     waiting = set(combinations(sorted(atoms), 2))
     for number in range(force.getNumExceptions()):

@@ -43,8 +43,6 @@ class MixedSystem:
 
     system: openmm.System
     potential: SystemPotential
-    group: int
-    """Force group of the network."""
 
     @property
     def region(self) -> EmbeddedRegion:
@@ -93,12 +91,10 @@ def mixed_system(
         Ewald are ``ewald``, other periodic methods ``cutoff``, no box ``all``.
     switch
         Å, where a cutoff begins and ends.
-    dtype
-        Of the network, ``float32`` or ``float64``.
+    dtype, group
+        Of the network: ``float32`` or ``float64``, and its force group.
     remove_constraints
         Whether bonds within the region may vibrate.
-    group
-        Force group of the network.
     sites
         What is known of the system's atoms from its files, see `eqmm_ase.engines.loading`; by
         default what `topology` and `system` say.
@@ -107,15 +103,12 @@ def mixed_system(
     ------
     ClassicalSystemError, RegionError, BoundaryError, CutBondsError, RestChargeError, TopologyError
         When System, selection, cut bonds or charges cannot be coupled; one sentence each.
-    BoxTooSmallError
-        When the box is less than twice as wide as a cutoff.
-    DomainError, UnknownElementError, ModelFileError
-        When the model is not for such a region.
+    BoxTooSmallError, DomainError, UnknownElementError, ModelFileError
+        When the box is too small for a cutoff, or the model is not for such a region.
     """
-    force = nonbonded_force(system)
+    reach = _reach(system, electrostatics, switch)
     sites = sites or topology_of(openmm_evidence(topology, system))
-    selected = _checked(ml_atoms, sites.n_sites)
-    region = find_region(sites, selected)
+    region = find_region(sites, _checked(ml_atoms, sites.n_sites))
     charge = nearest_charge(region) if total_charge is None else total_charge
     source, card = opened(model)
     redistribution, cap_rule = rules_of_run(card, redistribution, cap_rule, len(region.bonds))
@@ -128,26 +121,13 @@ def mixed_system(
         redistribution=redistribution,
         rest=rest_charge,
     )
-    kind = electrostatics or _as_in(force)
-    cell = box_of(system)
-    if kind == "cutoff" and cell is not None:
-        Box.of(cell).check_holds(switch[1])
     potential = SystemPotential(
-        source,
-        embedded,
-        card=card,
-        electrostatics=kind,
-        switch=switch,
-        dtype=dtype,
+        source, embedded, card=card, electrostatics=reach, switch=switch, dtype=dtype
     )
-    rest = classical_rest(
-        system,
-        embedded.inside,
-        charges=embedded.force_field_charges,
-        remove_constraints=remove_constraints,
-    )
-    rest.addForce(network_force(potential, periodic=cell is not None, group=group))
-    return MixedSystem(rest, potential, group)
+    rest = classical_rest(system, embedded, remove_constraints=remove_constraints)
+    periodic = system.usesPeriodicBoundaryConditions()
+    rest.addForce(network_force(potential, periodic=periodic, group=group))
+    return MixedSystem(rest, potential)
 
 
 def _checked(ml_atoms: Iterable[int], n_sites: int) -> Any:
@@ -162,6 +142,17 @@ def _checked(ml_atoms: Iterable[int], n_sites: int) -> Any:
             "count from 0"
         )
     return rows
+
+
+def _reach(
+    system: openmm.System, wanted: Electrostatics | None, switch: tuple[float, float]
+) -> Electrostatics:
+    """How far charges act: as the user wants it, or as in the System."""
+    reach = wanted or _as_in(nonbonded_force(system))
+    cell = box_of(system)
+    if reach == "cutoff" and cell is not None:
+        Box.of(cell).check_holds(switch[1])
+    return reach
 
 
 def _as_in(force: openmm.NonbondedForce) -> Electrostatics:

@@ -10,10 +10,16 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from eqmm_ase.engines.system_potential import SystemEnergy, SystemPotential
+from eqmm_ase.engines.system_potential import (
+    SystemEnergy,
+    SystemPotential,
+    SystemPotentialError,
+)
+from eqmm_ase.uncertainty.contacts import ContactError
 from eqmm_ase.units import KJ_PER_MOL, NANOMETRE
 
 FORCE_NAME = "EqMM"
+_WALL = 1e12  # kJ/mol, higher than anything a line search has seen
 
 _LIVE: WeakValueDictionary[str, NetworkCallback] = WeakValueDictionary()
 """Callbacks by the names of their forces: OpenMM gives no way back from a force to its function.
@@ -38,6 +44,8 @@ class NetworkCallback:
         self.potential, self.periodic, self.name = potential, periodic, name
         self.latest: SystemEnergy | None = None
         """Answer to the last question of the engine."""
+        self.searching = False
+        """Whether a minimiser tries steps: one into nonsense is then turned back by a wall."""
         _LIVE[name] = self
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
@@ -49,7 +57,13 @@ class NetworkCallback:
             cell = np.asarray(
                 state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom)
             )
-        self.latest = found = self.potential(np.asarray(positions, np.float64), cell)
+        try:
+            found = self.potential(np.asarray(positions, np.float64), cell)
+        except (SystemPotentialError, ContactError):
+            if not self.searching:
+                raise
+            return _WALL, np.zeros_like(positions)
+        self.latest = found
         return found.energy / KJ_PER_MOL, found.forces * (NANOMETRE / KJ_PER_MOL)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -57,6 +71,26 @@ class NetworkCallback:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+def minimise(context: openmm.Context, tolerance: float = 0.1) -> None:
+    """Minimise the energy of all particles that have a mass, constraints kept.
+
+    Parameters
+    ----------
+    context
+        Of a System with a network.
+    tolerance
+        eV/Å, the root-mean-square force at which to stop.
+    """
+    callback = callback_of(context.getSystem())
+    callback.searching = True
+    try:
+        openmm.LocalEnergyMinimizer.minimize(
+            context, tolerance / KJ_PER_MOL * unit.kilojoule_per_mole / unit.angstrom
+        )
+    finally:
+        callback.searching = False
 
 
 def network_force(potential: SystemPotential, *, periodic: bool, group: int = 0) -> Any:

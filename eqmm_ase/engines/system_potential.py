@@ -19,6 +19,7 @@ import torch
 from eqmm_ase.arrays import FloatArray
 from eqmm_ase.calculator.domain_warnings import DomainWarnings
 from eqmm_ase.calculator.settings import DTYPES
+from eqmm_ase.data.checks import squared_distances
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.engines.embedded_region import Configuration, EmbeddedRegion
 from eqmm_ase.network.batch import FrameBatch
@@ -31,6 +32,7 @@ from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.prediction import SurroundedModels
 from eqmm_ase.periodic.switched import INNER, OUTER, SwitchedCutoff
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
+from eqmm_ase.uncertainty.contacts import ContactError, collapsed
 from eqmm_ase.uncertainty.domain import Domain
 
 Electrostatics = Literal["ewald", "cutoff", "all"]
@@ -142,6 +144,7 @@ class SystemPotential:
         self._watch.region(
             region.atomic_numbers, now.qm_positions, region.total_charge, region.spin_multiplicity
         )
+        self._refuse_collapse(now)
         each, image_energy = self._predict(now, cell)
         prediction, uncertainty = each[0], None
         if len(each) > 1:
@@ -164,6 +167,16 @@ class SystemPotential:
             mm_potential=_array(prediction.mm_potential),
             uncertainty=uncertainty,
         )
+
+    def _refuse_collapse(self, now: Configuration) -> None:
+        """Two ML atoms within each other: no model knows that, and some make it favourable."""
+        squared = squared_distances(now.qm_positions, now.qm_positions)
+        apart = np.sqrt(np.maximum(squared, 0.0))
+        if sentence := collapsed(self.region.atomic_numbers, apart):
+            raise ContactError(
+                f"ML {sentence}: such atoms have no bond any more; start from a relaxed structure, "
+                "with a shorter time step"
+            )
 
     def frame(self, positions: FloatArray, cell: FloatArray | None) -> Frame:
         """The region and all charges as one frame, without labels, about the region's centre."""

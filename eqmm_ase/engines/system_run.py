@@ -23,7 +23,7 @@ from eqmm_ase.atomic_write import atomic_path, write_text
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.engines.mixed_system import MixedSystem
 from eqmm_ase.engines.openmm_context import move_to, new_context, positions_of
-from eqmm_ase.engines.openmm_force import callback_of
+from eqmm_ase.engines.openmm_force import callback_of, minimise
 from eqmm_ase.engines.run_settings import SystemRunError, SystemRunSettings
 from eqmm_ase.engines.trajectory_writer import TrajectoryWriter
 from eqmm_ase.foreign_errors import short_reason
@@ -141,17 +141,21 @@ class SystemRun:
         SystemRunError
             When the run has blown up, or the folder holds another run.
         """
-        if self._last:
-            self.context.loadCheckpoint((self.folder / self._last["checkpoint"]).read_bytes())
-            _truncate_table(self.folder / TABLE, int(self._last["table_bytes"]))
-        else:
-            self._start(positions, cell, stage)
         try:
+            if self._last:
+                self._load()
+            else:
+                self._start(positions, cell, stage)
             return self._produce(report, stage, stopped)
         except openmm.OpenMMException as error:  # of OpenMM, or of the network within it
             raise SystemRunError(
                 f"the run cannot go on from step {self.step}: {short_reason(error)}"
             ) from error
+
+    def _load(self) -> None:
+        checkpoint = self.folder / self._last["checkpoint"]
+        self.context.loadCheckpoint(checkpoint.read_bytes())
+        _truncate_table(self.folder / TABLE, int(self._last["table_bytes"]))
 
     def _produce(
         self,
@@ -197,7 +201,7 @@ class SystemRun:
         move_to(context, positions, cell)
         if settings.minimize:
             stage("minimising")
-            openmm.LocalEnergyMinimizer.minimize(context)
+            minimise(context)
         warm = settings.temperature * unit.kelvin
         if not settings.heating:
             context.setVelocitiesToTemperature(warm, settings.seed)

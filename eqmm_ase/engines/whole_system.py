@@ -21,7 +21,7 @@ from eqmm_ase.engines.openmm_context import (
     positions_of,
     real_particles,
 )
-from eqmm_ase.engines.openmm_force import callback_of
+from eqmm_ase.engines.openmm_force import callback_of, minimise
 from eqmm_ase.engines.system_potential import SystemEnergy
 
 
@@ -188,7 +188,7 @@ class RelaxedSurroundings(Calculator):
         positions, cell = positions_of(self.context)
         positions[self._rows] = self.atoms.positions
         move_to(self.context, positions, cell)
-        relax_surroundings(self.context, self.tolerance)
+        minimise(self.context, self.tolerance)
         energy, forces = energy_and_forces(self.context)
         self.results = {"energy": energy, "free_energy": energy, "forces": forces[self._rows]}
 
@@ -200,16 +200,6 @@ class RelaxedSurroundings(Calculator):
     def ledger(self) -> EnergyLedger:
         """Energy of the configuration computed last, by terms."""
         return energy_ledger(self.mixed, *positions_of(self.context))
-
-
-def relax_surroundings(context: openmm.Context, tolerance: float) -> None:
-    """Minimise the energy of all particles with a mass, to a tolerance in eV/Å."""
-    from openmm import unit
-
-    from eqmm_ase.units import KJ_PER_MOL
-
-    per_angstrom = unit.kilojoule_per_mole / unit.angstrom
-    openmm.LocalEnergyMinimizer.minimize(context, tolerance / KJ_PER_MOL * per_angstrom)
 
 
 def _latest(system: openmm.System) -> SystemEnergy:

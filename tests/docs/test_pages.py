@@ -12,6 +12,7 @@ from page_kit import (
     NOT_RUN,
     SHORTER,
     START_AFTER,
+    TRAINED,
     PageRun,
     assert_same_output,
     blocks,
@@ -36,6 +37,8 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                 shutil.copytree(folder_after(before), folder, symlinks=True, dirs_exist_ok=True)
             else:  # as in a clone
                 (folder / "scripts").symlink_to(ROOT / "scripts")
+            for name, file in TRAINED.get(page, {}).items():
+                shutil.copy(file, folder / name)
             PageRun(page, folder).all_blocks()
             folders[page] = folder
         return folders[page]
@@ -70,7 +73,7 @@ def test_what_is_listed_is_on_the_pages() -> None:
         if block.language == "console"
     }
     assert consoles == set(NOT_RUN)
-    assert {*SHORTER, *START_AFTER, *START_AFTER.values(), *EXACT} <= set(PAGES)
+    assert {*SHORTER, *START_AFTER, *START_AFTER.values(), *EXACT, *TRAINED} <= set(PAGES)
     for page, numbers in SHORTER.items():
         text = "".join(block.text for block in blocks(page))
         for name in numbers:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from places import ROOT
+from places import DATA, ROOT
 
 from datagen.cli import cli as datagen_cli
 from eqmm_ase import DomainWarning
@@ -102,6 +102,9 @@ START_AFTER = {
     "tutorials/whole_system": MOLECULE,
 }
 """Pages that go on in the folder that another page leaves behind, as they say themselves."""
+
+TRAINED = {"tutorials/whole_system": {"model.eqmm": DATA / "methanol.eqmm"}}
+"""Pages that run a model in moving surroundings, which two steps of training do not make."""
 
 EXACT = ("concepts/units", "getting_started", "howto/link_atoms", "tutorials/calculator")
 """Pages on which nothing is made smaller that is printed: their output is compared."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calculator_kit import SMALL, random_model
+from ase.build import molecule
+from calculator_kit import SpringModel
 
 openmm = pytest.importorskip("openmm")
 pytest.importorskip("finufft")
@@ -39,9 +40,8 @@ def box():
 
 
 def model(seed: int = 0):
-    made = random_model(seed, SMALL)
-    made.energy_scale.fill_(0.02)
-    return made
+    """Held together by springs: a random network alone falls apart."""
+    return SpringModel(molecule("CH3OH"), seed)
 
 
 def a_run(box, folder: Path, network=None, frame_of=None, name="trajectory.dcd", **settings):
@@ -109,10 +109,11 @@ def test_another_run_is_not_gone_on_with(box, tmp_path) -> None:
 
 
 def test_rows_add_up_and_have_charges(box, tmp_path) -> None:
-    run, positions = a_run(box, tmp_path, ensemble="nve")
+    run, positions = a_run(box, tmp_path, ensemble="nve", minimize=True)
     rows = []
     run(positions, None, report=rows.append)
-    totals = [row.potential + row.kinetic for row in rows]
+    # The velocities of the start are not those of half a step before it.
+    totals = [row.potential + row.kinetic for row in rows[1:]]
     assert max(totals) - min(totals) < 0.02
     assert sum(rows[-1].charges) == pytest.approx(0.0, abs=1e-4)
     assert rows[-1].volume == pytest.approx(16.0**3)
@@ -156,7 +157,7 @@ def test_temperature_comes_from_heating(box, tmp_path) -> None:
 def test_a_system_that_blows_up_is_told(box, tmp_path) -> None:
     run, positions = a_run(box, tmp_path, timestep=0.5, ensemble="nve")
     shaken = positions + np.random.default_rng(0).normal(size=positions.shape) * 0.5
-    with pytest.raises((SystemRunError, Exception), match=r"blown up|NaN|contact|on QM atom"):
+    with pytest.raises(SystemRunError, match=r"blown up|cannot go on"):
         run(shaken, None)
 
 
