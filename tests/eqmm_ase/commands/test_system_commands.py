@@ -17,6 +17,8 @@ pytest.importorskip("MDAnalysis")
 
 from eqmm_ase.cli import main
 
+pytestmark = pytest.mark.slow
+
 BOX = ROOT / "scripts" / "examples" / "methanol_box"
 SYSTEM = ("--topology", BOX / "system.prmtop", "--coordinates", BOX / "system.rst7")
 REGION = ("--ml", "resname MOH")

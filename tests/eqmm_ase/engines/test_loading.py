@@ -79,6 +79,7 @@ def test_files_of_all_programs_are_one_system(
     assert loaded.sites.atomic_numbers[ml].tolist() == [6, 8, 1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_pdb_with_force_fields_of_openmm(tmp_path) -> None:
     topology, system, positions = dipeptide_in_water()
     with (tmp_path / "d.pdb").open("w") as file:

@@ -107,6 +107,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_forces_on_all_kinds_of_sites_are_derivatives_of_the_energy(case) -> None:
     case = case()

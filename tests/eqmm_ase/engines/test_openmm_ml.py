@@ -25,6 +25,8 @@ from eqmm_ase.engines.openmm_context import (  # noqa: E402
 )
 from eqmm_ase.engines.openmm_ml import EqMMPotentialFactory  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def box():

@@ -24,6 +24,8 @@ from eqmm_ase.engines.run_settings import SystemRunError, SystemRunSettings  # n
 from eqmm_ase.engines.system_run import SystemRun  # noqa: E402
 from eqmm_ase.network.committee import Committee  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 SHORT = {
     "steps": 8,
     "interval": 4,

@@ -28,6 +28,8 @@ from eqmm_ase.engines.whole_system import (  # noqa: E402
 )
 from eqmm_ase.units import KCAL_PER_MOL  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def flexible():
