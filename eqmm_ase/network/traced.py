@@ -12,7 +12,7 @@ weights: the members of a committee, copies, and the calculators of all threads 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -33,16 +33,17 @@ PATIENCE = 30
 for it, and nobody pays more than twice."""
 _ROUND_EDGES = 16
 
-Size = tuple[int, int]
-"""Numbers of atoms and of edges, filled up."""
+Kind = tuple[str, int, int]
+"""What a program computes, and numbers of atoms and of edges, filled up."""
+Make = Callable[[MultiscaleModel, FrameBatch], Program]
 
 
 class _Traces:
     """What is known of the networks of one configuration and width."""
 
     def __init__(self) -> None:
-        self.calls: Counter[Size] = Counter()
-        self.of_size: dict[Size, Trace | None] = {}  # None: cannot be traced
+        self.calls: Counter[Kind] = Counter()
+        self.of_kind: dict[Kind, Trace | None] = {}  # None: cannot be traced
 
 
 # Weak: traces go with the last models that use them.
@@ -65,7 +66,7 @@ class TracedModels:
         self.models = list(models)
         self._traceable = all(map(_is_network_alone, models))
         self._traces = _traces_of(self.models[0])
-        self._programs: dict[Size, list[Program]] = {}
+        self._programs: dict[Kind, list[Program]] = {}
 
     def __call__(self, frames: FrameBatch) -> list[Prediction]:
         """Predictions of all models.
@@ -74,41 +75,69 @@ class TracedModels:
         ------
         UnknownElementError: names the element.
         """
-        on_cpu = frames.qm_positions.device.type == "cpu"
-        if not (tracing.POSSIBLE and self._traceable and on_cpu and frames.n_frames == 1):
+        if not self.can_trace(frames):
             return predict_each(self.models, frames)
         features = self.models[0].features(frames)
+        return [
+            Prediction.of(frames, features, out, by_feature)
+            for out, by_feature in self.derivatives(frames, features)
+        ]
+
+    def can_trace(self, frames: FrameBatch) -> bool:
+        """Whether `derivatives` and `responses` are all there is of the energy of such frames."""
+        on_cpu = frames.qm_positions.device.type == "cpu"
+        return tracing.POSSIBLE and self._traceable and on_cpu and frames.n_frames == 1
+
+    def derivatives(
+        self, frames: FrameBatch, features: PrecomputedFeatures
+    ) -> list[tuple[Energies, list[torch.Tensor]]]:
+        """Energies and charges by each model, and dE/d(feature) of `PrecomputedFeatures.all`."""
         inputs = _inputs(self.models[0], frames, features)
-        n_edges = len(features.neighbourhood.edges.receiver)
         found = []
-        for program in self._programs_for(frames, inputs):
-            energy, charges, tensors, radial, envelope, harmonics, *near = program(*inputs)
-            edges = radial[:n_edges], envelope[:n_edges], harmonics[:, :n_edges]
-            out = Energies(energy, charges)
-            found.append(Prediction.of(frames, features, out, [tensors, *edges, *near]))
+        for program in self._programs_for(energy_and_derivatives, frames, inputs):
+            energy, charges, *grads = program(*inputs)
+            found.append((Energies(energy, charges), _without_padding(grads, features)))
         return found
 
-    def _programs_for(self, frames: FrameBatch, inputs: Sequence[torch.Tensor]) -> list[Program]:
-        size = len(frames.atomic_numbers), len(inputs[3])
-        if size not in self._programs:
+    def responses(
+        self, frames: FrameBatch, features: PrecomputedFeatures, fields: Sequence[torch.Tensor]
+    ) -> list[list[torch.Tensor]]:
+        """Derivatives of Σ μ·v by the features, by each model; μ = dE/dC, and v is held.
+
+        Parameters
+        ----------
+        fields: v (N, (L+1)²) of each model.
+        """
+        inputs = _inputs(self.models[0], frames, features)
+        programs = self._programs_for(response, frames, [*inputs, fields[0]])
+        return [
+            _without_padding(list(program(*inputs, field)), features)
+            for program, field in zip(programs, fields, strict=True)
+        ]
+
+    def _programs_for(
+        self, make: Make, frames: FrameBatch, inputs: Sequence[torch.Tensor]
+    ) -> list[Program]:
+        kind = make.__name__, len(frames.atomic_numbers), len(inputs[3])
+        if kind not in self._programs:
             # The same operations on the same numbers.
-            functions = [energy_and_derivatives(model, frames) for model in self.models]
-            trace = self._trace(size, functions[0], inputs)
+            functions = [make(model, frames) for model in self.models]
+            trace = self._trace(kind, functions[0], inputs)
             if trace is None:
                 return functions
-            self._programs[size] = [trace.program(_weights(model)) for model in self.models]
-        return self._programs[size]
+            self._programs[kind] = [trace.program(_weights(model)) for model in self.models]
+        return self._programs[kind]
 
-    def _trace(self, size: Size, function: Program, inputs: Sequence[torch.Tensor]) -> Trace | None:
+    def _trace(self, kind: Kind, function: Program, inputs: Sequence[torch.Tensor]) -> Trace | None:
         """Of a size that has been asked for often enough."""
         traces = self._traces
         with _LOCK:
-            if size not in traces.of_size:
-                traces.calls[size] += 1
-                if traces.calls[size] <= PATIENCE:
+            if kind not in traces.of_kind:
+                traces.calls[kind] += 1
+                if traces.calls[kind] <= PATIENCE:
                     return None
-                traces.of_size[size] = trace(function, inputs, _weights(self.models[0]))
-            return traces.of_size[size]
+                traces.of_kind[kind] = trace(function, inputs, _weights(self.models[0]))
+            return traces.of_kind[kind]
 
     def __getstate__(self) -> dict[str, Any]:
         # Traces can be neither copied nor pickled.
@@ -171,6 +200,14 @@ def _inputs(
         ]
 
 
+def _without_padding(
+    grads: list[torch.Tensor], features: PrecomputedFeatures
+) -> list[torch.Tensor]:
+    n_edges = len(features.neighbourhood.edges.receiver)
+    tensors, radial, envelope, harmonics, *near = grads
+    return [tensors, radial[:n_edges], envelope[:n_edges], harmonics[:, :n_edges], *near]
+
+
 def energy_and_derivatives(model: MultiscaleModel, frames: FrameBatch) -> Program:
     """Energy, charges and the energy's derivatives by the features, as a function to be traced.
 
@@ -196,5 +233,35 @@ def energy_and_derivatives(model: MultiscaleModel, frames: FrameBatch) -> Progra
                 out.energy.sum(), features, allow_unused=True, materialize_grads=True
             )
         return (*(tensor.detach() for tensor in out), *grads)
+
+    return run
+
+
+def response(model: MultiscaleModel, frames: FrameBatch) -> Program:
+    """Derivatives by the features of Σ μ·v, μ = dE/dC, as a function to be traced.
+
+    Its inputs are those of `energy_and_derivatives`, and v behind them.
+    """
+
+    def run(
+        elements: torch.Tensor,
+        total_charge: torch.Tensor,
+        spin_multiplicity: torch.Tensor,
+        receiver: torch.Tensor,
+        sender: torch.Tensor,
+        *values: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        features = [value.detach().requires_grad_() for value in values[:-1]]
+        tensors, radial, envelope, harmonics, *near = features
+        edges = Edges(receiver, sender, radial, envelope, harmonics)
+        neighbourhood = Neighbourhood(edges, near[0] if near else None)
+        own = replace(frames, total_charge=total_charge, spin_multiplicity=spin_multiplicity)
+        with torch.enable_grad():
+            energy = model.network(elements, own, tensors, neighbourhood).energy.sum()
+            (multipoles,) = torch.autograd.grad(energy, tensors, create_graph=True)
+            grads = torch.autograd.grad(
+                (multipoles * values[-1]).sum(), features, allow_unused=True, materialize_grads=True
+            )
+        return tuple(grads)
 
     return run

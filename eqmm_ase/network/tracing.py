@@ -48,6 +48,7 @@ class _Tape(TorchDispatchMode):
         self.steps: list[_Step] = []
         self.tensors: list[torch.Tensor] = []  # kept, or another may get the same address
         self._slots: dict[int, _Slot] = {}
+        self._fresh: set[_Slot] = set()  # made by the last steps, and seen by nobody else yet
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -56,7 +57,16 @@ class _Tape(TorchDispatchMode):
         arguments = _map(args, torch.Tensor, self.slot)
         options = _map(kwargs, torch.Tensor, self.slot)
         results = func(*args, **kwargs)
-        self.steps.append(_Step(func, arguments, options, _map(results, torch.Tensor, self.slot)))
+        step = _Step(func, arguments, options, _map(results, torch.Tensor, self.slot))
+        written = arguments[0] if arguments and isinstance(arguments[0], _Slot) else None
+        if func._schema.is_mutable and written in self._fresh:
+            # Derivatives of derivatives fill tensors that they have just made.
+            self.steps.append(step._replace(operation=_out_of_place(func)))
+            return results
+        self._fresh.difference_update(_slots_in([arguments, options]))
+        if func.overloadpacket is torch.ops.aten.empty_like:
+            self._fresh.update(_slots_in(step.results))
+        self.steps.append(step)
         return results
 
     def slot(self, tensor: torch.Tensor) -> _Slot:
@@ -147,6 +157,14 @@ def _divided(
         of_inputs.append(step)
         depending.update(_slots_in(step.results))
     return of_weights, of_inputs, depending
+
+
+def _out_of_place(operation: torch._ops.OpOverload) -> torch._ops.OpOverload:
+    """``sub`` for ``sub_``: the same numbers in a new tensor."""
+    if operation is torch.ops.aten.fill_.Scalar:
+        return torch.ops.aten.full_like.default  # the interpreter does not know `fill`
+    name = operation.overloadpacket.__name__.removesuffix("_")
+    return getattr(getattr(torch.ops.aten, name), operation._overloadname)
 
 
 def _do(steps: Sequence[_Step], known: dict[_Slot, torch.Tensor]) -> None:

@@ -22,11 +22,12 @@ from numpy.typing import ArrayLike
 
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.features import PrecomputedFeatures
-from eqmm_ase.network.model import MultiscaleModel
+from eqmm_ase.network.model import Energies, MultiscaleModel
 from eqmm_ase.network.prediction import Prediction
+from eqmm_ase.network.traced import TracedModels
 from eqmm_ase.periodic.cell import Box, Images
 from eqmm_ase.periodic.ewald import Ewald
-from eqmm_ase.periodic.images import ImageInteraction
+from eqmm_ase.periodic.images import ImageEnergy, ImageInteraction
 from eqmm_ase.periodic.switched import SwitchedCutoff
 
 
@@ -125,7 +126,7 @@ class _Elsewhere:
 
 
 def predict_surrounded(
-    models: Sequence[MultiscaleModel],
+    models: TracedModels,
     region: FrameBatch,
     surroundings: Surroundings,
     images: ImageInteraction | None = None,
@@ -136,7 +137,7 @@ def predict_surrounded(
 
     Parameters
     ----------
-    models: of the precision of the surroundings' tensors.
+    models: of the precision of the surroundings' tensors, as traced programs where they can.
     region: one frame; its charges, if any, are not looked at.
     surroundings: of the region's atoms.
     images: of the region in the same box; None leaves them out.
@@ -147,8 +148,38 @@ def predict_surrounded(
     UnknownElementError: names the element.
     ImagesTooNearError: an image of the region nearly touches it.
     """
-    features = SurroundedFeatures(region, surroundings, models[0])
-    return [_predict(model, features, images, strain) for model in models]
+    features = SurroundedFeatures(region, surroundings, models.models[0])
+    if models.can_trace(features.region):
+        return _predict_traced(models, features, images, strain)
+    return [_predict(model, features, images, strain) for model in models.models]
+
+
+def _predict_traced(
+    models: TracedModels,
+    features: SurroundedFeatures,
+    images: ImageInteraction | None,
+    strain: bool,
+) -> list[PeriodicPrediction]:
+    """By programs: dE first, and where there are images v · dμ beside it."""
+    region = features.region
+    each = models.derivatives(region, features)
+    if images is None:
+        return [_assembled(features, out, grads, None, strain) for out, grads in each]
+    found = [images(grads[0], region.qm_positions, strain=strain) for _, grads in each]
+    fields = [
+        of_images.tensors.to(grads[0]) for of_images, (_, grads) in zip(found, each, strict=True)
+    ]
+    responses = models.responses(region, features, fields)
+    return [
+        _assembled(
+            features,
+            out,
+            [own + more for own, more in zip(grads, response, strict=True)],
+            of_images,
+            strain,
+        )
+        for (out, grads), response, of_images in zip(each, responses, found, strict=True)
+    ]
 
 
 def _predict(
@@ -157,21 +188,41 @@ def _predict(
     images: ImageInteraction | None,
     strain: bool,
 ) -> PeriodicPrediction:
+    """In one graph, whatever of the model takes positions directly."""
     region = features.region
     inputs = [*features.all, region.qm_positions]
     out = model.in_potential(region, features.tensors, features.neighbourhood)
-    energy, virial = out.energy.sum(), torch.zeros(3, 3, dtype=torch.float64)
-    image_energy, image_gradient = energy.new_zeros(()), torch.zeros_like(region.qm_positions)
+    energy, found = out.energy.sum(), None
     if images is not None:
         (multipoles,) = torch.autograd.grad(energy, features.tensors, create_graph=True)
         found = images(multipoles, region.qm_positions, strain=strain)
-        image_energy, image_gradient = found.energy, found.gradient.to(image_gradient)
-        virial = virial if found.strain is None else found.strain
         energy = energy + (multipoles * found.tensors.to(multipoles)).sum()
     grads = torch.autograd.grad(energy, inputs, allow_unused=True, materialize_grads=True)
-    by_feature, direct = grads[:-1], grads[-1]
+    return _assembled(features, out, grads[:-1], found, strain, grads[-1])
+
+
+def _assembled(
+    features: SurroundedFeatures,
+    out: Energies,
+    by_feature: Sequence[torch.Tensor],
+    images: ImageEnergy | None,
+    strain: bool,
+    direct: torch.Tensor | None = None,
+) -> PeriodicPrediction:
+    """All derivatives of the energy of network and images, from those by the features.
+
+    Parameters
+    ----------
+    direct: dE/dR on other ways than the features, (N, 3).
+    """
+    region = features.region
+    direct = torch.zeros_like(region.qm_positions) if direct is None else direct
+    image_energy, virial = out.energy.new_zeros(()), torch.zeros(3, 3, dtype=torch.float64)
+    by_atom = direct
+    if images is not None:
+        image_energy, by_atom = images.energy, direct + images.gradient.to(direct)
+        virial = virial if images.strain is None else images.strain
     out = out._replace(energy=out.energy.detach() + image_energy, charges=out.charges.detach())
-    by_atom = direct + image_gradient
     total = Prediction.of(region, features, out, by_feature, (by_atom, None, None))
     dipole = total.dipole + by_feature[0][:, 0].sum() * features.centre.to(total.dipole)
     if strain:
@@ -200,7 +251,7 @@ class SurroundedModels:
         *,
         images: bool = True,
     ) -> None:
-        self.models, self.surroundings, self._images = list(models), surroundings, images
+        self._models, self.surroundings, self._images = TracedModels(models), surroundings, images
         self._interaction: ImageInteraction | None = None
 
     def __call__(
@@ -227,10 +278,10 @@ class SurroundedModels:
         positions = frames.qm_positions, frames.mm_positions
         expansion = self.surroundings.expansion(*positions, frames.mm_charges, cell)
         images = None if cell is None or not self._images else self._images_in(Box.of(cell))
-        return predict_surrounded(self.models, frames, expansion, images, strain=strain)
+        return predict_surrounded(self._models, frames, expansion, images, strain=strain)
 
     def _images_in(self, box: Box) -> ImageInteraction:
-        last, config = self._interaction, self.models[0].config
+        last, config = self._interaction, self._models.models[0].config
         if last is None:
             last = ImageInteraction(box, config.l_expansion, config.cutoff)
         elif not torch.equal(last.box.cell, box.cell):
