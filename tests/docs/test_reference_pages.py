@@ -18,7 +18,8 @@ from eqmm_ase.data.dataset_format import FIELDS, GROUPS, POINTERS
 from eqmm_ase.settings_help import field_help
 from eqmm_ase.training.config import TrainConfig
 from scripts.docs import figures, reference_pages
-from scripts.docs.results import RESULTS, number
+from scripts.docs.result_rows import number
+from scripts.docs.results import RESULTS
 
 PAGES = ROOT / "scripts" / "docs"
 
