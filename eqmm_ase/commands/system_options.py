@@ -50,7 +50,9 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         type=click.Choice(["refuse", "hosts", "background"]),
         default="refuse",
         show_default=True,
-        help="Where charge goes by which force field and total charge of the region differ.",
+        help="What to do with the difference between the total charge of the region and its "
+        "force-field charge: refuse it, add it to the classical atoms of cut bonds, or leave it to "
+        "the neutralising background.",
     ),
     click.option(
         "--electrostatics",
@@ -62,7 +64,7 @@ _OPTIONS: list[Callable[[Any], Any]] = [
         type=float,
         nargs=2,
         default=(10.0, 12.0),
-        help="Where a cutoff begins and ends, Å.",
+        help="Inner and outer radius of the switching function of a cutoff, Å.",
     ),
     click.option("--isolated", is_flag=True, help="The system does not repeat; ignore any box."),
     click.option("--hydrogen-mass", type=float, help="Repartition masses to so many u."),

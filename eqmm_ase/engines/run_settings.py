@@ -21,46 +21,46 @@ class SystemRunSettings:
     """Dynamics of a whole system."""
 
     steps: int
-    """Of production, in all."""
+    """Number of steps of production, in all."""
 
     timestep: float = 1.0
-    """fs."""
+    """Time step, fs."""
 
     ensemble: str = field(default="langevin", metadata={"choices": tuple(INTEGRATORS)})
     """Constant energy (nve), or constant temperature by Langevin's equation."""
 
     temperature: float = 300.0
-    """K."""
+    """Temperature, K."""
 
     friction: float = 1.0
-    """1/ps, of Langevin's equation."""
+    """Friction of Langevin's equation, 1/ps."""
 
     pressure: float | None = None
-    """bar. None: the volume stays."""
+    """Pressure of a Monte Carlo barostat, bar. None: the volume stays."""
 
     minimize: bool = True
     """Whether the energy is minimised before heating."""
 
     heating: float = 5.0
-    """ps, in which the temperature rises from a tenth to all; 0 leaves it out."""
+    """Time of heating from a tenth of the temperature to all, ps; 0 leaves it out."""
 
     interval: int = 1000
     """Steps between rows of the table and images of the trajectory."""
 
     uncertainty_limit: float | None = None
-    """eV/Å, of the force on an ML atom, as a committee expects it. None: no limit."""
+    """Expected error of a force on an ML atom beyond which frames are written, eV/Å. None: no limit."""
 
     when_uncertain: WhenUncertain = "stop"
     """What to do beyond the limit, once the frame is written: stop, or go on."""
 
     seed: int = 1
-    """Of velocities and thermostat."""
+    """Seed of velocities and thermostat."""
 
     platform: str = "CPU"
-    """Of OpenMM: CPU, CUDA, OpenCL, Reference."""
+    """Platform of OpenMM: CPU, CUDA, OpenCL, Reference."""
 
     threads: int = 1
-    """Of the platform CPU."""
+    """Threads of the platform CPU."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "timestep", "temperature", "friction", "interval", "threads"):

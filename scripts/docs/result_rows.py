@@ -68,13 +68,6 @@ def system_cost(content: Content) -> Rows:
         ]
 
 
-def system_nve(content: Content) -> Rows:
-    """Rows of the table of ``system_nve.json``."""
-    for name, run in content["runs"].items():
-        keys = ("drift_meV_per_ps", "standard_error", "fluctuation_meV", "cpu_ms_per_step")
-        yield [name, *(number(run[key]) for key in keys)]
-
-
 def demo(content: Content) -> Rows:
     """Rows of the table of ``demo.json``."""
     yield ["held-out trajectory", *_errors(content["metrics"])]

@@ -107,11 +107,6 @@ RESULTS: Mapping[str, Result] = {
         ("", "atoms", "classical step, ms", "with the network, ms", "ratio"),
         rows.system_cost,
     ),
-    "system_nve": Result(
-        "python -m scripts.systems.nve model.eqmm",
-        ("", "drift, meV/ps", "its standard error", "fluctuation, meV", "CPU ms a step"),
-        rows.system_nve,
-    ),
     "benchmark_labels": Result(
         f"{_BENCHMARK}benchmark_labels",
         ("", "charges", "labels an hour", "times PySCF", "deviation of forces, kcal/mol/Å"),
