@@ -25,7 +25,7 @@ from eqmm_ase.data.checks import MIN_DISTANCE
 
 
 class HeldLennardJones(Calculator):
-    """ASE calculator of the Lennard-Jones energy of atoms in a cluster of fixed sites.
+    """ASE calculator of the Lennard-Jones energy of atoms with fixed MM sites (no periodicity).
 
     Parameters
     ----------
