@@ -23,6 +23,7 @@ _INTERRUPTED = 130
 
 _EXTRAS = {"openmm": "sampling", "rdkit": "sampling", "pyscf": "datagen", "parsl": "parsl"}
 _EXTRAS |= {"MDAnalysis": "topologies", "parmed": "topologies", "tblite": "sampling"}
+_EXTRAS |= {"finufft": "periodic", "openmmml": "openmm"}
 """Modules that come with an extra of the package."""
 
 
@@ -152,5 +153,7 @@ def _is_bad_input(error: Exception) -> bool:
 def _sentence(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         extra = _EXTRAS[str(error.name)]
+        if (error.name, _origin(error).partition(".")[0]) == ("openmm", "eqmm_ase"):
+            extra = "openmm,topologies"  # of whole systems
         return f"{error}; pip install 'eqmm[{extra}]' brings what this command needs"
     return str(error)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from datagen.campaigns.campaign import Campaign
 from datagen.campaigns.status import Progress, Summary
@@ -33,7 +33,7 @@ FILE_NAME = "campaign.yaml"
 class ExecutorConfig:
     """Where frames are computed."""
 
-    name: Literal["processes", "parsl"] = "processes"
+    name: str = "processes"
     """`processes` on this machine, or `parsl` for a cluster."""
 
     workers: int | None = None
@@ -50,6 +50,10 @@ class ExecutorConfig:
     """Python file that defines `config`, a `parsl.Config`."""
 
     def __post_init__(self) -> None:
+        if self.name not in EXECUTORS:
+            raise ConfigError(
+                f"setting executor.name is {self.name!r}; expected {' or '.join(EXECUTORS)}"
+            )
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"setting executor.workers is {self.workers}; expected at least 1")
         if (self.parsl_config is None) == (self.name == "parsl"):

@@ -25,7 +25,7 @@ class TwoForms(click.Command):
         self._whole = whole
         self.epilog = (
             f"With {SIGN} FILE it runs a whole system instead, and has other options: "
-            f"`{self.name} {SIGN} --help`."
+            f"`eqmm {self.name} {SIGN} --help`."
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,8 @@ def load_system(
         made.setDefaultPeriodicBoxVectors(*(cell * unit.angstrom))
     if sites is None:
         sites = topology_of(openmm_evidence(source, made))
+    if rigid:
+        _warn_of_flexible_water(made, sites, topology)
     return LoadedSystem(source, made, sites, np.asarray(snapshot.positions, np.float64), cell)
 
 
@@ -166,6 +169,26 @@ def _create(make: Any, settings: dict[str, Any], path: Path) -> openmm.System:
         raise LoadingError(
             f"OpenMM cannot make a System of {path}: {short_reason(error)}"
         ) from error
+
+
+def _warn_of_flexible_water(system: openmm.System, sites: Topology, path: Path) -> None:
+    """Waters that OpenMM does not hold rigid, as their files say nothing of a bond H–H."""
+    held = {
+        tuple(sorted(system.getConstraintParameters(k)[:2]))
+        for k in range(system.getNumConstraints())
+    }
+    flexible = 0
+    for residue in np.unique(sites.residues):
+        rows = np.flatnonzero((sites.residues == residue) & (sites.parents < 0))
+        if sorted(sites.atomic_numbers[rows]) == [1, 1, 8]:
+            hydrogens = tuple(int(row) for row in rows if sites.atomic_numbers[row] == 1)
+            flexible += hydrogens not in held
+    if flexible:
+        warnings.warn(
+            f"{flexible} waters of {path} are not rigid, as their topology has no bond H–H: their "
+            "angles bend, and steps longer than 1 fs are too long",
+            stacklevel=2,
+        )
 
 
 def _cutoff(cell: FloatArray, wanted: float | None) -> float:

@@ -122,6 +122,11 @@ class SystemPotential:
         domain.refuse_state(region.atomic_numbers, region.total_charge, region.spin_multiplicity)
         self._models = self._surrounded(switch)
 
+    @property
+    def n_members(self) -> int:
+        """Models whose mean the answers are."""
+        return len(self._members)
+
     def __call__(self, positions: FloatArray, cell: FloatArray | None) -> SystemEnergy:
         """Energy of the region in its surroundings, and forces on all sites.
 

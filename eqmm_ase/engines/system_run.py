@@ -95,6 +95,11 @@ class SystemRun:
         self._topology, self._frame_of = topology, frame_of
         self._name = trajectory
         folder.mkdir(parents=True, exist_ok=True)
+        if settings.uncertainty_limit is not None and mixed.potential.n_members == 1:
+            raise SystemRunError(
+                "a single model knows no uncertainty, and uncertainty_limit would never be "
+                "reached; train a committee (eqmm train --committee 3), or leave it out"
+            )
         self._last = self._read_progress()
         self._integrator = self._make_integrator()
         if settings.pressure is not None:

@@ -37,7 +37,7 @@ def test_a_run_is_a_folder_and_goes_on(tmp_path, capsys) -> None:
     settings = ("--interval", "5", *NEAR, "--trajectory", "xtc")
     assert run(*command, *settings, "--steps", "5") == 0
     log = capsys.readouterr().out
-    assert log.startswith("QM region: CH4O, total charge 0, singlet; 753 sites in a box")
+    assert log.startswith("QM region: CH4O, total charge 0, singlet; 954 sites in a box")
     assert "minimising\nheating\nrunning\n" in log
     assert "5 steps (0.005 ps) done" in log
     assert run(*command, *settings, "--steps", "10") == 0
@@ -68,7 +68,7 @@ def test_a_relaxed_system_is_a_pdb_with_its_ledger(tmp_path, capsys) -> None:
     options = ("--fmax", "0.5", *NEAR, "-o", output)
     assert run("optimize", MODEL, *SYSTEM, *REGION, *options) == 0
     assert "ML region in the potential of all charges" in capsys.readouterr().out
-    assert output.read_text().count("HETATM") + output.read_text().count("ATOM") >= 753
+    assert output.read_text().count("HETATM") + output.read_text().count("ATOM") >= 954
     assert run("optimize", MODEL, *SYSTEM, *REGION, *options) == 2
     assert "--overwrite" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 openmm = pytest.importorskip("openmm")
 parmed = pytest.importorskip("parmed")
@@ -127,3 +128,14 @@ def test_files_that_make_no_system_are_refused(files, topology, settings, senten
 def test_a_file_that_is_not_there_is_named(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no topology"):
         load_system(tmp_path / "none.prmtop", tmp_path / "none.rst7")
+
+
+def test_waters_that_are_not_rigid_are_warned_about(files) -> None:
+    with pytest.warns(UserWarning, match=r"249 waters of .*m.prmtop are not rigid"):
+        load_system(files / "m.prmtop", files / "m.rst7")
+
+
+def test_waters_of_the_example_are_rigid() -> None:
+    box = ROOT / "scripts" / "examples" / "methanol_box"
+    loaded = load_system(box / "system.prmtop", box / "system.rst7")
+    assert loaded.system.getNumConstraints() == 3 * 316 + 4

@@ -138,6 +138,11 @@ def test_a_committee_that_disagrees_ends_a_run_or_writes_frames(box, tmp_path, w
     assert frame.energy is None or np.isnan(frame.energy)
 
 
+def test_a_limit_that_a_single_model_cannot_reach_is_refused(box, tmp_path) -> None:
+    with pytest.raises(SystemRunError, match="a single model knows no uncertainty"):
+        a_run(box, tmp_path, uncertainty_limit=0.1)
+
+
 def test_a_run_ends_at_a_checkpoint_when_it_is_told_to(box, tmp_path) -> None:
     run, positions = a_run(box, tmp_path)
     seen = []
