@@ -43,7 +43,7 @@ class ModelConfig:
     l_hidden: int = 2
     """Highest order of the hidden features (1–4)."""
     channels: int = 24
-    """Number of channels (feature copies) of every order l."""
+    """Number of channels of every order l."""
     n_layers: int = 2
     """Number of message-passing layers."""
     n_radial: int = 8
