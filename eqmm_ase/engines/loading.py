@@ -173,16 +173,15 @@ def _create(make: Any, settings: dict[str, Any], path: Path) -> openmm.System:
 
 def _warn_of_flexible_water(system: openmm.System, sites: Topology, path: Path) -> None:
     """Waters that OpenMM does not hold rigid, as their files say nothing of a bond H–H."""
-    held = {
-        tuple(sorted(system.getConstraintParameters(k)[:2]))
-        for k in range(system.getNumConstraints())
-    }
+    constraints = (system.getConstraintParameters(k) for k in range(system.getNumConstraints()))
+    held = {(min(i, j), max(i, j)) for i, j, _ in constraints}
+    atoms = np.flatnonzero(sites.parents < 0)
+    ends = np.flatnonzero(np.diff(sites.residues[atoms])) + 1
     flexible = 0
-    for residue in np.unique(sites.residues):
-        rows = np.flatnonzero((sites.residues == residue) & (sites.parents < 0))
+    for rows in np.split(atoms, ends):
         if sorted(sites.atomic_numbers[rows]) == [1, 1, 8]:
-            hydrogens = tuple(int(row) for row in rows if sites.atomic_numbers[row] == 1)
-            flexible += hydrogens not in held
+            first, second = rows[sites.atomic_numbers[rows] == 1].tolist()
+            flexible += (first, second) not in held
     if flexible:
         warnings.warn(
             f"{flexible} waters of {path} are not rigid, as their topology has no bond H–H: their "

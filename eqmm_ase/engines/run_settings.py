@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from eqmm_ase.engines.integrators import INTEGRATORS
 from eqmm_ase.settings_help import with_help
 
-Ensemble = Literal["nve", "langevin"]
 WhenUncertain = Literal["stop", "write"]
 
 
@@ -26,8 +26,8 @@ class SystemRunSettings:
     timestep: float = 1.0
     """fs."""
 
-    ensemble: Ensemble = "langevin"
-    """Constant energy, or constant temperature by Langevin's equation."""
+    ensemble: str = field(default="langevin", metadata={"choices": tuple(INTEGRATORS)})
+    """Constant energy (nve), or constant temperature by Langevin's equation."""
 
     temperature: float = 300.0
     """K."""
@@ -68,8 +68,9 @@ class SystemRunSettings:
                 raise SystemRunError(f"{name} is {getattr(self, name)}; expected more than 0")
         if self.heating < 0.0:
             raise SystemRunError(f"heating is {self.heating:g} ps; expected 0 or more")
-        if self.ensemble not in ("nve", "langevin"):
-            raise SystemRunError(f"ensemble is {self.ensemble!r}; expected nve or langevin")
+        if self.ensemble not in INTEGRATORS:
+            known = " or ".join(INTEGRATORS)
+            raise SystemRunError(f"ensemble is {self.ensemble!r}; expected {known}")
         if self.pressure is not None and self.ensemble == "nve":
             raise SystemRunError("a pressure needs a thermostat; take the ensemble langevin")
         if self.uncertainty_limit is not None and not self.uncertainty_limit > 0.0:

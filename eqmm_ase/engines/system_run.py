@@ -21,6 +21,7 @@ from openmm import unit
 from eqmm_ase.arrays import FloatArray
 from eqmm_ase.atomic_write import atomic_path, write_text
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.engines.integrators import INTEGRATORS
 from eqmm_ase.engines.mixed_system import MixedSystem
 from eqmm_ase.engines.openmm_context import move_to, new_context, positions_of
 from eqmm_ase.engines.openmm_force import callback_of, minimise
@@ -101,7 +102,7 @@ class SystemRun:
                 "reached; train a committee (eqmm train --committee 3), or leave it out"
             )
         self._last = self._read_progress()
-        self._integrator = self._make_integrator()
+        self._integrator = INTEGRATORS[settings.ensemble](settings)
         if settings.pressure is not None:
             self._barostat = openmm.MonteCarloBarostat(
                 settings.pressure * unit.bar, settings.temperature * unit.kelvin
@@ -338,17 +339,6 @@ class SystemRun:
                     f"which cannot go on with {value!r}; choose another folder"
                 )
         return found
-
-    def _make_integrator(self) -> openmm.Integrator:
-        settings = self.settings
-        step = settings.timestep * unit.femtosecond
-        if settings.ensemble == "nve":
-            return openmm.VerletIntegrator(step)
-        integrator = openmm.LangevinMiddleIntegrator(
-            settings.temperature * unit.kelvin, settings.friction / unit.picosecond, step
-        )
-        integrator.setRandomNumberSeed(settings.seed)
-        return integrator
 
 
 _BOLTZMANN = (

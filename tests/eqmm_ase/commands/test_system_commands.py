@@ -85,7 +85,7 @@ def test_the_ledger_is_printed(capsys) -> None:
     ("options", "sentence"),
     [
         ((*SYSTEM, "--ml", "resname XYZ"), "selects nothing; the residues are called"),
-        ((*SYSTEM, "--ml", "resname MOH and name C1 H1 H3 H4"), "near no integer"),
+        ((*SYSTEM, "--ml", "name C1"), "a hydrogen atom must stay on the side"),
         ((*SYSTEM, *REGION, "--total-charge", "1"), "more than its total charge"),
         ((*SYSTEM, *REGION, "--electrostatics", "cutoff"), "a cutoff of 12 Å needs a box at least"),
         (SYSTEM, "needs --topology, and --ml"),

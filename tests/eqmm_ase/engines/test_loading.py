@@ -94,7 +94,7 @@ def test_a_pdb_with_force_fields_of_openmm(tmp_path) -> None:
 
 def test_masses_are_repartitioned_on_request(files) -> None:
     light, heavy = (
-        load_system(files / "m.prmtop", files / "m.rst7", hydrogen_mass=mass).system
+        load_system(files / "m.prmtop", files / "m.rst7", hydrogen_mass=mass, rigid=False).system
         for mass in (None, 3.0)
     )
     assert light.getParticleMass(2)._value == pytest.approx(1.008, abs=0.01)
@@ -104,7 +104,7 @@ def test_masses_are_repartitioned_on_request(files) -> None:
 
 
 def test_an_isolated_system_has_no_box(files) -> None:
-    loaded = load_system(files / "m.prmtop", files / "m.rst7", isolated=True)
+    loaded = load_system(files / "m.prmtop", files / "m.rst7", isolated=True, rigid=False)
     assert loaded.cell is None
     assert not loaded.system.usesPeriodicBoundaryConditions()
 

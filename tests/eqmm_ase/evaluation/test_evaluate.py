@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.quantities import QUANTITIES
 from eqmm_ase.evaluation.evaluate import evaluate, write_metrics
-from eqmm_ase.evaluation.metrics import REPORTED, spoken_relative
+from eqmm_ase.evaluation.metrics import spoken_relative
 from eqmm_ase.evaluation.plots import plot_learning_curve, plot_parity
 from eqmm_ase.evaluation.tables import metrics_table
 from eqmm_ase.files.dataset_file import read_frames
@@ -141,7 +142,7 @@ def test_every_labelled_quantity_gets_a_parity_plot(tmp_path, evaluation, figure
     assert [path.name for path in written] == [f"parity_{name}.png" for name in names]
     for name, figure in zip(names, figures, strict=True):
         upper, lower = figure.axes
-        pairs, unit = evaluation.pairs[name], REPORTED[name].unit
+        pairs, unit = evaluation.pairs[name], QUANTITIES[name].quoted
         clouds = upper.collections[0], lower.collections[0]
         if len(pairs.reference) > 1000:  # counts in hexagons
             assert [cloud.get_array().sum() for cloud in clouds] == [len(pairs.reference)] * 2
@@ -151,7 +152,7 @@ def test_every_labelled_quantity_gets_a_parity_plot(tmp_path, evaluation, figure
             ):
                 drawn = np.column_stack([pairs.reference, y])
                 np.testing.assert_allclose(cloud.get_offsets(), drawn)
-        assert upper.get_title() == f"{REPORTED[name].title} – test"
+        assert upper.get_title() == f"{QUANTITIES[name].title} – test"
         assert upper.get_ylabel() == f"model / {unit}"
 
 
