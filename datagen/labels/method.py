@@ -31,7 +31,7 @@ the content hashes of frames, and with them the campaigns of older versions, sta
 @with_help
 @dataclass(frozen=True)
 class Method:
-    """How the QM region is computed; hashable, comparable, plain values only.
+    """Level of theory and SCF settings of the labels; hashable, comparable, plain values only.
 
     Singlets: RKS/RHF; higher multiplicities: UKS/UHF. Raises `MethodError` (a ValueError) at once
     when PySCF has no such functional, basis set or dispersion correction.

@@ -50,7 +50,7 @@ class NotFiniteError(CalculationFailed):
 
 
 class EqMM(EmbeddedCalculator):
-    """ASE calculator of an EqMM model.
+    """ASE calculator of an EqMM model: energy and forces of a QM region in MM point charges.
 
     The energy is that of the QM region and its electrostatic interaction with the MM charges given
     to `embed`; without charges it is that of the molecule in vacuum. Charge–charge energy is never
@@ -71,7 +71,7 @@ class EqMM(EmbeddedCalculator):
         Floating-point precision: ``"float32"`` for speed; ``"float64"`` for vibrations, tight
         relaxations and long NVE runs.
     total_charge, spin_multiplicity
-        Of the QM region. None: what the atoms say, in ``atoms.info["total_charge"]``,
+        Those of the QM region. None: what the atoms say, in ``atoms.info["total_charge"]``,
         ``atoms.info["charge"]`` or another way of `eqmm_ase.data.charge_and_spin`; otherwise the
         only ones that the model knows for such a molecule, or 0 and 1.
     contacts

@@ -30,11 +30,11 @@ class HeldLennardJones(Calculator):
     Parameters
     ----------
     sigma, epsilon
-        Of the atoms, (n_qm,), Å and eV.
+        σ and ε of the QM atoms, (n_qm,), Å and eV.
     mm_positions
-        (n_mm, 3), Å.
+        Positions of the MM sites, (n_mm, 3), Å.
     mm_sigma, mm_epsilon
-        Of the sites, (n_mm,), Å and eV.
+        σ and ε of the MM sites, (n_mm,), Å and eV.
 
     Raises
     ------
