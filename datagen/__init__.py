@@ -3,9 +3,9 @@
 ===================  ==========================================================================
 Method               level of theory and settings of the QM program
 label_frame          energy, forces, potential, charges and dipole of one frame
-LabelResult          what `label_frame` returns: the labelled frame and what was noticed
-label_frames         the same for many frames, by processes that survive crashes
-ReferenceCalculator  ASE calculator of the QM program in point charges, in the place of `EqMM`
+LabelResult          labelled frame with SCF diagnostics, as `label_frame` returns it
+label_frames         label many frames in worker processes; interrupted runs can go on
+ReferenceCalculator  ASE calculator of the QM program in fixed MM point charges
 ===================  ==========================================================================
 
 Names are imported on first use, so that ``import datagen`` needs no QM program.

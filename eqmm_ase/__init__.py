@@ -2,14 +2,14 @@
 
 =====================  ==========================================================================
 EqMM                   ASE calculator of a QM region in the potential of MM point charges
-DeltaEqMM              the same, adding a cheaper QM method to a model of the difference from it
+DeltaEqMM              ASE calculator: a cheaper QM method plus a model of the difference from it
 WholeSystem            ASE calculator of an ML region with all of its classical surroundings
 RelaxedSurroundings    ASE calculator of an ML region, surroundings relaxed at every step
 mixed_system           OpenMM System with a model in the place of an ML region
 energy_ledger          energy of a whole system by its terms
-HeldLennardJones       ASE calculator: Lennard-Jones interaction with MM sites that do not move
-ContactRestraints      ASE constraint that keeps QM atoms off charges that do not move
-Frame                  a QM region in its charges, with its labels
+HeldLennardJones       ASE calculator: Lennard-Jones energy of atoms with fixed MM sites
+ContactRestraints      ASE constraint: repulsive restraints that keep QM atoms from MM charges
+Frame                  one QM region in its MM point charges, with reference labels
 read_frames            the frames of a dataset file
 write_frames           write a dataset file
 ReferenceData          an open dataset file, read frame by frame
@@ -24,14 +24,14 @@ evaluate               errors of a model on labelled frames, by medium
 FrameBatch             a batch of frames as tensors: what a network sees
 load_model             the network of a model file
 save_model             write a model file
-ContactError           raised where an atom is too near a charge
-DomainError            raised where a model was not trained on such molecules
-DomainWarning          warned where a model was not trained on such geometries
+ContactError           raised where an atom is too near a charge or another atom
+DomainError            raised for a total charge or spin that is not in the training data
+DomainWarning          warned of systems unlike those in the training data
 units                  conversion factors to eV, Å and e
 =====================  ==========================================================================
 
-Names are imported on first use, so that ``import eqmm_ase`` costs nothing and the calculator never
-pays for the trainer.
+Names are imported on first use: ``import eqmm_ase`` takes no time, and importing the calculator
+does not import the training code.
 """
 
 from __future__ import annotations

@@ -245,11 +245,11 @@ def label_frames(
     method
         The level of theory.
     folder
-        The campaign.
+        Folder of the campaign, created if missing.
     workers
-        Worker processes; 0 computes in this process.
+        Number of worker processes; 0 computes in this process.
     limits
-        What a frame may take in a worker process.
+        Time (s) and memory (GB) that a frame may take in a worker process; by default no limits.
     output
         Dataset file for the labels of exactly these frames, once each, in their order.
     retry_failed
@@ -260,12 +260,18 @@ def label_frames(
     Returns
     -------
     Summary
-        Where these frames stand.
+        Number of these frames that are ``done``, ``failed`` and ``waiting``, with the reasons of
+        failures and the warnings.
 
     Raises
     ------
-    CampaignError, DiskFullError, OSError
-        As `Campaign` says.
+    CampaignError
+        When another process works on the campaign, its labels are of another method, workers
+        cannot start, or limits are given without workers.
+    DiskFullError
+        When there is no room for a result; run again once there is.
+    OSError
+        When the folder or the output cannot be written.
     """
     if limits.any and not workers:
         raise CampaignError("limits need a worker process to end: give workers = 1 or more")

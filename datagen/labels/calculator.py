@@ -21,7 +21,7 @@ from eqmm_ase.data.frame import Frame
 
 
 class ReferenceCalculator(Calculator):
-    """ASE calculator of a QM region in MM charges that stay where they are.
+    """ASE calculator of the QM program (PySCF): a QM region in fixed MM point charges.
 
     The energy includes QM–MM electrostatics, as in `eqmm_ase.EqMM`. Every call starts from the
     density of the one before.
@@ -33,7 +33,8 @@ class ReferenceCalculator(Calculator):
     mm_charges, mm_positions
         (n_mm,) in e and (n_mm, 3) in Å; none at all means gas phase.
     total_charge, spin_multiplicity
-        Of the QM region. None: as the atoms say (`eqmm_ase.data.charge_and_spin`), or else 0 and 1.
+        Those of the QM region. None: as the atoms say (`eqmm_ase.data.charge_and_spin`), or else 0
+        and 1.
     charge_scheme
         Which of the method's charges ASE gets.
 

@@ -31,26 +31,28 @@ the content hashes of frames, and with them the campaigns of older versions, sta
 @with_help
 @dataclass(frozen=True)
 class Method:
-    """How the QM region is computed; hashable, comparable, plain values only.
+    """Level of theory and SCF settings of the labels; hashable, comparable, plain values only.
 
-    Closed shells run restricted, spin multiplicities above 1 unrestricted. Raises `MethodError`
-    (a ValueError) at once when PySCF has no such functional, basis set or dispersion correction.
+    Singlets: RKS/RHF; higher multiplicities: UKS/UHF. Raises `MethodError` (a ValueError) at once
+    when PySCF has no such functional, basis set or dispersion correction.
     """
 
     functional: str = "b3lyp"
-    """As PySCF spells it (`b3lyp`, `pbe0`, `wb97x-d3bj` …), or `hf` for Hartree–Fock."""
+    """Density functional as PySCF spells it (`b3lyp`, `pbe0`, `wb97x-d3bj` …), or `hf` for
+    Hartree–Fock."""
 
     basis: str = "6-31g*"
     """Basis set; the effective core potentials that belong to it are used with it."""
 
     dispersion: str | None = None
-    """`d3bj`, `d3zero`, `d3bjm`, `d3zerom`, `d3op`, `d4`, with `2b`/`atm` suffixes; None: none."""
+    """Dispersion correction: `d3bj`, `d3zero`, `d3bjm`, `d3zerom`, `d3op`, `d4`, with `2b`/`atm`
+    suffixes; None: none."""
 
     density_fit: bool = True
     """Fit the Coulomb and exchange integrals, with PySCF's default auxiliary set."""
 
     grid_level: int = 3
-    """Integration grid, 0 to 9 (no matter to `hf`)."""
+    """Level of the integration grid, 0 to 9 (ignored for `hf`)."""
 
     conv_tol: float = 1e-10
     """Energy threshold: the largest change in the last SCF cycle, Hartree."""
@@ -60,13 +62,14 @@ class Method:
     forces depend on the density that the SCF started from (6e-6 eV/Å at the default)."""
 
     max_cycle: int = 60
-    """SCF cycles at each fallback stage."""
+    """Largest number of SCF cycles at each fallback stage."""
 
     charges: tuple[str, ...] = ("mulliken", "lowdin")
-    """Charge schemes that a label holds, in any order: names in `labels.charges.SCHEMES`."""
+    """Charge schemes of the labels: `mulliken`, `lowdin`, `mbis`, `hirshfeld`, `iao`, `chelpg`,
+    `resp`; in any order."""
 
     vacuum_energy: bool = False
-    """Also the energy of the same geometry without the charges."""
+    """Also compute the energy of the same geometry without the MM charges."""
 
     def __post_init__(self) -> None:
         for name, value in _in_one_spelling(self).items():  # equal methods must be equal

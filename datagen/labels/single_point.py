@@ -21,18 +21,20 @@ from datagen.labels.overpolarisation import contact_warnings
 from datagen.labels.scf import converge
 from datagen.labels.warm_start import WarmDensity
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.settings_help import with_help
 from eqmm_ase.units import HARTREE, HARTREE_PER_BOHR
 
 
+@with_help
 @dataclass(frozen=True, eq=False)
 class LabelResult:
-    """A labelled frame and how it came about."""
+    """Labelled frame with SCF diagnostics."""
 
     frame: Frame
-    """With its labels."""
+    """The frame with its labels."""
 
     density: WarmDensity
-    """Starting point for the next frame of the same molecule."""
+    """Converged density: initial guess for the next frame of the same molecule."""
 
     scf_stage: str
     """SCF fallback stage that converged: `warm`, `minao`, `atom`, `level_shift` or `newton`."""
@@ -41,7 +43,7 @@ class LabelResult:
     """What is suspicious about the frame; empty for a good one."""
 
     wall_time: float
-    """s."""
+    """Duration of the calculation, s."""
 
 
 def label_frame(
@@ -60,10 +62,11 @@ def label_frame(
     method
         The level of theory.
     density
-        Where the SCF starts. It saves cycles and changes labels by no more than the thresholds of
-        the method; one that does not fit is not used.
+        Initial-guess density, as from an earlier `LabelResult`; ignored if it belongs to another
+        molecule or basis. It saves SCF cycles and changes labels by no more than the thresholds of
+        the method.
     backend
-        What computes mean fields and derivatives.
+        Implementation of mean fields and derivatives; by default PySCF with EqMM's faster kernels.
 
     Returns
     -------

@@ -25,8 +25,8 @@ from eqmm_ase.data.frame import Frame
 class DeltaEqMM(EqMM):
     """ASE calculator of baseline + model: energy and forces on QM atoms and MM charges.
 
-    Everything else is as in `EqMM`; there are no charges and no dipole, of which a model of
-    differences knows nothing.
+    Everything else is as in `EqMM`, but charges and dipole are not available, since the model
+    learns energy differences only.
 
     Parameters
     ----------

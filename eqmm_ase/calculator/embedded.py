@@ -73,7 +73,8 @@ class EmbeddedCalculator(Calculator):
         Raises
         ------
         ValueError
-            Wrong shapes, NaN, numbers that are in another unit; earlier charges then stay.
+            Wrong shapes, NaN, or values that look like nm, Bohr or coulomb; earlier charges then
+            stay.
         """
         if parameters:
             self._watch.tell(

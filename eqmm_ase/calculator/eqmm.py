@@ -50,11 +50,16 @@ class NotFiniteError(CalculationFailed):
 
 
 class EqMM(EmbeddedCalculator):
-    """ASE calculator of an EqMM model.
+    """ASE calculator of an EqMM model: energy and forces of a QM region in MM point charges.
 
     The energy is that of the QM region and its electrostatic interaction with the MM charges given
     to `embed`; without charges it is that of the molecule in vacuum. Charge–charge energy is never
-    included. The atoms are one cluster: periodicity must not matter (see `calculate`).
+    included. The calculator is non-periodic: no periodic image may lie within the model's cutoff.
+
+    Beside ASE's methods it has `embed`, to give it MM charges; `mm_forces` and `mm_potential`, the
+    forces on these charges and the potential at them; `uncertainty`, of a committee; ``card``, what
+    the model file says of level of theory and training; and ``domain``, which systems and shortest
+    distances the training data hold.
 
     Parameters
     ----------
@@ -63,14 +68,16 @@ class EqMM(EmbeddedCalculator):
     device
         ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
     dtype
-        ``"float32"`` for speed; ``"float64"`` for vibrations, tight relaxations, long NVE runs.
+        Floating-point precision: ``"float32"`` for speed; ``"float64"`` for vibrations, tight
+        relaxations and long NVE runs.
     total_charge, spin_multiplicity
-        Of the QM region. None: what the atoms say, in ``atoms.info["total_charge"]``,
+        Those of the QM region. None: what the atoms say, in ``atoms.info["total_charge"]``,
         ``atoms.info["charge"]`` or another way of `eqmm_ase.data.charge_and_spin`; otherwise the
         only ones that the model knows for such a molecule, or 0 and 1.
     contacts
-        What atoms do that come much closer to charges than any in training, or to each other than
-        half a bond: ``"error"`` raises `ContactError`, ``"warn"`` warns once and goes on.
+        What to do when an atom is much closer to an MM charge than any in the training data, or
+        to another atom than half a bond length: ``"error"`` raises `ContactError`, ``"warn"`` warns
+        once and goes on.
 
     Raises
     ------
@@ -139,7 +146,7 @@ class EqMM(EmbeddedCalculator):
     # --- settings ---
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
-        """Change settings (those of the constructor, by keyword); results go if any changed.
+        """Change settings of the constructor, by keyword; cached results are then discarded.
 
         Returns
         -------
@@ -162,7 +169,7 @@ class EqMM(EmbeddedCalculator):
         return changed
 
     def reset(self) -> None:
-        """Forget all results. Settings and charges stay."""
+        """Discard cached results. Settings and MM charges stay."""
         super().reset()
         self._forget()
 
@@ -175,17 +182,17 @@ class EqMM(EmbeddedCalculator):
 
     @property
     def mm_forces(self) -> FloatArray:
-        """Forces on the MM charges, (n_mm, 3), eV/Å; a copy, computed anew if anything moved."""
+        """Forces on the MM charges, (n_mm, 3), eV/Å; a copy, recomputed if anything moved."""
         return self._refreshed()[0]
 
     @property
     def mm_potential(self) -> FloatArray:
-        """Potential of the QM region at the MM charges, dE/dq, (n_mm,), V; a copy, as above."""
+        """Potential of the QM region at the MM charges, dE/dq, (n_mm,), V; as for `mm_forces`."""
         return self._refreshed()[1]
 
     @property
     def uncertainty(self) -> Uncertainty:
-        """Expected errors of energy (eV) and QM forces (n_qm,) (eV/Å), computed as above.
+        """Expected errors of energy (eV) and QM forces (n_qm,) (eV/Å); as for `mm_forces`.
 
         They come from how much the members of a committee differ, scaled to the errors on the
         validation frames where the model file knows them.
@@ -217,7 +224,7 @@ class EqMM(EmbeddedCalculator):
         Raises
         ------
         ValueError
-            Input that cannot be meant, an element, charge or spin the model does not know.
+            Inconsistent or non-finite input; an element, charge or spin the model does not know.
         ContactError
             Atoms far closer to charges than in training, unless ``contacts="warn"``.
         NotFiniteError

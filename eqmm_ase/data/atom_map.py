@@ -44,16 +44,17 @@ def forces_on_topology(
 ) -> FloatArray:
     """Forces of a frame's energy on all atoms of the topology that the frame was cut from.
 
-    The derivative of the energy by the positions of the simulation, through the whole cut: forces
-    on caps and moved charges go to the atoms that they depend on, and where charges fade out the
-    derivative of the fading is in it, on QM atoms and on residues. Which residues are in the frame,
-    and in which image, is held fixed. Atoms outside the frame have zero. Virtual sites have the
-    forces on their charges: the MD program that owns the model spreads them over its parents.
+    The negative derivative of the energy by the positions of the simulation, through the whole cut:
+    forces on caps and redistributed charges go to the atoms that they depend on, and where charges
+    are switched off the derivative of the switching function is included, on QM atoms and on
+    residues. The choice of residues and periodic images is treated as constant. Atoms outside the
+    frame have zero. Virtual sites have the forces on their charges: distribute them to the parent
+    atoms in your MD program.
 
     Parameters
     ----------
     frame
-        With ``qm_forces`` and ``mm_forces``, and ``mm_potential`` where charges fade.
+        With ``qm_forces`` and ``mm_forces``, and ``mm_potential`` where charges are switched off.
     n_atoms
         Sites of the topology, virtual sites included.
     topology
@@ -62,7 +63,7 @@ def forces_on_topology(
     Returns
     -------
     (n_atoms, 3)
-        eV/Å.
+        Forces on all sites of the topology, eV/Å.
 
     Raises
     ------

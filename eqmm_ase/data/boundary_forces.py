@@ -26,33 +26,43 @@ from eqmm_ase.data.switching import scale_gradients
 class RealForces:
     """Forces on atoms that exist, eV/Å, and which rows of the frame those are."""
 
-    qm: FloatArray  # (n_qm − n_caps, 3)
-    mm: FloatArray  # (n_mm − n_charge_sites, 3)
-    m1: FloatArray  # (n_caps, 3), one row for each cut bond
-    qm_rows: np.ndarray  # (n_qm − n_caps,) rows of the QM atoms that are no caps
-    mm_rows: np.ndarray  # (n_mm − n_charge_sites,) rows of the MM charges that are atoms
+    qm: FloatArray
+    """Forces on the QM atoms that are no caps, (n_qm − n_caps, 3)."""
+    mm: FloatArray
+    """Forces on the MM charges that are atoms, (n_mm − n_charge_sites, 3)."""
+    m1: FloatArray
+    """Forces on the MM atoms of the cut bonds, (n_caps, 3), one row for each bond."""
+    qm_rows: np.ndarray
+    """Rows of `qm` in the frame, (n_qm − n_caps,)."""
+    mm_rows: np.ndarray
+    """Rows of `mm` in the frame, (n_mm − n_charge_sites,)."""
 
 
 def project_forces(frame: Frame) -> RealForces:
-    """Forces on the real atoms of a frame with link atoms.
+    """Forces on the real atoms of a frame with link atoms, by the chain rule.
 
-    Virtual sites of a solvent model (the fourth site of OPC or TIP4P) are rows like any other: the
-    MD program that owns the model spreads their forces.
+    A cut bond joins a QM atom, Q1, and an MM atom, M1, which is not among the frame's charges.
+    Virtual sites of a solvent model (the fourth site of OPC or TIP4P) are rows like any other:
+    distribute their forces to the parent atoms in your MD program.
 
     Parameters
     ----------
     frame
-        With ``qm_forces`` and ``mm_forces``, and with ``mm_potential`` where charges fade; without
-        a boundary and fading charges they are returned as they are.
+        With ``qm_forces`` and ``mm_forces``, and with ``mm_potential`` where charges are switched
+        off; without cut bonds and switched charges they are returned as they are.
 
     Returns
     -------
     RealForces
+        ``qm``, ``mm`` and ``m1``, (·, 3) eV/Å: forces on the QM atoms that are no caps, on the MM
+        charges that are atoms, and on the M1 of each cut bond. ``qm_rows`` and ``mm_rows``: their
+        rows in the frame.
 
     Raises
     ------
     ValueError
-        When the frame has no forces, or no potential where charges fade, or M1 lies on Q1.
+        When the frame has no forces, or no potential where charges are switched off, or when both
+        atoms of a cut bond are at the same place.
     """
     if frame.qm_forces is None or frame.mm_forces is None:
         raise ValueError("the frame has no qm_forces and mm_forces; label it first")

@@ -19,69 +19,72 @@ from eqmm_ase.settings_help import with_help
 @with_help
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One QM region in the potential of MM point charges, with whatever labels are known.
+    """One QM region in the potential of MM point charges, with whatever reference labels are known.
 
     Units: Å, e, eV, eV/Å, V, e·Å. A label that is not known is None.
     """
 
     atomic_numbers: NDArray[np.integer]
-    """(n_qm,)."""
+    """Atomic numbers of the QM atoms, (n_qm,)."""
     qm_positions: FloatArray
-    """(n_qm, 3), Å."""
+    """Positions of the QM atoms, (n_qm, 3), Å."""
     mm_positions: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))
-    """(n_mm, 3), Å; by default there are no charges."""
+    """Positions of the MM charges, (n_mm, 3), Å; by default there are none."""
     mm_charges: FloatArray = field(default_factory=lambda: np.zeros(0))
-    """(n_mm,), e."""
+    """MM point charges, (n_mm,), e."""
     total_charge: int = 0
-    """Of the QM region, e."""
+    """Total charge of the QM region, e."""
     spin_multiplicity: int = 1
-    """2S + 1 of the QM region."""
+    """Spin multiplicity of the QM region, 2S + 1."""
 
     energy: float | None = None
-    """Of the QM region and its electrostatic interaction with the charges, eV."""
+    """Energy of the QM region and its electrostatic interaction with the MM charges, eV."""
     energy_vacuum: float | None = None
-    """Of the same geometry without charges, eV."""
+    """Energy of the same geometry without MM charges, eV."""
     qm_forces: FloatArray | None = None
-    """(n_qm, 3), eV/Å."""
+    """Forces on the QM atoms, (n_qm, 3), eV/Å."""
     mm_forces: FloatArray | None = None
-    """(n_mm, 3), eV/Å, on the charges."""
+    """Forces on the MM charges, (n_mm, 3), eV/Å."""
     mm_potential: FloatArray | None = None
-    """(n_mm,), V: potential of the QM region at the charges."""
+    """Potential of the QM region at the MM charges, (n_mm,), V."""
     charges: Mapping[str, FloatArray] = field(default_factory=dict)
-    """Scheme → atomic charges (n_qm,), e."""
+    """Atomic charges of the QM atoms by scheme, as ``{"mbis": (n_qm,)}``, e."""
     atomic_dipoles: Mapping[str, FloatArray] = field(default_factory=dict)
-    """Scheme → dipoles of the atoms (n_qm, 3), e·Å."""
+    """Atomic dipoles of the QM atoms by scheme, (n_qm, 3), e·Å."""
     potential_rms: Mapping[str, float] = field(default_factory=dict)
-    """Scheme → RMS error of the potential of charges that were fitted to it, V."""
+    """RMS error, by scheme, of the potential that charges were fitted to (CHELPG, RESP), V."""
     dipole: FloatArray | None = None
-    """(3,), e·Å about the origin."""
+    """Dipole of the QM region about the coordinate origin, (3,), e·Å."""
     baseline: Mapping[str, FloatArray | float] = field(default_factory=dict)
-    """Labels by a cheaper method: energy, qm_forces, mm_forces, mm_potential as above."""
+    """Labels of a cheaper method by name: energy, qm_forces, mm_forces, mm_potential as above."""
 
     cell: FloatArray | None = None
-    """(3, 3), lattice vectors as rows, Å."""
+    """Lattice vectors of the periodic box as rows, (3, 3), Å; None where not periodic."""
     medium: str = ""
     """Name of the surroundings: gas, water, protein …"""
     source: str = ""
-    """Name of the trajectory that the frame is of."""
+    """Name of the trajectory that the frame was taken from."""
     frame_id: str = ""
-    """Hash of what was computed and how."""
+    """Hash of geometry, charges and QM method."""
 
     mm_charges_original: FloatArray | None = None
-    """(n_mm,), e: before charges were moved at cut bonds or faded out."""
+    """MM charges before any were redistributed at cut bonds or switched off, (n_mm,), e."""
     boundary: Boundary | None = None
-    """Where covalent bonds were cut."""
+    """Cut covalent bonds: link atoms (caps) and redistributed charges."""
     switch_radii: FloatArray | None = None
-    """(2,), Å, between which charges fade; see `eqmm_ase.data.switching`."""
+    """Inner and outer radius between which MM charges are switched off, (2,), Å; the switching
+    function is in `eqmm_ase.data.switching`."""
 
     topology: str = ""
     """Name and hash of the topology file that the frame was cut from, `eqmm_ase.data.atom_map`."""
     qm_atom_indices: NDArray[np.integer] | None = None
-    """(n_qm,), rows in it, from 0; −1 for caps."""
+    """0-based atom indices of the QM atoms in the topology, (n_qm,); −1 for caps."""
     mm_atom_indices: NDArray[np.integer] | None = None
-    """(n_mm,), rows in it; −1 for charges that are no site."""
+    """0-based atom indices of the MM charges in the topology, (n_mm,); −1 for charges added at cut
+    bonds."""
     mm_residue_indices: NDArray[np.integer] | None = None
-    """(n_mm,), residues in it; −1 for charges that are no site."""
+    """0-based residue indices of the MM charges in the topology, (n_mm,); −1 for charges added at
+    cut bonds."""
 
     @property
     def n_qm(self) -> int:

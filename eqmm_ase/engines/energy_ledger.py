@@ -37,6 +37,7 @@ class EnergyLedger:
     """Terms of the energy by name, eV; they add up to `total`."""
 
     terms: dict[str, float]
+    """Name of each term → its energy, eV; terms that are zero are left out."""
 
     @property
     def total(self) -> float:
@@ -65,6 +66,12 @@ def energy_ledger(
         (n_sites, 3) Å, virtual sites where they belong.
     cell
         Lattice vectors as rows, (3, 3) Å; None without a box.
+
+    Returns
+    -------
+    EnergyLedger
+        ``terms``, name → energy, and ``total``, their sum, both in eV; printed, it is a table in
+        kcal/mol.
     """
     classical = copy.deepcopy(mixed.system)
     for number in reversed(range(classical.getNumForces())):

@@ -39,10 +39,12 @@ _PERIODIC = (
 
 @dataclass(frozen=True, eq=False)
 class MixedSystem:
-    """A System of the classical rest and the network, and what it was made of."""
+    """An OpenMM System of classical surroundings and network, and what it was made of."""
 
     system: openmm.System
+    """A new System; the network is one force of it."""
     potential: SystemPotential
+    """Energy and forces of the ML region in its surroundings, without OpenMM: Å, eV, e."""
 
     @property
     def region(self) -> EmbeddedRegion:
@@ -73,36 +75,38 @@ def mixed_system(
     Parameters
     ----------
     topology, system
-        Of everything, as the force field describes it; neither is changed.
+        OpenMM Topology and System of the complete system; neither is changed.
     ml_atoms
-        Rows of the ML atoms, anywhere and in any order. Bonds to other atoms get caps.
+        0-based indices of the ML atoms, in any order. Bonds to other atoms get caps.
     model
         A model file, model or committee.
     total_charge, spin_multiplicity
-        Of the region. By default the integer next to the sum of its force-field charges, and 1.
+        Of the region; by default the integer nearest to its force-field charge, and 1.
     cap_rule, redistribution
-        How bonds are cut, see `eqmm_ase.cutting`. By default as in the model's training frames,
-        or ``scaled`` and ``rcd`` where those had no cut bonds.
+        How bonds are cut, see `eqmm_ase.cutting`; by default as in the model's training frames.
     rest_charge
-        Where charge goes that the force field and the total charge of the region differ by:
-        ``refuse``, ``hosts`` or ``background``.
-    electrostatics
-        ``ewald``, ``cutoff`` or ``all``; by default what the System's NonbondedForce does: PME and
-        Ewald are ``ewald``, other periodic methods ``cutoff``, no box ``all``.
-    switch
-        Å, where a cutoff begins and ends.
+        What to do with the difference between the region's force-field charge and its total charge:
+        ``refuse`` more than 0.01 e; add to MM ``hosts`` at the cuts; neutralising ``background``.
+    electrostatics, switch
+        ``ewald``, ``cutoff`` or ``all``; by default ``ewald`` where the System has PME or Ewald,
+        ``cutoff`` for other periodic methods, ``all`` without a box. Of ``cutoff`` only: Å, inner
+        and outer radius of the switching function.
     dtype, group
-        Of the network: ``float32`` or ``float64``, and its force group.
+        Floating-point precision (``float32``, ``float64``) and force group of the network.
     remove_constraints
-        Whether bonds within the region may vibrate.
+        Remove constraints inside the ML region, so that its bonds vibrate.
     sites
-        What is known of the system's atoms from its files, see `eqmm_ase.engines.loading`; by
-        default what `topology` and `system` say.
+        EqMM's own Topology of the atoms; by default made of `topology` and `system`.
+
+    Returns
+    -------
+    MixedSystem
+        ``system`` (an openmm.System), ``potential`` (energy of the ML region, eV) and ``region``.
 
     Raises
     ------
     ClassicalSystemError, RegionError, BoundaryError, CutBondsError, RestChargeError, TopologyError
-        When System, selection, cut bonds or charges cannot be coupled; one sentence each.
+        When System, selection, cut bonds or charges cannot be coupled.
     BoxTooSmallError, DomainError, UnknownElementError, ModelFileError
         When the box is too small for a cutoff, or the model is not for such a region.
     """

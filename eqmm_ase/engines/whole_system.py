@@ -30,7 +30,7 @@ class WholeSystemError(ValueError):
 
 
 class WholeSystem(Calculator):
-    """ASE calculator of an ML region with all of its classical surroundings, in a box or not.
+    """ASE calculator of an ML region with all classical surroundings, periodic or not.
 
     All atoms move, and virtual sites follow their parents. The System must have no constraints
     (``constraints=None, rigidWater=False``): a rigid water has no bonds that would hold it
@@ -116,7 +116,7 @@ class WholeSystem(Calculator):
 
     @property
     def latest(self) -> SystemEnergy:
-        """What the network said last: charges, potentials and uncertainty among it."""
+        """Last prediction of the model: energy, forces, charges, potentials, uncertainty."""
         return _latest(self.mixed.system)
 
     def ledger(self) -> EnergyLedger:
@@ -128,15 +128,15 @@ class RelaxedSurroundings(Calculator):
     """ASE calculator of an ML region whose classical surroundings are relaxed at every step.
 
     E(R_A) = min over R_B of E(R_A, R_B): atoms of the region are those of ASE, and all else is
-    relaxed around them by OpenMM before each answer (micro-iterations), constraints kept. Its
-    forces are the partial derivatives ∂E/∂R_A, those of E(R_A) once the surroundings are at rest.
+    relaxed around them by OpenMM before each evaluation (micro-iterations), constraints kept. Its
+    forces are −∂E/∂R_A at fixed surroundings, equal to −dE/dR_A at convergence of the relaxation.
 
     Parameters
     ----------
     topology, system, ml_atoms, model
         As `eqmm_ase.engines.mixed_system.mixed_system` takes them.
     positions
-        (n_particles, 3) Å, from which the surroundings begin.
+        (n_particles, 3) Å, of all particles: where the relaxation of the surroundings starts.
     tolerance
         eV/Å, the root-mean-square force at which surroundings count as relaxed.
     platform, threads
@@ -194,7 +194,7 @@ class RelaxedSurroundings(Calculator):
 
     @property
     def latest(self) -> SystemEnergy:
-        """What the network said last."""
+        """Last prediction of the model: energy, forces, charges, potentials, uncertainty."""
         return _latest(self.mixed.system)
 
     def ledger(self) -> EnergyLedger:

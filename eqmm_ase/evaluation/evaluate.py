@@ -41,12 +41,15 @@ class Evaluation:
     """Errors of a model on a set of frames."""
 
     metrics: Mapping[str, Metrics]
-    """medium (or ``all``) → quantity → count, mae, rmse, relative."""
+    """Medium (or ``all``) → quantity → count, mae, rmse (kcal/mol, kcal/mol/Å, e …), relative."""
     pairs: Mapping[str, Pairs]
+    """Quantity → reference and prediction, for parity plots."""
     n_frames: int
+    """Number of frames."""
     seconds_per_frame: float
+    """Time of one prediction, s."""
     deviations: Mapping[str, Deviations] = field(default_factory=dict)
-    """quantity → errors and spreads; empty unless the model is a committee."""
+    """Quantity → errors and spreads; empty unless the model is a committee."""
 
 
 def evaluate(
@@ -63,7 +66,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A model or a committee of any width; it is moved to the device.
+        A model or a committee of any floating-point precision; it is moved to the device.
     frames
         Labels that are None do not count.
     charge_scheme
@@ -74,6 +77,13 @@ def evaluate(
         Where to compute.
     on_frames
         Called with the number of frames just done.
+
+    Returns
+    -------
+    Evaluation
+        ``metrics``: medium (or ``all``) → quantity → count, mae, rmse in the units of reports
+        (kcal/mol, kcal/mol/Å, e …) and relative RMS error. ``pairs`` of reference and prediction,
+        ``n_frames``, ``seconds_per_frame``, and ``deviations`` of a committee.
 
     Raises
     ------

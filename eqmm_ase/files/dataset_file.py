@@ -1,7 +1,7 @@
 """Read and write `eqmm-dataset` files: frames with their quantum-mechanical labels.
 
 `read_frames` takes a whole file into memory, `ReferenceData` reads a frame when it is asked for,
-`write_frames` writes a file completely or not at all. What the file holds is fixed in
+`write_frames` writes a file atomically. What the file holds is fixed in
 `eqmm_ase.data.dataset_format`, how it is laid out in HDF5 in `eqmm_ase.files.hdf5_layout`.
 """
 
@@ -45,8 +45,8 @@ class ReferenceData(Sequence[Frame]):
     Raises
     ------
     DatasetError
-        When the file is not one; the sentence names file, dataset, found and expected. Also later,
-        when something that is asked for turns out to be damaged.
+        When the file is not one; the sentence names file, dataset, found and expected. May also be
+        raised on reading a frame, when that part of the file is damaged.
     FileNotFoundError
         When there is no such file.
     """
@@ -99,7 +99,7 @@ class ReferenceData(Sequence[Frame]):
         return cls(path)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> ReferenceData:
@@ -172,7 +172,7 @@ class ReferenceData(Sequence[Frame]):
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of everything the file says, blind to float width and compression."""
+        """SHA-256 of the content, independent of floating-point precision and compression."""
         digest = hashlib.sha256(json.dumps(self.method, sort_keys=True).encode())
         for name, pointers in self._pointers.items():
             digest.update(name.encode() + pointers.tobytes())
@@ -234,7 +234,7 @@ def read_frames(path: str | os.PathLike[str], indices: Iterable[int] | None = No
 def write_frames(
     path: str | os.PathLike[str], frames: Sequence[Frame], method: Mapping[str, Any]
 ) -> None:
-    """Write frames to a dataset file, completely or not at all.
+    """Write frames to a dataset file, atomically.
 
     Parameters
     ----------

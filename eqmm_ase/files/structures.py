@@ -32,9 +32,11 @@ class Structure:
     """QM atoms and the MM charges around them."""
 
     atoms: Atoms
-    """What is known of charge and spin is where `eqmm_ase.data.charge_and_spin` finds it."""
-    mm_positions: FloatArray  # (n_mm, 3) Å
-    mm_charges: FloatArray  # (n_mm,) e
+    """QM atoms; charge and spin, where known, in ``atoms.info``."""
+    mm_positions: FloatArray
+    """Positions of the MM charges, (n_mm, 3) Å."""
+    mm_charges: FloatArray
+    """MM point charges, (n_mm,) e; empty in vacuum."""
     name: str
     """Where it came from, for logs."""
 
@@ -52,6 +54,12 @@ def read_structure(
     charges
         A charges file (see `read_charges`). It replaces those of `source`; ``none`` leaves them
         out: vacuum.
+
+    Returns
+    -------
+    Structure
+        ``atoms`` (`ase.Atoms`, Å, without calculator), ``mm_positions`` (n_mm, 3) Å, ``mm_charges``
+        (n_mm,) e, and ``name``, where it came from.
 
     Raises
     ------
@@ -83,7 +91,12 @@ def atoms_of_frame(frame: Frame) -> Atoms:
     Parameters
     ----------
     frame
-        Labels and charges are left behind; `read_structure` keeps the charges.
+        Labels and MM charges are left out; `read_structure` keeps the charges.
+
+    Returns
+    -------
+    ase.Atoms
+        Å, without calculator.
     """
     info = {
         "total_charge": int(frame.total_charge),

@@ -24,24 +24,24 @@ from eqmm_ase.settings_help import with_help
 @with_help
 @dataclass(frozen=True, eq=False)
 class FrameBatch:
-    """A batch of F frames as flat tensors; no padding, so cost follows the true sizes."""
+    """A batch of F frames as flat tensors: variable-size frames, concatenated without padding."""
 
     atomic_numbers: torch.Tensor
-    """(N,) int64."""
+    """Atomic numbers of the QM atoms of all frames, (N,) int64."""
     qm_positions: torch.Tensor
-    """(N, 3), Å."""
+    """Positions of the QM atoms, (N, 3), Å."""
     mm_positions: torch.Tensor
-    """(K, 3), Å."""
+    """Positions of the MM charges, (K, 3), Å."""
     mm_charges: torch.Tensor
-    """(K,), e."""
+    """MM point charges, (K,), e."""
     qm_ptr: torch.Tensor
-    """(F+1,) int64, on the CPU."""
+    """Offsets of QM atoms: rows ptr[i]:ptr[i+1] are frame i, (F+1,) int64, on the CPU."""
     mm_ptr: torch.Tensor
-    """(F+1,) int64, on the CPU."""
+    """Offsets of MM charges: rows ptr[i]:ptr[i+1] are frame i, (F+1,) int64, on the CPU."""
     total_charge: torch.Tensor
-    """(F,), e."""
+    """Total charge of each QM region, (F,), e."""
     spin_multiplicity: torch.Tensor
-    """(F,)."""
+    """Spin multiplicity of each QM region, (F,)."""
 
     @property
     def n_frames(self) -> int:
@@ -55,7 +55,7 @@ class FrameBatch:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> FrameBatch:
-        """Lay frames end to end; without their labels, which a `FrameDataset` has."""
+        """Concatenate F frames; their labels are left out (`FrameDataset` has them)."""
 
         def real(arrays: Sequence[FloatArray], shape: tuple[int, ...]) -> torch.Tensor:
             flat = np.concatenate([np.asarray(a).reshape(shape) for a in arrays])

@@ -43,25 +43,25 @@ class ModelConfig:
     l_hidden: int = 2
     """Highest order of the hidden features (1–4)."""
     channels: int = 24
-    """Channels of every order."""
+    """Number of channels of every order l."""
     n_layers: int = 2
-    """Message-passing layers."""
+    """Number of message-passing layers."""
     n_radial: int = 8
-    """Bessel functions of the QM–QM distance."""
+    """Number of Bessel functions of the QM–QM distance; near-field kernels have n_near."""
     near_cutoff: float = 5.0
-    """Range of the near-field kernels, Å."""
+    """Cutoff of the near-field kernels, which resolve MM charges close to an atom, Å."""
     n_near: int = 8
-    """Near-field kernels per order; 0 leaves them out."""
+    """Number of near-field kernels (Bessel functions of the QM–MM distance) per order; 0: none."""
     hidden: int = 64
-    """Neurons in the hidden layers of the MLPs."""
+    """Number of neurons in the hidden layers of the MLPs."""
     neutral: bool = False
-    """Charges sum to zero and not to the total charge, which cancels in a difference of two
-    energies; follows from data.baseline."""
+    """Predicted charges sum to zero, not to the total charge; for delta-learning. Follows from
+    data.baseline."""
     polarisable: bool = True
-    """The network sees C̃; without, it is that of the molecule in vacuo, and the energy is linear in
-    the charges: only M·C remains."""
+    """Features depend on the MM potential (polarisation). If false, the energy is linear in the MM
+    charges."""
     multipoles: bool = True
-    """M·C has terms beyond the atomic charges."""
+    """Atoms carry dipoles and higher multipoles, not charges only."""
     long_range: bool = False
     """Electrostatics of QM atoms beyond the cutoff; a training step on them takes twice as long."""
 

@@ -66,14 +66,14 @@ def save_model(
     model: MultiscaleModel | Committee,
     card: Mapping[str, Any],
 ) -> None:
-    """Write a model file, completely or not at all.
+    """Write a model file, atomically.
 
     Parameters
     ----------
     path
         An existing file is replaced in one step.
     model
-        A model or a committee; its floating-point width is kept.
+        A model or a committee; its floating-point precision is kept.
     card
         Plain JSON values. Units, cutoff, elements, order L, EqMM version and time are added from
         the model itself.
@@ -114,8 +114,8 @@ def load_model(
     Returns
     -------
     model
-        A model or a committee; on the CPU, in evaluation mode, as wide (float32 or float64) as it
-        was saved.
+        A model or a committee; on the CPU, in evaluation mode, in the floating-point precision
+        (float32 or float64) that it was saved in.
     card
         What was saved with it.
 

@@ -25,16 +25,16 @@ from eqmm_ase.data.checks import MIN_DISTANCE
 
 
 class HeldLennardJones(Calculator):
-    """ASE calculator of the Lennard-Jones energy of atoms in a cluster of fixed sites.
+    """ASE calculator of the Lennard-Jones energy of atoms with fixed MM sites (no periodicity).
 
     Parameters
     ----------
     sigma, epsilon
-        Of the atoms, (n_qm,), Å and eV.
+        σ and ε of the QM atoms, (n_qm,), Å and eV.
     mm_positions
-        (n_mm, 3), Å.
+        Positions of the MM sites, (n_mm, 3), Å.
     mm_sigma, mm_epsilon
-        Of the sites, (n_mm,), Å and eV.
+        σ and ε of the MM sites, (n_mm,), Å and eV.
 
     Raises
     ------

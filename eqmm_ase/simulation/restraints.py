@@ -55,26 +55,27 @@ class _Restraint:
 
 
 class ContactRestraints(_Restraint):
-    """ASE constraint that keeps QM atoms off MM charges, for ``atoms.set_constraint``.
+    """Repulsive restraints that keep QM atoms at the distances from MM charges seen in training.
 
-    ASE adds their energy and forces to those of the calculator, for optimisers, dynamics and every
-    image of a band. Files do not keep them. Not a ``FixConstraint``, which changes momenta as it
-    changes forces.
+    An ASE constraint, for ``atoms.set_constraint``: ASE adds its energy and forces to those of the
+    calculator, for optimisers, dynamics and every NEB image. Files do not keep it. It is not
+    derived from ``FixConstraint``, because that would project momenta too.
 
     Parameters
     ----------
     atoms
-        The QM atoms, by their elements and number.
+        QM atoms; only elements and count are used.
     charges, positions
         (n_mm,) e and (n_mm, 3) Å, of MM charges that stay in place.
     domain
-        ``calculator.domain``. A kind of pair it has not seen is kept at the closest of all; a
-        model that knows no contacts has no restraints.
+        ``calculator.domain``, which holds the shortest distances in the training data. For a pair
+        of element and sign of the charge that is not among them, the shortest distance of any pair
+        is used; without stored distances there are no restraints.
 
     Raises
     ------
     ValueError
-        Wrong shapes, NaN, numbers that are in another unit.
+        Wrong shapes, NaN, or charges too large to be in e.
     """
 
     def __init__(

@@ -69,14 +69,14 @@ class TrainingConfig:
     """Minutes after which the training ends at the latest; the learning rate then falls with the
     time. null: no limit."""
     validate_every: int = 500
-    """Steps between validations, each of which writes a checkpoint; fewer where max_steps is no
-    multiple of them, so that all rounds are equally long."""
+    """Steps between validations, each of which writes a checkpoint; rounded down so that max_steps
+    is a multiple."""
     patience: int | None = None
     """Stop after this many validations without a better one; null: run to the end."""
     seed: int = 0
     """Seed of the first weights, the validation split and the order of the frames."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Width of the network's numbers."""
+    """Floating-point precision of the network."""
 
 
 @with_help
@@ -193,6 +193,11 @@ def load_config(
         Of the form ``section.key=value``, the value in YAML.
     defaults
         Other defaults than those of `TrainConfig`.
+
+    Returns
+    -------
+    TrainConfig
+        Complete and checked.
 
     Raises
     ------

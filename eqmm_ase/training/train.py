@@ -67,9 +67,9 @@ def train(
     output
         The model file to write; the training keeps its state in ``<output>.train/``.
     config
-        Settings; the defaults, or with `start` those of `Start.settings`, when None. They hold for
-        each member (the limit of time, too), and member k, counted from 1, has the seed of `config`
-        plus k − 1.
+        Settings. None: the defaults; with `start` its network and a lower learning rate. Each
+        member is trained with these settings and its own time limit; member k, counted from 1, has
+        the seed of `config` plus k − 1.
     n_members
         Models to train; from two on they make a committee. None: as many as `start` holds, else 1.
     start

@@ -35,7 +35,7 @@ shortest bond there is, in Cr2, has 0.60."""
 
 
 class ContactError(ValueError):
-    """Atoms or charges are closer than anything the model can know."""
+    """An atom is much closer to an MM charge, or to another atom, than any in the training data."""
 
 
 class Contact(NamedTuple):

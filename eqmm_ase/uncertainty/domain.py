@@ -23,11 +23,11 @@ from eqmm_ase.data.frame import Frame
 
 
 class DomainWarning(UserWarning):
-    """The model is asked about a system unlike those it was trained on."""
+    """The system is unlike those in the training data, so that errors may be larger."""
 
 
 class DomainError(ValueError):
-    """The model is asked about a state of charge or spin of which it knows nothing."""
+    """A total charge or spin multiplicity that does not occur in the training data."""
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def test_settings_are_shown_with_meaning_unit_and_default(tmp_path):
     text = load_config(None, ["model.channels=7"]).to_yaml()
     lines = [line.strip() for line in text.splitlines()]
     at = lines.index("channels: 7")
-    assert lines[at - 1] == "# Channels of every order.  [default: 24]"
+    assert lines[at - 1] == "# Number of channels of every order l.  [default: 24]"
     assert "# QM–QM cutoff, Å.  [default: 5.0]" in lines
     assert "elements" not in text  # those of the data, whatever is asked for
     assert max(map(len, text.splitlines())) <= 100
