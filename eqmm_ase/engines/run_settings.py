@@ -48,7 +48,8 @@ class SystemRunSettings:
     """Steps between rows of the table and images of the trajectory."""
 
     uncertainty_limit: float | None = None
-    """Expected error of a force on an ML atom beyond which frames are written, eV/Å. None: no limit."""
+    """Expected error of a force on an ML atom from which on a frame is written, eV/Å.
+    None: no limit."""
 
     when_uncertain: WhenUncertain = "stop"
     """What to do beyond the limit, once the frame is written: stop, or go on."""
