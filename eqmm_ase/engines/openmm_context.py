@@ -43,7 +43,9 @@ def new_context(
         raise ValueError(
             f"OpenMM has no platform {platform!r} here; expected one of {', '.join(known)}"
         )
-    properties = {"Threads": str(threads)} if platform == "CPU" else {}
+    # Sums in another order each time would make a run that goes on another run.
+    deterministic = {"Threads": str(threads), "DeterministicForces": "true"}
+    properties = deterministic if platform == "CPU" else {}
     integrator = openmm.VerletIntegrator(0.001) if integrator is None else integrator
     chosen = openmm.Platform.getPlatformByName(platform)
     try:
