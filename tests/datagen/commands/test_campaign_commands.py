@@ -191,7 +191,8 @@ def test_folder_without_settings_and_ledger_is_refused(tmp_path, capsys):
 def test_label_kills_frames_over_its_timeout(tmp_path, capsys):
     write_frames(tmp_path / "frames.h5", waters(2), {})
     arguments = ["label", tmp_path / "frames.h5", "-o", tmp_path / "l.h5"]
-    arguments += ["--functional", "hf", "--basis", "sto-3g", "--workers", "1"]
+    # Large enough to take much longer than the time between two looks at the limits.
+    arguments += ["--functional", "hf", "--basis", "def2-qzvpp", "--workers", "1"]
     assert command(*arguments, "--timeout", "0.001") == 1
     assert "FrameTimeoutError" in capsys.readouterr().out
     assert command(*arguments, "--memory-limit", "0.001", "--retry-failed") == 1
