@@ -107,7 +107,7 @@ def stages(s: Settings) -> list[Stage]:
             "evaluation/metrics.json",
         ),
         Stage(
-            "Relax methanol in held charges with the model and with PySCF",
+            "Relax methanol in fixed charges with the model and with PySCF",
             "python -m scripts.demonstration.demo_relaxation model.eqmm test.h5 -o relaxation "
             f"--fmax {s.fmax}",
             "relaxation/relaxation.json",

@@ -1,4 +1,4 @@
-"""Relax methanol in the held charges of one frame, with the model and with PySCF, and compare.
+"""Relax methanol in the fixed charges of one frame, with the model and with PySCF, and compare.
 
 Both get the Lennard-Jones energy between the molecule and the water oxygens of the force field
 that sampled the frame: bare charges alone would pull the hydrogen atoms in.
