@@ -110,7 +110,7 @@ def _overview(folder: Path, path: Path) -> None:
             axes.text(0.05, 0.92, error, transform=axes.transAxes)
         ml, qm = (_energies(folder / "relaxation" / f"{n}.traj") for n in ("EqMM", "PySCF"))
         draw(panels[3], ml, qm, qm[-1])
-        panels[3].set_title("relaxation in held charges")
+        panels[3].set_title("relaxation in fixed charges")
         for axes in panels:
             axes.set_box_aspect(1)
 

@@ -44,7 +44,7 @@ class RunSettings:
     every: int = 50
     """Steps between records."""
     radius: float = 11.0
-    """Å, of the droplet; of no meaning in held charges."""
+    """Å, of the droplet; of no meaning in fixed charges."""
     platform: str = "CPU"
     """OpenMM's, for moving solvent."""
     dtype: str = "float32"
