@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+
+from eqmm_ase.cutting.redistribution import RedistributionName
+from eqmm_ase.data.boundary import CapRule
+from eqmm_ase.engines.rest_charge import RestCharge
+from eqmm_ase.engines.system_potential import Electrostatics
+from eqmm_ase.periodic.switched import INNER, OUTER
 
 if TYPE_CHECKING:
     from eqmm_ase.engines.loading import LoadedSystem
@@ -36,18 +42,18 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     ),
     click.option(
         "--redistribution",
-        type=click.Choice(["zero", "shift", "shift-dipole", "rc", "rcd"]),
+        type=click.Choice(get_args(RedistributionName)),
         help="Of charges at cut bonds; default: as in training.",
     ),
     click.option(
         "--cap",
-        type=click.Choice(["scaled", "fixed"]),
+        type=click.Choice(get_args(CapRule)),
         help="Hydrogen on cut bonds, at a fraction of their length or at a fixed distance; "
         "default: as in training.",
     ),
     click.option(
         "--rest-charge",
-        type=click.Choice(["refuse", "hosts", "background"]),
+        type=click.Choice(get_args(RestCharge)),
         default="refuse",
         show_default=True,
         help="What to do with the difference between the total charge of the region and its "
@@ -56,14 +62,14 @@ _OPTIONS: list[Callable[[Any], Any]] = [
     ),
     click.option(
         "--electrostatics",
-        type=click.Choice(["ewald", "cutoff", "all"]),
+        type=click.Choice(get_args(Electrostatics)),
         help="How far charges act on the region; default: ewald in a box, else all.",
     ),
     click.option(
         "--switch",
         type=float,
         nargs=2,
-        default=(10.0, 12.0),
+        default=(INNER, OUTER),
         help="Inner and outer radius of the switching function of a cutoff, Å.",
     ),
     click.option("--isolated", is_flag=True, help="The system does not repeat; ignore any box."),

@@ -141,6 +141,22 @@ def cap_position(
     return position
 
 
+def cap_jacobian(
+    q1_position: FloatArray, m1_position: FloatArray, rule: CapRule, length: float
+) -> FloatArray:
+    """∂R_cap/∂R_M1 of `cap_position`, symmetric, (3, 3); with respect to Q1 it is 1 minus that.
+
+    The two atoms must not lie on each other.
+    """
+    if rule == "scaled":
+        return length * np.eye(3)
+    bond = np.asarray(m1_position, np.float64) - np.asarray(q1_position, np.float64)
+    distance = float(np.linalg.norm(bond))
+    unit = bond / distance
+    jacobian: FloatArray = length / distance * (np.eye(3) - np.outer(unit, unit))
+    return jacobian
+
+
 def _link(values: dict[str, Any]) -> LinkAtom:
     link = LinkAtom(**{**values, "m1_position": tuple(float(x) for x in values["m1_position"])})
     if link.rule not in _RULES or len(link.m1_position) != 3:

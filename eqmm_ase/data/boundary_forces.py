@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eqmm_ase.arrays import FloatArray
-from eqmm_ase.data.boundary import LinkAtom
+from eqmm_ase.data.boundary import LinkAtom, cap_jacobian
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.switching import scale_gradients
 
@@ -115,12 +115,7 @@ def _with_fading(frame: Frame, real: RealForces) -> RealForces:
 
 def _jacobian(q1_position: FloatArray, link: LinkAtom) -> FloatArray:
     """∂R_cap/∂R_M1, symmetric, (3, 3)."""
-    if link.rule == "scaled":
-        return link.length * np.eye(3)
-    bond = np.asarray(link.m1_position) - np.asarray(q1_position, np.float64)
-    distance = float(np.linalg.norm(bond))
-    if distance == 0.0:
+    m1_position = np.asarray(link.m1_position)
+    if link.rule == "fixed" and not np.any(m1_position - np.asarray(q1_position, np.float64)):
         raise ValueError(f"M1 lies on QM atom {link.qm_atom}; the cut bond has no direction")
-    unit = bond / distance
-    jacobian: FloatArray = link.length / distance * (np.eye(3) - np.outer(unit, unit))
-    return jacobian
+    return cap_jacobian(q1_position, m1_position, link.rule, link.length)

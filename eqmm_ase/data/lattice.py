@@ -49,8 +49,7 @@ def minimum_image(vectors: FloatArray, cell: FloatArray | None) -> FloatArray:
         return np.asarray(vectors)
     reduced, inverse, steps = _reduction(cell)
     shortest = np.array(vectors, np.float64)
-    half = float(np.linalg.norm(reduced, axis=1).min()) / 2.0
-    far = (shortest**2).sum(axis=1) >= half**2  # the rest is shortest
+    far = (shortest**2).sum(axis=1) >= (shortest_repeat(cell) / 2.0) ** 2  # the rest is shortest
     if far.any():
         # In a reduced cell, the shortest image is among the neighbours of the wrapped one.
         wrapped = shortest[far] - np.round(shortest[far] @ inverse) @ reduced

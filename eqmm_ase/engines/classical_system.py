@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import copy
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import openmm
@@ -158,11 +157,7 @@ def _strip_nonbonded(force: openmm.NonbondedForce, atoms: set[int], charges: Flo
 
 
 def _refuse_offsets(force: openmm.NonbondedForce) -> None:
-    offsets: list[tuple[int, Callable[[int], Sequence[Any]]]] = [
-        (force.getNumParticleParameterOffsets(), force.getParticleParameterOffset),
-        (force.getNumExceptionParameterOffsets(), force.getExceptionParameterOffset),
-    ]
-    if any(count for count, _ in offsets):
+    if force.getNumParticleParameterOffsets() or force.getNumExceptionParameterOffsets():
         raise ClassicalSystemError(
             "charges or Lennard-Jones parameters of the System change with a global parameter; "
             "EqMM needs fixed ones"

@@ -15,7 +15,7 @@ from eqmm_ase.arrays import FloatArray
 from eqmm_ase.cutting.link_atoms import cap_length, check_redistribution
 from eqmm_ase.cutting.qm_region import SelectedRegion
 from eqmm_ase.cutting.redistribution import REDISTRIBUTIONS, RedistributionName
-from eqmm_ase.data.boundary import CapRule
+from eqmm_ase.data.boundary import CapRule, cap_jacobian, cap_position
 from eqmm_ase.data.lattice import minimum_image
 from eqmm_ase.data.unwrapping import make_whole
 from eqmm_ase.engines.rest_charge import RestCharge, charges_with_rest
@@ -135,15 +135,14 @@ class EmbeddedRegion:
         caps, jacobians = [], []
         for bond, length in zip(self.region.bonds, self._cap_lengths, strict=True):
             q1 = region[np.searchsorted(atoms, bond.q1)]
-            vector = minimum_image((positions[bond.m1] - q1)[None], cell)[0]
-            jacobians.append(_cap_jacobian(vector, self.cap_rule, length))
-            scale = length if self.cap_rule == "scaled" else length / np.linalg.norm(vector)
-            caps.append(q1 + scale * vector)
-        m1 = positions[self._m1]
-        step = minimum_image(positions[self._m2] - m1, cell) if len(m1) else np.zeros((0, 3))
+            m1 = q1 + minimum_image((positions[bond.m1] - q1)[None], cell)[0]
+            caps.append(cap_position(q1, m1, self.cap_rule, length))
+            jacobians.append(cap_jacobian(q1, m1, self.cap_rule, length))
+        hosts = positions[self._m1]
+        step = minimum_image(positions[self._m2] - hosts, cell) if len(hosts) else hosts
         return Configuration(
             qm_positions=np.concatenate([region, np.reshape(caps, (-1, 3))]),
-            mm_positions=np.concatenate([positions[self.sites], m1 + self._fractions * step]),
+            mm_positions=np.concatenate([positions[self.sites], hosts + self._fractions * step]),
             caps=tuple(jacobians),
         )
 
@@ -176,13 +175,3 @@ class EmbeddedRegion:
         np.add.at(forces, self._m1, (1.0 - self._fractions) * added)
         np.add.at(forces, self._m2, self._fractions * added)
         return forces
-
-
-def _cap_jacobian(vector: FloatArray, rule: CapRule, length: float) -> FloatArray:
-    """∂R_cap/∂R_M1, (3, 3), for a bond Q1 → M1 along a vector (3,) Å."""
-    if rule == "scaled":
-        return length * np.eye(3)
-    distance = float(np.linalg.norm(vector))
-    unit = vector / distance
-    jacobian: FloatArray = length / distance * (np.eye(3) - np.outer(unit, unit))
-    return jacobian

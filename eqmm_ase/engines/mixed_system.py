@@ -25,12 +25,12 @@ from eqmm_ase.engines.system_potential import Electrostatics, SystemPotential, o
 from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.periodic.cell import Box
+from eqmm_ase.periodic.switched import INNER, OUTER
 from eqmm_ase.topology import Topology
 from eqmm_ase.topology.evidence import topology_of
 from eqmm_ase.topology.openmm_system import openmm_evidence
 
-_PERIODIC = (
-    openmm.NonbondedForce.CutoffPeriodic,
+_EWALD = (
     openmm.NonbondedForce.Ewald,
     openmm.NonbondedForce.PME,
     openmm.NonbondedForce.LJPME,
@@ -64,7 +64,7 @@ def mixed_system(
     redistribution: RedistributionName | None = None,
     rest_charge: RestCharge = "refuse",
     electrostatics: Electrostatics | None = None,
-    switch: tuple[float, float] = (10.0, 12.0),
+    switch: tuple[float, float] = (INNER, OUTER),
     dtype: str = "float32",
     remove_constraints: bool = True,
     group: int = 0,
@@ -161,8 +161,6 @@ def _reach(
 
 def _as_in(force: openmm.NonbondedForce) -> Electrostatics:
     method = force.getNonbondedMethod()
-    if method in (openmm.NonbondedForce.Ewald, openmm.NonbondedForce.PME):
-        return "ewald"
-    if method == openmm.NonbondedForce.LJPME:
+    if method in _EWALD:
         return "ewald"
     return "cutoff" if method == openmm.NonbondedForce.CutoffPeriodic else "all"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -186,11 +186,13 @@ class SystemPotential:
     def frame(self, positions: FloatArray, cell: FloatArray | None) -> Frame:
         """The region and all charges as one frame, without labels, about the region's centre."""
         now = self.region.configuration(positions, cell)
-        centre = now.qm_positions.mean(axis=0)
+        return self._frame(now, now.qm_positions.mean(axis=0))
+
+    def _frame(self, now: Configuration, origin: FloatArray | float = 0.0) -> Frame:
         return Frame(
             self.region.atomic_numbers,
-            now.qm_positions - centre,
-            now.mm_positions - centre,
+            now.qm_positions - origin,
+            now.mm_positions - origin,
             self.region.mm_charges,
             self.region.total_charge,
             self.region.spin_multiplicity,
@@ -211,24 +213,10 @@ class SystemPotential:
         self, now: Configuration, cell: FloatArray | None
     ) -> tuple[list[Prediction], float]:
         """Of every member, and the energy with periodic images, eV."""
-        region = self.region
         if isinstance(self._models, TracedModels):
-            centre = now.qm_positions.mean(axis=0)
-            now = Configuration(now.qm_positions - centre, now.mm_positions - centre, now.caps)
-        frames = FrameBatch.from_frames(
-            [
-                Frame(
-                    region.atomic_numbers,
-                    now.qm_positions,
-                    now.mm_positions,
-                    region.mm_charges,
-                    region.total_charge,
-                    region.spin_multiplicity,
-                )
-            ]
-        )
-        if isinstance(self._models, TracedModels):
-            return self._models(_cast(frames, self._dtype)), 0.0
+            frame = self._frame(now, now.qm_positions.mean(axis=0))
+            return self._models(FrameBatch.from_frames([frame], dtype=self._dtype)), 0.0
+        frames = FrameBatch.from_frames([self._frame(now)])
         each = self._models(frames, cell)
         image_energy = float(np.mean([float(one.image_energy) for one in each]))
         return [one.total for one in each], image_energy
@@ -249,11 +237,6 @@ def opened(
 ) -> tuple[MultiscaleModel | Committee, dict[str, Any]]:
     """A model and its card; of a model that is loaded already, an empty card."""
     return (model, {}) if isinstance(model, MultiscaleModel | Committee) else load_model(model)
-
-
-def _cast(frames: FrameBatch, dtype: torch.dtype) -> FrameBatch:
-    names = ("qm_positions", "mm_positions", "mm_charges", "total_charge", "spin_multiplicity")
-    return replace(frames, **{name: getattr(frames, name).to(dtype) for name in names})
 
 
 def _array(tensor: torch.Tensor) -> FloatArray:

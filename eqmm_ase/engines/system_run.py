@@ -104,11 +104,11 @@ class SystemRun:
         self._last = self._read_progress()
         self._integrator = INTEGRATORS[settings.ensemble](settings)
         if settings.pressure is not None:
-            self._barostat = openmm.MonteCarloBarostat(
+            barostat = openmm.MonteCarloBarostat(
                 settings.pressure * unit.bar, settings.temperature * unit.kelvin
             )
-            self._barostat.setRandomNumberSeed(settings.seed)
-            mixed.system.addForce(self._barostat)
+            barostat.setRandomNumberSeed(settings.seed)
+            mixed.system.addForce(barostat)
         self.context = new_context(
             mixed.system, settings.platform, settings.threads, self._integrator
         )

@@ -9,10 +9,11 @@ import numpy as np
 import openmm
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from numpy.typing import NDArray
 
 from eqmm_ase.arrays import FloatArray
 from eqmm_ase.engines.energy_ledger import EnergyLedger, energy_ledger
-from eqmm_ase.engines.mixed_system import mixed_system
+from eqmm_ase.engines.mixed_system import MixedSystem, mixed_system
 from eqmm_ase.engines.openmm_context import (
     box_of,
     energy_and_forces,
@@ -29,7 +30,32 @@ class WholeSystemError(ValueError):
     """The system cannot be run by ASE as asked; the message is one sentence for the user."""
 
 
-class WholeSystem(Calculator):
+class _SystemCalculator(Calculator):
+    """ASE calculator of a mixed System in an OpenMM Context."""
+
+    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
+    mixed: MixedSystem
+    context: openmm.Context
+
+    @property
+    def latest(self) -> SystemEnergy:
+        """Last prediction of the model: energy, forces, charges, potentials, uncertainty."""
+        found = callback_of(self.mixed.system).latest
+        if found is None:
+            raise WholeSystemError("nothing has been computed yet; ask for an energy first")
+        return found
+
+    def ledger(self) -> EnergyLedger:
+        """Energy of the configuration computed last, by terms."""
+        return energy_ledger(self.mixed, *positions_of(self.context))
+
+    def _keep(self, rows: NDArray[np.integer]) -> None:
+        """Take energy, and forces on some particles, as the results."""
+        energy, forces = energy_and_forces(self.context)
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces[rows]}
+
+
+class WholeSystem(_SystemCalculator):
     """ASE calculator of an ML region with all classical surroundings, periodic or not.
 
     All atoms move, and virtual sites follow their parents. The System must have no constraints
@@ -52,8 +78,6 @@ class WholeSystem(Calculator):
     WholeSystemError
         When the System has constraints outside the ML region.
     """
-
-    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -111,20 +135,10 @@ class WholeSystem(Calculator):
         particles[self.real] = self.atoms.positions
         cell = self.atoms.cell.array if self.atoms.pbc.any() else None
         move_to(self.context, particles, cell)
-        energy, forces = energy_and_forces(self.context)
-        self.results = {"energy": energy, "free_energy": energy, "forces": forces[self.real]}
-
-    @property
-    def latest(self) -> SystemEnergy:
-        """Last prediction of the model: energy, forces, charges, potentials, uncertainty."""
-        return _latest(self.mixed.system)
-
-    def ledger(self) -> EnergyLedger:
-        """Energy of the configuration computed last, by terms."""
-        return energy_ledger(self.mixed, *positions_of(self.context))
+        self._keep(self.real)
 
 
-class RelaxedSurroundings(Calculator):
+class RelaxedSurroundings(_SystemCalculator):
     """ASE calculator of an ML region whose classical surroundings are relaxed at every step.
 
     E(R_A) = min over R_B of E(R_A, R_B): atoms of the region are those of ASE, and all else is
@@ -144,8 +158,6 @@ class RelaxedSurroundings(Calculator):
     settings
         All other settings of `mixed_system`.
     """
-
-    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -189,21 +201,4 @@ class RelaxedSurroundings(Calculator):
         positions[self._rows] = self.atoms.positions
         move_to(self.context, positions, cell)
         minimise(self.context, self.tolerance)
-        energy, forces = energy_and_forces(self.context)
-        self.results = {"energy": energy, "free_energy": energy, "forces": forces[self._rows]}
-
-    @property
-    def latest(self) -> SystemEnergy:
-        """Last prediction of the model: energy, forces, charges, potentials, uncertainty."""
-        return _latest(self.mixed.system)
-
-    def ledger(self) -> EnergyLedger:
-        """Energy of the configuration computed last, by terms."""
-        return energy_ledger(self.mixed, *positions_of(self.context))
-
-
-def _latest(system: openmm.System) -> SystemEnergy:
-    found = callback_of(system).latest
-    if found is None:
-        raise WholeSystemError("nothing has been computed yet; ask for an energy first")
-    return found
+        self._keep(self._rows)

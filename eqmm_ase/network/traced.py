@@ -214,24 +214,10 @@ def energy_and_derivatives(model: MultiscaleModel, frames: FrameBatch) -> Progra
     Of the frames, only the number of atoms is used.
     """
 
-    def run(
-        elements: torch.Tensor,
-        total_charge: torch.Tensor,
-        spin_multiplicity: torch.Tensor,
-        receiver: torch.Tensor,
-        sender: torch.Tensor,
-        *values: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:
-        features = [value.detach().requires_grad_() for value in values]
-        tensors, radial, envelope, harmonics, *near = features
-        edges = Edges(receiver, sender, radial, envelope, harmonics)
-        neighbourhood = Neighbourhood(edges, near[0] if near else None)
-        own = replace(frames, total_charge=total_charge, spin_multiplicity=spin_multiplicity)
+    def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.enable_grad():
-            out = model.network(elements, own, tensors, neighbourhood)
-            grads = torch.autograd.grad(
-                out.energy.sum(), features, allow_unused=True, materialize_grads=True
-            )
+            features, out = _evaluated(model, frames, *inputs)
+            grads = _gradients(out.energy.sum(), features)
         return (*(tensor.detach() for tensor in out), *grads)
 
     return run
@@ -243,25 +229,34 @@ def response(model: MultiscaleModel, frames: FrameBatch) -> Program:
     Its inputs are those of `energy_and_derivatives`, and v behind them.
     """
 
-    def run(
-        elements: torch.Tensor,
-        total_charge: torch.Tensor,
-        spin_multiplicity: torch.Tensor,
-        receiver: torch.Tensor,
-        sender: torch.Tensor,
-        *values: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:
-        features = [value.detach().requires_grad_() for value in values[:-1]]
-        tensors, radial, envelope, harmonics, *near = features
-        edges = Edges(receiver, sender, radial, envelope, harmonics)
-        neighbourhood = Neighbourhood(edges, near[0] if near else None)
-        own = replace(frames, total_charge=total_charge, spin_multiplicity=spin_multiplicity)
+    def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        *inputs_of_energy, field = inputs
         with torch.enable_grad():
-            energy = model.network(elements, own, tensors, neighbourhood).energy.sum()
-            (multipoles,) = torch.autograd.grad(energy, tensors, create_graph=True)
-            grads = torch.autograd.grad(
-                (multipoles * values[-1]).sum(), features, allow_unused=True, materialize_grads=True
-            )
-        return tuple(grads)
+            features, out = _evaluated(model, frames, *inputs_of_energy)
+            (multipoles,) = torch.autograd.grad(out.energy.sum(), features[0], create_graph=True)
+            return _gradients((multipoles * field).sum(), features)
 
     return run
+
+
+def _evaluated(
+    model: MultiscaleModel,
+    frames: FrameBatch,
+    elements: torch.Tensor,
+    total_charge: torch.Tensor,
+    spin_multiplicity: torch.Tensor,
+    receiver: torch.Tensor,
+    sender: torch.Tensor,
+    *values: torch.Tensor,
+) -> tuple[list[torch.Tensor], Energies]:
+    """Features that require gradients, made of `_inputs`, and what the network says of them."""
+    features = [value.detach().requires_grad_() for value in values]
+    tensors, radial, envelope, harmonics, *near = features
+    edges = Edges(receiver, sender, radial, envelope, harmonics)
+    neighbourhood = Neighbourhood(edges, near[0] if near else None)
+    own = replace(frames, total_charge=total_charge, spin_multiplicity=spin_multiplicity)
+    return features, model.network(elements, own, tensors, neighbourhood)
+
+
+def _gradients(value: torch.Tensor, features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(value, features, allow_unused=True, materialize_grads=True)
