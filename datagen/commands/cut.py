@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 
 from datagen.commands.options import output_option, refuse_existing
 from datagen.datasets.statistics import FrameStatistics, frame_statistics
-from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS
+from eqmm_ase.cutting.cluster import RECOMMENDED_RADIUS, rounded_down
 from eqmm_ase.cutting.missing_hydrogens import check_hydrogens
 from eqmm_ase.cutting.qm_region import SelectedRegion, find_region
 from eqmm_ase.cutting.snapshots import SMALLEST_RADIUS, CutError, CutSettings, SnapshotCutter
@@ -116,9 +115,9 @@ def cut(
     click.echo(f"QM region: {describe_region(result[0])}", err=True)  # the others have the same
     if np.isfinite(cutter.complete_to):
         click.echo(
-            f"note: the frames are complete up to {_down(cutter.complete_to):g} Å from the QM "
-            "region; farther out are residues that come near it twice in this box, of which only "
-            "the nearer image is taken",
+            f"note: the frames are complete up to {rounded_down(cutter.complete_to):g} Å from the "
+            "QM region; farther out are residues that come near it twice in this box, of which "
+            "only the nearer image is taken",
             err=True,
         )
     statistics = frame_statistics(result)
@@ -148,16 +147,16 @@ def _fitted(cutter: SnapshotCutter, trajectories: Sequence[Path], which: slice) 
         return cutter
     if fits < SMALLEST_RADIUS:
         raise CutError(
-            f"the largest radius that fits the box around this QM region is {_down(fits):g} Å, and "
-            f"less than {SMALLEST_RADIUS:g} Å make no cluster; select fewer atoms"
+            "the largest radius that fits the box around this QM region is "
+            f"{rounded_down(fits):g} Å, and less than {SMALLEST_RADIUS:g} Å make no cluster; "
+            "select fewer atoms"
         )
     click.echo(
-        f"note: the largest radius that fits the box is {_down(fits):g} Å, taken instead of "
+        f"note: the largest radius that fits the box is {rounded_down(fits):g} Å, taken instead of "
         f"{wanted:g} Å",
         err=True,
     )
-    settings = replace(cutter.settings, radius=_down(fits))
-    return SnapshotCutter(cutter.topology, cutter.region, settings, cutter.topology_name)
+    return cutter.within(fits)
 
 
 def _cut_all(
@@ -186,11 +185,6 @@ def _cut_all(
             err=True,
         )
     return result, left_out
-
-
-def _down(length: float) -> float:
-    """A length in Å, rounded down to tenths."""
-    return float(np.floor(length * 10.0) / 10.0)
 
 
 def _about(topology: Topology, region: SelectedRegion, cutter: SnapshotCutter) -> list[str]:

@@ -6,12 +6,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from openmm import app, unit
 
 from eqmm_ase.arrays import FloatArray
@@ -208,11 +206,8 @@ def _cutter(prepared: PreparedSystem) -> Callable[[FloatArray, FloatArray | None
     def cut(positions: FloatArray, cell: FloatArray | None, source: str) -> Frame:
         snapshot = Snapshot(0, positions, cell)
         cutter = SnapshotCutter(topology, region.region, settings)
-        fits = np.floor(cutter.largest_radius(snapshot) * 10.0) / 10.0
-        if fits < settings.radius:
-            smaller = replace(settings, radius=float(fits))
-            cutter = SnapshotCutter(topology, region.region, smaller)
-        return cutter(snapshot, source)
+        fits = cutter.largest_radius(snapshot)
+        return (cutter.within(fits) if fits < settings.radius else cutter)(snapshot, source)
 
     return cut
 

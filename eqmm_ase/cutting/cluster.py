@@ -126,6 +126,11 @@ def cut_cluster(
     return Cluster(qm_positions, mm_positions[taken], charges[sites], sites, complete_to)
 
 
+def rounded_down(length: float) -> float:
+    """A length in Å, rounded down to tenths."""
+    return float(np.floor(length * 10.0) / 10.0)
+
+
 def largest_radius(cell: FloatArray, qm_positions: FloatArray) -> float:
     """Å; half of the shortest repeat, less where the QM region is near an image of itself.
 
@@ -232,5 +237,5 @@ def _check_radius(cell: FloatArray, radius: float, qm_positions: FloatArray) -> 
         reason = "the distance of the QM region from its own image"
     raise ClusterError(
         f"the box repeats every {repeat:.2f} Å, too small for a radius of {radius:g} Å; the "
-        f"largest radius that fits is {reason}, {np.floor(largest * 10) / 10:.1f} Å"
+        f"largest radius that fits is {reason}, {rounded_down(largest):.1f} Å"
     )

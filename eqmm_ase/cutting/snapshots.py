@@ -15,6 +15,7 @@ from eqmm_ase.cutting.cluster import (
     ClusterError,
     cut_cluster,
     largest_radius,
+    rounded_down,
 )
 from eqmm_ase.cutting.frame_id import frame_hash
 from eqmm_ase.cutting.link_atoms import LONGEST_BOND, SHORTEST_BOND, cap_frame, check_redistribution
@@ -180,6 +181,11 @@ class SnapshotCutter:
             return largest
         return min(largest, self._cluster(snapshot, cell, largest).complete_to)
 
+    def within(self, radius: float) -> SnapshotCutter:
+        """Cutter of the same region with a radius, in Å, that is rounded down to tenths."""
+        settings = replace(self.settings, radius=rounded_down(radius))
+        return SnapshotCutter(self.topology, self.region, settings, self.topology_name)
+
     def _cluster(
         self, snapshot: Snapshot, cell: NDArray[np.floating] | None, radius: float
     ) -> Cluster:
@@ -245,7 +251,7 @@ class SnapshotCutter:
             raise CutError(
                 f"frame {number}: a residue is within {self.settings.radius:g} Å of the QM region "
                 "twice, and its charges, which fade, would jump from one image to the other; the "
-                f"largest radius that fits is {np.floor(complete_to * 10) / 10:.1f} Å"
+                f"largest radius that fits is {rounded_down(complete_to):.1f} Å"
             )
 
     def _switched(self, frame: Frame, inner: float) -> Frame:

@@ -64,12 +64,17 @@ def move_to(context: openmm.Context, positions: FloatArray, cell: FloatArray | N
 
 def positions_of(context: openmm.Context) -> tuple[FloatArray, FloatArray | None]:
     """Positions, (n, 3) Å, and the box, (3, 3) Å, or None where the System is not periodic."""
-    state = context.getState(positions=True)
-    positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
-    cell = None
-    if context.getSystem().usesPeriodicBoundaryConditions():
-        cell = np.array(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom))
-    return np.array(positions), cell
+    periodic = context.getSystem().usesPeriodicBoundaryConditions()
+    return positions_in(context.getState(positions=True), periodic)
+
+
+def positions_in(state: openmm.State, periodic: bool) -> tuple[FloatArray, FloatArray | None]:
+    """Positions of a State, (n, 3) Å, and its box, (3, 3) Å, or None where nothing repeats."""
+    positions = np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
+    if not periodic:
+        return positions, None
+    vectors = state.getPeriodicBoxVectors(asNumpy=True)
+    return positions, np.array(vectors.value_in_unit(unit.angstrom))
 
 
 def energy_and_forces(

@@ -10,6 +10,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from eqmm_ase.engines.openmm_context import positions_in
 from eqmm_ase.engines.system_potential import (
     SystemEnergy,
     SystemPotential,
@@ -51,14 +52,9 @@ class NetworkCallback:
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Energy in kJ/mol and forces on all particles, (n, 3) kJ/mol/nm."""
         _LIVE[self.name] = self
-        positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
-        cell = None
-        if self.periodic:
-            cell = np.asarray(
-                state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom)
-            )
+        positions, cell = positions_in(state, self.periodic)
         try:
-            found = self.potential(np.asarray(positions, np.float64), cell)
+            found = self.potential(positions, cell)
         except (SystemPotentialError, ContactError):
             if not self.searching:
                 raise

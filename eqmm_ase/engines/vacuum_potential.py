@@ -7,11 +7,11 @@ import os
 import numpy as np
 import openmm
 from numpy.typing import NDArray
-from openmm import unit
 
 from eqmm_ase.calculator.settings import DTYPES
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.unwrapping import make_whole
+from eqmm_ase.engines.openmm_context import positions_in
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
 from eqmm_ase.network.model import MultiscaleModel
@@ -58,10 +58,8 @@ class VacuumPotential:
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Energy in kJ/mol and forces, (n, 3) kJ/mol/nm."""
-        positions = np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
-        if self._periodic:
-            vectors = state.getPeriodicBoxVectors(asNumpy=True)
-            positions = make_whole(positions, vectors.value_in_unit(unit.angstrom), self._bonds)
+        wrapped, cell = positions_in(state, self._periodic)
+        positions = make_whole(wrapped, cell, self._bonds)
         frame = Frame(
             self._numbers,
             positions - positions.mean(axis=0),

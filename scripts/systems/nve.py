@@ -21,13 +21,14 @@ from eqmm_ase.engines.mixed_system import mixed_system
 from eqmm_ase.engines.openmm_context import move_to, new_context
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.units import KJ_PER_MOL
-from scripts.common import write_json
-from scripts.provenance import provenance
+from scripts.common import argument_parser, write_results
 from scripts.stability.nve_drift import drift
 from scripts.systems.boxes import Box, make_box
 
 _EVERY = 20  # steps between energies
 _BLOCKS = 10
+_TIGHT = 1e-6
+"""Of constraints, relative: with OpenMM's 1e-5 rigid water alone drifts."""
 
 
 def total_energies(
@@ -64,10 +65,6 @@ def total_energies(
     return np.array(times), np.array(energies), (time.process_time() - begun) / steps
 
 
-_TIGHT = 1e-6
-"""Of constraints, relative: with OpenMM's 1e-5 rigid water alone drifts."""
-
-
 def figures(times: np.ndarray, energies: np.ndarray, cpu: float, n_atoms: int) -> dict[str, Any]:
     """Drift and fluctuation in meV and ps."""
     slope, error = drift(times, 1000 * energies, _BLOCKS)
@@ -84,9 +81,8 @@ def figures(times: np.ndarray, energies: np.ndarray, cpu: float, n_atoms: int) -
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run both, write the JSON and say what came out."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argument_parser(__doc__, "JSON file to write")
     parser.add_argument("model", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--solute", choices=("methanol", "sn2"), default="sn2")
     parser.add_argument("--edge", type=float, default=30.0, help="Å")
     parser.add_argument("--electrostatics", choices=("ewald", "cutoff"), default="ewald")
@@ -124,9 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "atoms": len(box.positions),
             "settings": settings,
             "runs": found,
-            **provenance(("eqmm", "torch", "openmm", "finufft")),
         }
-        write_json(options.output, content)
+        write_results(options.output, content, ("eqmm", "torch", "openmm", "finufft"))
         print(name, {key: round(value, 5) for key, value in found[name].items()}, flush=True)
 
 

@@ -118,3 +118,32 @@ def bound(charges: bool = True):
     if charges:
         atoms.calc.embed(*some_charges())
     return atoms
+
+
+def fresh(atoms: Atoms) -> Atoms:
+    """The same system with a calculator that has never been asked anything."""
+    twin = atoms.copy()
+    old = atoms.calc
+    twin.calc = EqMM(old._source, **old.parameters)
+    twin.calc.embed(old.point_charges.charges, old.point_charges.positions)
+    return twin
+
+
+def everything(atoms: Atoms) -> dict[str, np.ndarray]:
+    """All results of a calculator, by name."""
+    return {
+        "energy": np.array(atoms.get_potential_energy()),
+        "forces": atoms.get_forces(),
+        "charges": atoms.get_charges(),
+        "dipole": atoms.get_dipole_moment(),
+        "mm_forces": atoms.calc.mm_forces,
+        "mm_potential": atoms.calc.mm_potential,
+    }
+
+
+def assert_same_results(
+    a: dict[str, np.ndarray], b: dict[str, np.ndarray], tol: float = ROUNDING["float64"]
+) -> None:
+    """Results of one name are the same but for `tol`, which is rounding."""
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=0, atol=tol, err_msg=name)

@@ -12,7 +12,10 @@ from ase.calculators.fd import calculate_numerical_forces
 from ase.calculators.test import gradient_test
 from calculator_kit import (
     ROUNDING,
+    assert_same_results,
     embedded,
+    everything,
+    fresh,
     methanol,
     numerical_mm_gradient,
     random_model,
@@ -33,33 +36,6 @@ def model():
 def atoms(model) -> Atoms:
     """Methanol in twelve charges, float64."""
     return embedded(model)
-
-
-def fresh(atoms: Atoms) -> Atoms:
-    """The same system with a calculator that has never been asked anything."""
-    twin = atoms.copy()
-    old = atoms.calc
-    twin.calc = EqMM(old._source, **old.parameters)
-    twin.calc.embed(old.point_charges.charges, old.point_charges.positions)
-    return twin
-
-
-def everything(atoms: Atoms) -> dict[str, np.ndarray]:
-    return {
-        "energy": np.array(atoms.get_potential_energy()),
-        "forces": atoms.get_forces(),
-        "charges": atoms.get_charges(),
-        "dipole": atoms.get_dipole_moment(),
-        "mm_forces": atoms.calc.mm_forces,
-        "mm_potential": atoms.calc.mm_potential,
-    }
-
-
-def assert_same(
-    a: dict[str, np.ndarray], b: dict[str, np.ndarray], tol: float = ROUNDING["float64"]
-) -> None:
-    for name in a:
-        np.testing.assert_allclose(a[name], b[name], rtol=0, atol=tol, err_msg=name)
 
 
 def test_results_are_those_of_the_model(atoms, model):
@@ -122,7 +98,7 @@ def test_float32_agrees_with_float64_far_from_the_origin(atoms):
     atoms.calc.point_charges.set_positions(atoms.calc.point_charges.positions + away)
     atoms.calc.set(dtype="float32")
     # float32 positions at 300 Å are wrong by 3e-5 Å, which alone would be 1e-3 eV/Å.
-    assert_same({"forces": atoms.get_forces()}, {"forces": reference["forces"]}, tol=2e-4)
+    assert_same_results({"forces": atoms.get_forces()}, {"forces": reference["forces"]}, tol=2e-4)
     assert atoms.get_potential_energy() == pytest.approx(reference["energy"], abs=1e-4)
 
 
@@ -160,7 +136,7 @@ def test_no_result_outlives_a_change(atoms, change, ask_first):
         everything(atoms)
     change(atoms)
     tol = ROUNDING[atoms.calc.parameters["dtype"]]
-    assert_same(everything(atoms), everything(fresh(atoms)), tol)
+    assert_same_results(everything(atoms), everything(fresh(atoms)), tol)
 
 
 @pytest.mark.parametrize("name", ["energy", "forces", "charges", "dipole"])
@@ -168,14 +144,16 @@ def test_moved_charges_are_noticed_without_naming_the_atoms(atoms, name):
     everything(atoms)
     handle = atoms.calc.point_charges
     handle.set_positions(handle.positions * 1.1)
-    assert_same({name: atoms.calc.get_property(name)}, {name: everything(fresh(atoms))[name]})
+    assert_same_results(
+        {name: atoms.calc.get_property(name)}, {name: everything(fresh(atoms))[name]}
+    )
 
 
 def test_mm_forces_follow_atoms_moved_since_the_last_energy(atoms):
     atoms.get_potential_energy()
     atoms.positions[0] += 0.2
     found = atoms.calc.mm_forces
-    assert_same({"mm_forces": found}, {"mm_forces": everything(fresh(atoms))["mm_forces"]})
+    assert_same_results({"mm_forces": found}, {"mm_forces": everything(fresh(atoms))["mm_forces"]})
 
 
 def test_moved_charges_are_reported_by_check_state(atoms):
@@ -202,7 +180,7 @@ def test_the_order_of_questions_does_not_matter(atoms):
         "forces": other_way.get_forces(),
         "energy": np.array(other_way.get_potential_energy()),
     }
-    assert_same(backwards, expected)
+    assert_same_results(backwards, expected)
 
 
 def test_results_are_copies_that_may_be_written_to(atoms):
@@ -218,9 +196,9 @@ def test_results_are_copies_that_may_be_written_to(atoms):
         atoms.calc.point_charges.charges,
     ):
         array[...] = 7.0
-    assert_same(everything(atoms), expected)
+    assert_same_results(everything(atoms), expected)
     atoms.calc.reset()
-    assert_same(everything(atoms), expected)
+    assert_same_results(everything(atoms), expected)
 
 
 def test_charges_given_are_copied(atoms):
@@ -230,7 +208,7 @@ def test_charges_given_are_copied(atoms):
     charges *= 2
     positions += 1
     atoms.calc.reset()
-    assert_same(everything(atoms), expected)
+    assert_same_results(everything(atoms), expected)
 
 
 def test_a_failed_calculation_leaves_no_results(atoms):
@@ -241,7 +219,7 @@ def test_a_failed_calculation_leaves_no_results(atoms):
             atoms.get_forces()
     assert atoms.calc.results == {}
     atoms.positions[0, 0] = 0.0
-    assert_same(everything(atoms), everything(fresh(atoms)))
+    assert_same_results(everything(atoms), everything(fresh(atoms)))
 
 
 def test_a_failed_direct_calculation_is_not_taken_for_an_answer(atoms):

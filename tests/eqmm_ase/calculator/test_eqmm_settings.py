@@ -13,8 +13,9 @@ from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from calculator_kit import (
-    ROUNDING,
+    assert_same_results,
     embedded,
+    everything,
     methanol,
     random_model,
 )
@@ -32,33 +33,6 @@ def model():
 def atoms(model) -> Atoms:
     """Methanol in twelve charges, float64."""
     return embedded(model)
-
-
-def fresh(atoms: Atoms) -> Atoms:
-    """The same system with a calculator that has never been asked anything."""
-    twin = atoms.copy()
-    old = atoms.calc
-    twin.calc = EqMM(old._source, **old.parameters)
-    twin.calc.embed(old.point_charges.charges, old.point_charges.positions)
-    return twin
-
-
-def everything(atoms: Atoms) -> dict[str, np.ndarray]:
-    return {
-        "energy": np.array(atoms.get_potential_energy()),
-        "forces": atoms.get_forces(),
-        "charges": atoms.get_charges(),
-        "dipole": atoms.get_dipole_moment(),
-        "mm_forces": atoms.calc.mm_forces,
-        "mm_potential": atoms.calc.mm_potential,
-    }
-
-
-def assert_same(
-    a: dict[str, np.ndarray], b: dict[str, np.ndarray], tol: float = ROUNDING["float64"]
-) -> None:
-    for name in a:
-        np.testing.assert_allclose(a[name], b[name], rtol=0, atol=tol, err_msg=name)
 
 
 def test_set_changes_results_and_reports_what_changed(atoms):
@@ -84,7 +58,9 @@ def test_float64_weights_survive_a_visit_to_float32():
     assert atoms.get_potential_energy() == pytest.approx(float(expected.energy[0]), abs=1e-3)
     atoms.calc.set(dtype="float64")
     # Weights cut to float32 change forces by 1e-7.
-    assert_same({"forces": atoms.get_forces()}, {"forces": expected.qm_forces.numpy()}, tol=1e-11)
+    assert_same_results(
+        {"forces": atoms.get_forces()}, {"forces": expected.qm_forces.numpy()}, tol=1e-11
+    )
 
 
 def test_a_model_handed_over_is_left_alone(model):
@@ -102,7 +78,7 @@ def test_reset_forgets_results_but_not_charges(atoms):
     atoms.calc.reset()
     assert atoms.calc.results == {}
     assert atoms.calc.atoms is None
-    assert_same(everything(atoms), expected)
+    assert_same_results(everything(atoms), expected)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +96,14 @@ def test_bad_settings_are_refused_and_change_nothing(atoms, settings, sentence):
     expected = everything(atoms)
     with pytest.raises(ValueError, match=sentence):
         atoms.calc.set(**{"total_charge": 4, **settings})
-    assert_same(everything(atoms), expected)
+    assert_same_results(everything(atoms), expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_the_same_numbers(atoms):
     expected = everything(atoms)
     atoms.calc.set(device="cuda")
-    assert_same(everything(atoms), expected, tol=1e-9)
+    assert_same_results(everything(atoms), expected, tol=1e-9)
 
 
 def test_results_hold_standard_names_only(atoms):
@@ -156,9 +132,9 @@ def test_results_are_written_and_read_back(atoms, tmp_path, name):
 def test_atoms_with_a_calculator_can_be_copied(atoms, copied):
     expected = everything(atoms)
     twin = copied(atoms)
-    assert_same(everything(twin), expected)
+    assert_same_results(everything(twin), expected)
     twin.calc.embed(None)
-    assert_same(everything(atoms), expected)
+    assert_same_results(everything(atoms), expected)
 
 
 def test_energy_without_atoms_says_so(model):

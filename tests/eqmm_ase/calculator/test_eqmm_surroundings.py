@@ -11,7 +11,10 @@ import torch
 from ase import Atoms
 from calculator_kit import (
     ROUNDING,
+    assert_same_results,
     embedded,
+    everything,
+    fresh,
     methanol,
     random_model,
     some_charges,
@@ -34,33 +37,6 @@ def atoms(model) -> Atoms:
     return embedded(model)
 
 
-def fresh(atoms: Atoms) -> Atoms:
-    """The same system with a calculator that has never been asked anything."""
-    twin = atoms.copy()
-    old = atoms.calc
-    twin.calc = EqMM(old._source, **old.parameters)
-    twin.calc.embed(old.point_charges.charges, old.point_charges.positions)
-    return twin
-
-
-def everything(atoms: Atoms) -> dict[str, np.ndarray]:
-    return {
-        "energy": np.array(atoms.get_potential_energy()),
-        "forces": atoms.get_forces(),
-        "charges": atoms.get_charges(),
-        "dipole": atoms.get_dipole_moment(),
-        "mm_forces": atoms.calc.mm_forces,
-        "mm_potential": atoms.calc.mm_potential,
-    }
-
-
-def assert_same(
-    a: dict[str, np.ndarray], b: dict[str, np.ndarray], tol: float = ROUNDING["float64"]
-) -> None:
-    for name in a:
-        np.testing.assert_allclose(a[name], b[name], rtol=0, atol=tol, err_msg=name)
-
-
 def test_no_charges_empty_charges_and_zero_charges_are_the_gas_phase(atoms):
     _, positions = some_charges()
     gas = Atoms(atoms)
@@ -71,7 +47,7 @@ def test_no_charges_empty_charges_and_zero_charges_are_the_gas_phase(atoms):
     expected = {k: v for k, v in expected.items() if not k.startswith("mm")}
     for charges in (([],), ([], []), (None,), (np.zeros(12), positions)):
         atoms.calc.embed(*charges)
-        assert_same(expected, everything(atoms), tol=1e-9)
+        assert_same_results(expected, everything(atoms), tol=1e-9)
 
 
 def test_charges_without_positions_ask_for_them(atoms):
@@ -79,7 +55,7 @@ def test_charges_without_positions_ask_for_them(atoms):
     with pytest.raises(ValueError, match="no positions yet"):
         atoms.get_potential_energy()
     handle.set_positions([[5.0, 0, 0], [-5.0, 0, 0]])
-    assert_same(everything(atoms), everything(fresh(atoms)))
+    assert_same_results(everything(atoms), everything(fresh(atoms)))
 
 
 def test_a_handle_that_was_replaced_refuses_to_pretend(atoms):
@@ -100,7 +76,7 @@ def test_a_refused_embedding_leaves_the_old_one(atoms):
         atoms.calc.embed([0.1, 0.2], np.zeros((3, 3)))
     with pytest.raises(ValueError, match="shape"):
         atoms.calc.point_charges.set_positions(np.zeros((3, 3)))
-    assert_same(everything(atoms), expected)
+    assert_same_results(everything(atoms), expected)
 
 
 def test_parameters_for_other_programs_are_named_when_left_aside(atoms):
@@ -113,7 +89,7 @@ def test_spin_and_charge_come_from_info_unless_set(atoms):
     ion = fresh(atoms)
     ion.calc.set(total_charge=1, spin_multiplicity=2)
     atoms.info.update(total_charge=np.int64(1), spin_multiplicity=2.0)
-    assert_same(everything(atoms), everything(ion))
+    assert_same_results(everything(atoms), everything(ion))
     assert atoms.get_charges().sum() == pytest.approx(1.0, abs=1e-9)
     atoms.calc.set(total_charge=-1)
     assert atoms.get_charges().sum() == pytest.approx(-1.0, abs=1e-9)
@@ -124,7 +100,7 @@ def test_periodicity_that_does_not_matter_is_ignored(atoms, pbc):
     expected = everything(atoms)
     atoms.set_cell([20.0, 20.0, 20.0])
     atoms.pbc = pbc
-    assert_same(everything(atoms), expected)
+    assert_same_results(everything(atoms), expected)
 
 
 def test_a_molecule_broken_across_the_boundary_is_refused(atoms):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from box_kit import WATER, topology_in_water
 from dipeptide_kit import ACETYL_METHYL, BETA_METHYL, DIPEPTIDE, POSITIONS, cut
 
 from datagen.datasets.statistics import frame_statistics
@@ -19,8 +20,6 @@ from eqmm_ase.topology import Topology
 
 EDGE, RADIUS = 32.0, 8.0
 CELL = np.diag([EDGE, EDGE + 1.0, EDGE + 2.0])
-WATER = np.array([[0.0, 0.0, 0.0], [0.9572, 0.0, 0.0], [-0.24, 0.9266, 0.0], [0.15, 0.11, 0.0]])
-WATER_CHARGES = (0.0, 0.52, 0.52, -1.04)  # the fourth site is virtual and carries the charge
 
 
 def solvated() -> tuple[Topology, np.ndarray]:
@@ -29,24 +28,9 @@ def solvated() -> tuple[Topology, np.ndarray]:
     places = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
     apart = np.linalg.norm(places[:, None] - POSITIONS[None], axis=-1).min(axis=1)
     places = places[apart > 3.5]
-    n = len(places)
-    first = 22 + 4 * np.arange(n)
-    topology = Topology(
-        atomic_numbers=np.concatenate([DIPEPTIDE.atomic_numbers, np.tile([8, 1, 1, 0], n)]),
-        charges=np.concatenate([DIPEPTIDE.charges, np.tile(WATER_CHARGES, n)]),
-        names=(*DIPEPTIDE.names, *(("O", "H1", "H2", "M") * n)),
-        residues=np.concatenate([DIPEPTIDE.residues, 3 + np.repeat(np.arange(n), 4)]),
-        residue_names=(*DIPEPTIDE.residue_names, *(["WAT"] * n)),
-        residue_numbers=tuple(range(1, 4 + n)),
-        segments=("",) * (3 + n),
-        bonds=np.concatenate(
-            [DIPEPTIDE.bonds, *(np.stack([first, first + k], axis=1) for k in (1, 2))]
-        ),
-        parents=np.concatenate(
-            [DIPEPTIDE.parents, np.stack([*(-np.ones((3, n), int)), first], axis=1).ravel()]
-        ),
+    return topology_in_water(len(places)), np.concatenate(
+        [POSITIONS, (places[:, None] + WATER).reshape(-1, 3)]
     )
-    return topology, np.concatenate([POSITIONS, (places[:, None] + WATER).reshape(-1, 3)])
 
 
 SOLVATED, PLACES = solvated()

@@ -15,7 +15,6 @@ from training_kit import (
     METHOD,
     TINY,
     assert_same_weights,
-    few_charges,
     history,
     run_training,
     weights,
@@ -31,25 +30,6 @@ from eqmm_ase.training.config import load_config
 from eqmm_ase.training.learner import TrainingError
 from eqmm_ase.training.loss import Loss, RobustWeights
 from eqmm_ase.training.train import train
-
-
-@pytest.fixture(scope="module")
-def frames(methanol_file):
-    """Frames with few charges, so that a step takes milliseconds."""
-    return few_charges(methanol_file, 12)
-
-
-@pytest.fixture(scope="module")
-def data(frames, tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "data.h5"
-    write_frames(path, frames, METHOD)
-    return path
-
-
-@pytest.fixture(scope="module")
-def trained(data, tmp_path_factory):
-    """A training that ran through."""
-    return run_training(data, tmp_path_factory.mktemp("trained") / "model.eqmm")
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ import pytest
 import torch
 from rich.console import Console
 from test_train import METHOD, TINY, assert_same_weights, weights
-from training_kit import few_charges
 
 from eqmm_ase import EqMM, cli
 from eqmm_ase.evaluation.evaluate import evaluate
@@ -27,19 +26,6 @@ from eqmm_ase.training.fit import fit
 from eqmm_ase.training.folder import TrainingFolder
 from eqmm_ase.training.learner import Learner
 from eqmm_ase.training.train import member_folders, train
-
-
-@pytest.fixture(scope="module")
-def frames(methanol_file):
-    """Frames with few charges, so that a step takes milliseconds."""
-    return few_charges(methanol_file, 12)
-
-
-@pytest.fixture(scope="module")
-def data(frames, tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "data.h5"
-    write_frames(path, frames, METHOD)
-    return path
 
 
 def run(data, output, *overrides, n_members=2, console=None, **options):
