@@ -16,6 +16,7 @@ from eqmm_ase.engines.system_potential import (
     SystemPotential,
     SystemPotentialError,
 )
+from eqmm_ase.periodic.cell import SiteOnAtomError
 from eqmm_ase.uncertainty.contacts import ContactError
 from eqmm_ase.units import KJ_PER_MOL, NANOMETRE
 
@@ -55,7 +56,7 @@ class NetworkCallback:
         positions, cell = positions_in(state, self.periodic)
         try:
             found = self.potential(positions, cell)
-        except (SystemPotentialError, ContactError):
+        except (SystemPotentialError, ContactError, SiteOnAtomError):
             if not self.searching:
                 raise
             return _WALL, np.zeros_like(positions)

@@ -163,17 +163,21 @@ def distances_between(atoms: torch.Tensor, images: Images) -> torch.Tensor:
     return torch.cdist(atoms.to(places), places, compute_mode="donot_use_mm_for_euclid_dist")
 
 
+class SiteOnAtomError(ValueError):
+    """An MM site is on a QM atom, where its potential has no value."""
+
+
 def check_no_site_on_atom(atoms: torch.Tensor, images: Images) -> None:
     """That no image is on an atom, where its potential has no value.
 
     Raises
     ------
-    ValueError: names both.
+    SiteOnAtomError: names both.
     """
     distances = distances_between(atoms, images)
     if distances.numel() and float(distances.min()) < MIN_DISTANCE:
         atom, image = divmod(int(distances.argmin()), distances.shape[1])
-        raise ValueError(
+        raise SiteOnAtomError(
             f"MM site {int(images.index[image])}, or an image of it, is "
             f"{float(distances[atom, image]):.2f} Å from QM atom {atom}; QM atoms must not be "
             "among the MM sites"

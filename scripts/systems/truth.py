@@ -1,0 +1,240 @@
+"""What changes from a cluster of charges to the whole periodic box, by DFT and by a model.
+
+    python -m scripts.systems.truth MODEL --solute sn2 -o FOLDER
+
+Water equilibrates around solute geometries that come from a file of labelled frames and are held.
+Each box is then labelled whole by PySCF's `qmmm.pbc`, and cut at 12 and at 6 Å as clusters of whole
+waters. The model, which was trained on clusters alone, is asked about the same boxes and clusters.
+Energies are compared up to their mean over the frames: the periodic label has another zero.
+
+What is done is kept in the folder; the same command goes on. The first member of a committee moves
+the water, the whole committee is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmm
+from ase import Atoms
+from ase.build import minimize_rotation_and_translation
+from openmm import unit
+
+from datagen.labels.method import Method
+from datagen.labels.single_point import label_frame
+from eqmm_ase.calculator.eqmm import EqMM
+from eqmm_ase.cutting.snapshots import CutSettings, SnapshotCutter
+from eqmm_ase.cutting.trajectories import Snapshot
+from eqmm_ase.data.frame import Frame
+from eqmm_ase.engines.mixed_system import MixedSystem, mixed_system
+from eqmm_ase.engines.openmm_context import move_to, new_context, positions_of
+from eqmm_ase.engines.openmm_force import minimise
+from eqmm_ase.files.dataset_file import read_frames, write_frames
+from eqmm_ase.network.committee import members_of
+from eqmm_ase.network.model_file import load_model
+from eqmm_ase.progress_bar import ProgressBar
+from eqmm_ase.units import KCAL_PER_MOL
+from scripts.benchmarks.periodic_embedding import label_in_periodic_box
+from scripts.common import argument_parser, write_results
+from scripts.systems.boxes import Box, make_box
+
+RADII = (12.0, 6.0)  # Å, of the clusters
+_TIMESTEP = 2.0  # fs: the solute is held and the water rigid
+_PARTS = 20  # steps from one geometry to the next
+
+
+def geometries(path: Path, number: int) -> list[Frame]:
+    """Frames spread evenly over a file, ordered along d(0–1) − d(0–2)."""
+
+    def along(frame: Frame) -> float:
+        first, second = np.linalg.norm(frame.qm_positions[1:3] - frame.qm_positions[0], axis=1)
+        return float(first - second)
+
+    frames = sorted(read_frames(path), key=along)
+    return [frames[round(i)] for i in np.linspace(0, len(frames) - 1, number)]
+
+
+def snapshots(
+    box: Box, mixed: MixedSystem, solutes: Sequence[Frame], options: argparse.Namespace
+) -> np.ndarray:
+    """Positions of the box with water at equilibrium around each solute, (number, n, 3) Å."""
+    for row in box.ml_atoms:
+        mixed.system.setParticleMass(row, 0.0)
+    integrator = openmm.LangevinMiddleIntegrator(
+        300.0 * unit.kelvin, 2.0 / unit.picosecond, _TIMESTEP * unit.femtosecond
+    )
+    integrator.setRandomNumberSeed(options.seed)
+    context = new_context(mixed.system, "CPU", 1, integrator)
+    move_to(context, box.positions, box.cell)
+    minimise(context)
+    context.setVelocitiesToTemperature(300.0 * unit.kelvin, options.seed)
+    found = []
+    with ProgressBar("equilibrating water", "frames", len(solutes)) as bar:
+        for number, solute in enumerate(solutes):
+            _reshape(context, box, solute)
+            ps = options.first if number == 0 else options.every
+            integrator.step(round(1000 * ps / _TIMESTEP))
+            found.append(positions_of(context)[0])
+            bar.update(number + 1)
+    return np.array(found)
+
+
+def _reshape(context: openmm.Context, box: Box, solute: Frame) -> None:
+    """Give the solute another geometry, slowly enough for the water to make room."""
+    positions = positions_of(context)[0]
+    held = Atoms(solute.atomic_numbers, positions[box.ml_atoms])
+    wanted = Atoms(solute.atomic_numbers, solute.qm_positions)
+    minimize_rotation_and_translation(held, wanted)
+    step = (wanted.positions - held.positions) / _PARTS
+    for _ in range(_PARTS):
+        positions = positions_of(context)[0]
+        positions[box.ml_atoms] += step
+        context.setPositions(positions * unit.angstrom)
+        context.getIntegrator().step(10)
+
+
+def cutter(mixed: MixedSystem, radius: float) -> Callable[[np.ndarray, np.ndarray], Frame]:
+    """Function from positions and box to a frame of whole residues within a radius."""
+    region = mixed.region
+    settings = CutSettings("water", radius=radius, total_charge=region.total_charge)
+    cut = SnapshotCutter(region.topology, region.region, settings)
+    return lambda positions, cell: cut(Snapshot(0, positions, cell), "truth")
+
+
+def labelled(path: Path, frames: Sequence[Frame], label: Callable[[Frame], Frame]) -> list[Frame]:
+    """Labels of frames, in a file that grows by one at a time."""
+    done = read_frames(path) if path.exists() else []
+    with ProgressBar(path.stem, "labels", len(frames)) as bar:
+        for number in range(len(done), len(frames)):
+            done.append(label(frames[number]))
+            write_frames(path, done, {})
+            bar.update(number + 1)
+    return done
+
+
+def in_cluster(model: EqMM, frame: Frame) -> tuple[float, np.ndarray]:
+    """Energy and QM forces of the model in a cluster of charges, eV and eV/Å."""
+    atoms = Atoms(frame.atomic_numbers, frame.qm_positions, calculator=model)
+    model.embed(frame.mm_charges, frame.mm_positions)
+    return atoms.get_potential_energy(), atoms.get_forces()
+
+
+def in_box(mixed: MixedSystem, positions: np.ndarray, cell: np.ndarray) -> tuple[float, np.ndarray]:
+    """Energy and QM forces of the model in the whole box, eV and eV/Å."""
+    found = mixed.potential(positions, cell)
+    return found.energy, found.forces[mixed.region.region.atoms]
+
+
+class Answers:
+    """Energies and QM forces of one method in one kind of surroundings, over all frames."""
+
+    def __init__(self, each: Sequence[tuple[float, np.ndarray]]) -> None:
+        energies = np.array([energy for energy, _ in each]) / KCAL_PER_MOL
+        self.energies = energies - energies.mean()
+        self.forces = np.array([forces for _, forces in each]) / KCAL_PER_MOL
+
+    def __sub__(self, other: Answers) -> Answers:
+        difference = Answers.__new__(Answers)
+        difference.energies = self.energies - other.energies
+        difference.forces = self.forces - other.forces
+        return difference
+
+    def rms(self) -> dict[str, float]:
+        """Root-mean-square energy without its mean, kcal/mol, and force component."""
+        return {
+            "energy": float(np.sqrt((self.energies**2).mean())),
+            "qm_forces": float(np.sqrt((self.forces**2).mean())),
+        }
+
+
+def labels_of(frames: Sequence[Frame]) -> Answers:
+    """Labels as answers."""
+    return Answers([(frame.energy, frame.qm_forces) for frame in frames])  # type: ignore[misc]
+
+
+def report(labels: dict[str, Answers], model: dict[str, Answers]) -> dict[str, Any]:
+    """Root-mean-square changes and errors, kcal/mol and kcal/mol/Å."""
+    rows: dict[str, Any] = {"errors": {}, "changes": {}}
+    for name, answers in model.items():
+        truth = "box" if name.startswith("box") else name
+        rows["errors"][name] = (answers - labels[truth]).rms()
+    for name in labels:
+        if name == "box":
+            continue
+        change = labels["box"] - labels[name]
+        error = (model["box"] - model[name]) - change
+        rows["changes"][name] = {
+            "labels": change.rms(),
+            "model_minus_labels": error.rms(),
+            "relative": {k: error.rms()[k] / v for k, v in change.rms().items()},
+        }
+    return rows
+
+
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    """Make frames, label them, ask the model."""
+    folder: Path = options.output
+    folder.mkdir(parents=True, exist_ok=True)
+    box = make_box(options.solute, options.edge)
+    model, card = load_model(options.model)
+    couple = partial(
+        mixed_system, box.topology, box.system, box.ml_atoms, total_charge=box.total_charge
+    )
+    if not (folder / "snapshots.npy").exists():
+        mover = couple(members_of(model)[0])
+        solutes = geometries(options.frames, options.number)
+        np.save(folder / "snapshots.npy", snapshots(box, mover, solutes, options))
+    images = np.load(folder / "snapshots.npy")
+    mixed = couple(model)
+    switched = couple(model, electrostatics="cutoff")
+
+    names = {"density_fit": False, "charges": ("mulliken",)}
+    method = Method(**{k: card["method"][k] for k in ("functional", "basis", "dispersion")} | names)
+    clusters = {
+        f"{radius:g}": [cutter(mixed, radius)(x, box.cell) for x in images] for radius in RADII
+    }
+    labels, answers = {}, {}
+    calculator = EqMM(options.model)
+    for name, frames in clusters.items():
+        found = labelled(
+            folder / f"cluster-{name}.h5", frames, lambda frame: label_frame(frame, method).frame
+        )
+        labels[name] = labels_of(found)
+        answers[name] = Answers([in_cluster(calculator, frame) for frame in frames])
+    whole = [cutter(mixed, np.inf)(x, box.cell) for x in images]
+    found = labelled(folder / "box.h5", whole, lambda frame: label_in_periodic_box(frame, method))
+    labels["box"] = labels_of(found)
+    answers["box"] = Answers([in_box(mixed, x, box.cell) for x in images])
+    answers["box, switched cutoff"] = Answers([in_box(switched, x, box.cell) for x in images])
+    return {
+        "atoms": len(box.positions),
+        "frames": len(images),
+        "edge": options.edge,
+        "method": {**method.settings()},
+        **report(labels, answers),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argument_parser(__doc__, "folder")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("frames", type=Path, help="labelled frames whose geometries are held")
+    parser.add_argument("--solute", choices=("methanol", "sn2"), default="sn2")
+    parser.add_argument("--edge", type=float, default=28.0, help="Å")
+    parser.add_argument("--number", type=int, default=30, help="of frames")
+    parser.add_argument("--first", type=float, default=10.0, help="ps before the first frame")
+    parser.add_argument("--every", type=float, default=1.5, help="ps between frames")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    figures = compare(options)
+    print(write_results(options.output / "figures.json", {"figures": figures}))
+
+
+if __name__ == "__main__":
+    main()
