@@ -33,8 +33,8 @@ PATIENCE = 30
 for it, and nobody pays more than twice."""
 _ROUND_EDGES = 16
 
-Kind = tuple[str, int, int]
-"""What a program computes, and numbers of atoms and of edges, filled up."""
+Kind = tuple[str | torch.Size, ...]
+"""What a program computes, and the shapes of its inputs: of edges filled up, above all."""
 Make = Callable[[MultiscaleModel, FrameBatch], Program]
 
 
@@ -84,7 +84,7 @@ class TracedModels:
         ]
 
     def can_trace(self, frames: FrameBatch) -> bool:
-        """Whether `derivatives` and `responses` are all there is of the energy of such frames."""
+        """Whether `derivatives` are all there is of the energy of such frames."""
         on_cpu = frames.qm_positions.device.type == "cpu"
         return tracing.POSSIBLE and self._traceable and on_cpu and frames.n_frames == 1
 
@@ -92,33 +92,36 @@ class TracedModels:
         self, frames: FrameBatch, features: PrecomputedFeatures
     ) -> list[tuple[Energies, list[torch.Tensor]]]:
         """Energies and charges by each model, and dE/d(feature) of `PrecomputedFeatures.all`."""
-        inputs = _inputs(self.models[0], frames, features)
-        found = []
-        for program in self._programs_for(energy_and_derivatives, frames, inputs):
-            energy, charges, *grads = program(*inputs)
-            found.append((Energies(energy, charges), _without_padding(grads, features)))
-        return found
+        each = self.run(energy_and_derivatives, frames, features)
+        return [(out, by_feature) for out, by_feature, _ in each]
 
-    def responses(
-        self, frames: FrameBatch, features: PrecomputedFeatures, fields: Sequence[torch.Tensor]
-    ) -> list[list[torch.Tensor]]:
-        """Derivatives of Σ μ·v by the features, by each model; μ = dE/dC, and v is held.
+    def run(
+        self,
+        make: Make,
+        frames: FrameBatch,
+        features: PrecomputedFeatures,
+        others: Sequence[torch.Tensor] = (),
+    ) -> list[tuple[Energies, list[torch.Tensor], list[torch.Tensor]]]:
+        """Energies and charges, derivatives by the features, and what a function gives beside them.
 
         Parameters
         ----------
-        fields: v (N, (L+1)²) of each model.
+        make: makes a function of the inputs of `energy_and_derivatives` and the others, whose
+            operations depend on their shapes alone; it returns energy, charges, derivatives by the
+            features, and the rest.
+        others: inputs beside those of the network.
         """
-        inputs = _inputs(self.models[0], frames, features)
-        programs = self._programs_for(response, frames, [*inputs, fields[0]])
-        return [
-            _without_padding(list(program(*inputs, field)), features)
-            for program, field in zip(programs, fields, strict=True)
-        ]
+        inputs, found = [*_inputs(self.models[0], frames, features), *others], []
+        for program in self._programs_for(make, frames, inputs):
+            energy, charges, *rest = program(*inputs)
+            grads, more = rest[: len(features.all)], rest[len(features.all) :]
+            found.append((Energies(energy, charges), _without_padding(grads, features), more))
+        return found
 
     def _programs_for(
         self, make: Make, frames: FrameBatch, inputs: Sequence[torch.Tensor]
     ) -> list[Program]:
-        kind = make.__name__, len(frames.atomic_numbers), len(inputs[3])
+        kind: Kind = (make.__name__, *(tensor.shape for tensor in inputs))
         if kind not in self._programs:
             # The same operations on the same numbers.
             functions = [make(model, frames) for model in self.models]
@@ -216,30 +219,14 @@ def energy_and_derivatives(model: MultiscaleModel, frames: FrameBatch) -> Progra
 
     def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.enable_grad():
-            features, out = _evaluated(model, frames, *inputs)
-            grads = _gradients(out.energy.sum(), features)
+            features, out = evaluated(model, frames, *inputs)
+            grads = gradients(out.energy.sum(), features)
         return (*(tensor.detach() for tensor in out), *grads)
 
     return run
 
 
-def response(model: MultiscaleModel, frames: FrameBatch) -> Program:
-    """Derivatives by the features of Σ μ·v, μ = dE/dC, as a function to be traced.
-
-    Its inputs are those of `energy_and_derivatives`, and v behind them.
-    """
-
-    def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        *inputs_of_energy, field = inputs
-        with torch.enable_grad():
-            features, out = _evaluated(model, frames, *inputs_of_energy)
-            (multipoles,) = torch.autograd.grad(out.energy.sum(), features[0], create_graph=True)
-            return _gradients((multipoles * field).sum(), features)
-
-    return run
-
-
-def _evaluated(
+def evaluated(
     model: MultiscaleModel,
     frames: FrameBatch,
     elements: torch.Tensor,
@@ -258,5 +245,6 @@ def _evaluated(
     return features, model.network(elements, own, tensors, neighbourhood)
 
 
-def _gradients(value: torch.Tensor, features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    return torch.autograd.grad(value, features, allow_unused=True, materialize_grads=True)
+def gradients(value: torch.Tensor, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Derivatives of a value by its inputs; zeros where it does not depend on one."""
+    return torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)

@@ -38,14 +38,22 @@ def damping(x: torch.Tensor, n_max: int) -> list[torch.Tensor]:
     return orders
 
 
-def boys(t: torch.Tensor, n_max: int) -> list[torch.Tensor]:
+def boys(t: torch.Tensor, n_max: int, series: torch.Tensor) -> list[torch.Tensor]:
     """F_n(t) = ∫_0^1 s^2n e^(−t s²) ds for n = 0 … n_max and t ≥ 0; differentiable once.
 
     The highest orders from their series, in which all terms are positive, the others by the stable
     recursion downwards.
+
+    Parameters
+    ----------
+    t: (P,).
+    n_max: highest order.
+    series: from `boys_series`, for these orders and arguments.
     """
     with torch.no_grad():
-        beyond = _boys_series(t, n_max + 1)
+        # F_n(t) = e^(−t)/(2n+1) Σ_j (2t)^j / ((2n+3) … (2n+2j+1)).
+        terms = torch.cumprod(series.unsqueeze(1) * t, dim=0)
+        beyond = torch.exp(-t) * (1.0 + terms.sum(0)) / (2 * n_max + 3)
         highest = (2.0 * t * beyond + torch.exp(-t)) / (2 * n_max + 1)
     # dF_n/dt = −F_(n+1): the chain rule need not go through the series.
     orders = [highest - beyond * (t - t.detach())]
@@ -55,12 +63,14 @@ def boys(t: torch.Tensor, n_max: int) -> list[torch.Tensor]:
     return orders[::-1]
 
 
-def _boys_series(t: torch.Tensor, n: int) -> torch.Tensor:
-    """F_n(t) = e^(−t) Σ_j (2t)^j / ((2n+1)(2n+3) … (2n+2j+1))."""
-    term = torch.full_like(t, 1.0 / (2 * n + 1))
-    total = term.clone()
+def boys_series(largest: float, n_max: int) -> torch.Tensor:
+    """Ratios of a term to the one before by t, of the series that `boys` sums, (j,).
+
+    Parameters
+    ----------
+    largest: t at most. The number of terms grows with it, in few and large steps.
+    n_max: highest order.
+    """
     # Terms grow until j reaches t; after twice as many each is at most half of the one before.
-    for j in range(1, 50 + 2 * math.ceil(float(t.max())) if t.numel() else 0):
-        term = term * t * (2.0 / (2 * (n + j) + 1))
-        total += term
-    return torch.exp(-t) * total
+    number = 64 * math.ceil((50 + 2 * largest) / 64)
+    return 2.0 / (2.0 * (n_max + 1 + torch.arange(1, number + 1, dtype=torch.float64)) + 1.0)

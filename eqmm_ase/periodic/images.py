@@ -29,19 +29,22 @@ import math
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from math import isqrt
 from typing import NamedTuple
 
 import torch
 
 from eqmm_ase.network.harmonics import degree_of_component, regular_harmonics
 from eqmm_ase.periodic.cell import Box
-from eqmm_ase.periodic.damping import boys, damping, double_factorial
+from eqmm_ase.periodic.damping import boys, boys_series, damping, double_factorial
 from eqmm_ase.periodic.multipole_pairs import pair_energies
 from eqmm_ase.units import COULOMB_CONSTANT
 
 _TOLERANCE = 1e-9
 _CUTOFF = 0.75
 """Of the smallest width of the box: few images are that near, and few waves are needed then."""
+_ROUND_PAIRS = 16
+"""Pairs are filled up to a multiple of it, so that few programs are traced."""
 
 
 class ImagesTooNearError(ValueError):
@@ -58,13 +61,20 @@ class ImageEnergy:
     strain: torch.Tensor | None  # (3, 3) eV: dE/dε at fixed μ, as `EwaldExpansion.strain`
 
 
-class _Waves(NamedTuple):
-    """One of each k and −k, and what the sum over them is made of."""
+class ImageInputs(NamedTuple):
+    """All that `image_energy` takes beside multipoles and positions; tensors in float64."""
 
-    vectors: torch.Tensor  # (w, 3) 1/Å
+    vectors: torch.Tensor  # (w, 3) 1/Å, one wave of each k and −k
     real: torch.Tensor  # (a, w) Re c_l i^l R_lm(k)
     imaginary: torch.Tensor  # (a, w)
     weights: torch.Tensor  # (w,) 4π e^(−k²/4α²)/(V k²)
+    alpha: torch.Tensor  # () 1/Å
+    volume: torch.Tensor  # () Å³
+    series: torch.Tensor  # (j,) of `boys`
+    first: torch.Tensor  # (P,) atom of the region
+    second: torch.Tensor  # (P,) atom whose image is near it
+    shifts: torch.Tensor  # (P, 3) Å, n cell: the image is at R_second + shift
+    counts: torch.Tensor  # (P,) 1, or 0 for what only fills up
 
 
 class ImageInteraction:
@@ -114,54 +124,60 @@ class ImageInteraction:
         ImagesTooNearError: an image comes nearer than `nearest`.
         """
         moments, atoms = (x.detach().double().cpu() for x in (multipoles, positions))
-        wanted = [moments.requires_grad_(), (atoms - atoms.mean(0)).requires_grad_()]
+        atoms = atoms - atoms.mean(0)
+        inputs = self.inputs(atoms)
+        wanted = [moments.requires_grad_(), atoms.requires_grad_()]
         with torch.enable_grad():
             if strain:
                 wanted.append(torch.zeros(3, 3, dtype=torch.float64, requires_grad=True))
                 scale = torch.eye(3, dtype=torch.float64) + wanted[2]
-                cell = self.box.cell @ scale
-                energy = self._energy(moments, wanted[1] @ scale, cell, self._waves_of(cell))
-            else:
-                energy = self._energy(moments, wanted[1], self.box.cell, self._waves)
+                waves = self._waves_of(self.box.cell @ scale)
+                inputs = ImageInputs._make((*waves, *inputs[len(waves) :]))
+                inputs = inputs._replace(shifts=inputs.shifts @ scale)
+                atoms = atoms @ scale
+            energy = image_energy(moments, atoms, inputs)
             tensors, gradient, *by_strain = torch.autograd.grad(energy, wanted)
         return ImageEnergy(energy.detach(), tensors, gradient, by_strain[0] if strain else None)
 
-    def _energy(
-        self, moments: torch.Tensor, atoms: torch.Tensor, cell: torch.Tensor, waves: _Waves
-    ) -> torch.Tensor:
-        order, alpha = 2 * self.l_max, self.alpha
-        volume = torch.det(cell).abs()
-        background = -0.5 * math.pi * moments[:, 0].sum().square() / (alpha**2 * volume)
-        total = _wave_energy(moments, atoms, waves) + background
+    def inputs(self, atoms: torch.Tensor) -> ImageInputs:
+        """What `image_energy` takes for these positions, (N, 3) Å float64.
 
-        first, second = torch.triu_indices(len(atoms), len(atoms)).unbind(0)
-        vectors = atoms.index_select(0, first) - atoms.index_select(0, second)
-        own = pair_energies(moments, first, second, vectors, _smooth(vectors, alpha, order))
-        total = total - own @ torch.where(first == second, 0.5, 1.0).double()
-
-        first, second, shifts = self._near_images(atoms.detach())
+        Raises
+        ------
+        ImagesTooNearError: an image comes nearer than `nearest`.
+        """
+        first, second, shifts = self._near_images(atoms)
+        shifts = shifts @ self.box.cell
         if len(first):
-            vectors = atoms.index_select(0, first) - atoms.index_select(0, second) - shifts @ cell
-            self._check_distances(vectors.detach(), first, second)
-            radial = _damped(vectors, alpha, order)
-            total = total + pair_energies(moments, first, second, vectors, radial).sum()
-        return COULOMB_CONSTANT * total
+            self._check_distances(atoms[first] - atoms[second] - shifts, first, second)
+        missing = -len(first) % _ROUND_PAIRS
+        extent = (atoms.amax(0) - atoms.amin(0)).square().sum()
+        pad = torch.nn.functional.pad
+        of_pairs = (
+            boys_series(self.alpha**2 * float(extent), 2 * self.l_max),
+            pad(first, (0, missing)),
+            pad(second, (0, missing)),
+            pad(shifts, (0, 0, 0, missing), value=self.cutoff),
+            pad(torch.ones_like(first, dtype=torch.float64), (0, missing)),
+        )
+        return ImageInputs._make((*self._waves, *of_pairs))
 
     @cached_property
-    def _waves(self) -> _Waves:
+    def _waves(self) -> tuple[torch.Tensor, ...]:
         return self._waves_of(self.box.cell)
 
-    def _waves_of(self, cell: torch.Tensor) -> _Waves:
+    def _waves_of(self, cell: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Those of `ImageInputs` that come from the box."""
         vectors = self._indices @ (2.0 * torch.pi * torch.linalg.inv(cell).T)
-        square = vectors.square().sum(1)
-        weights = 4.0 * torch.pi * torch.exp(-square / (4.0 * self.alpha**2)) / square
+        square, volume = vectors.square().sum(1), torch.det(cell).abs()
+        weights = 4.0 * torch.pi * torch.exp(-square / (4.0 * self.alpha**2)) / (square * volume)
         degree = degree_of_component(self.l_max)
         scale = torch.tensor([double_factorial(l) for l in degree.tolist()]).double()
         scale = (1.0 - 2.0 * (degree % 4 >= 2)) / scale  # with the sign of i^l
         harmonics = scale.unsqueeze(1) * regular_harmonics(vectors.T, self.l_max)
         odd = (degree % 2).double().unsqueeze(1)
-        weights = weights / torch.det(cell).abs()
-        return _Waves(vectors, harmonics * (1.0 - odd), harmonics * odd, weights)
+        alpha = torch.tensor(self.alpha, dtype=torch.float64)
+        return vectors, harmonics * (1.0 - odd), harmonics * odd, weights, alpha, volume
 
     def _near_images(self, atoms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Atoms i, j and n of all images with R_i − R_j − n cell within the cutoff, each once."""
@@ -199,7 +215,34 @@ def _half_of_waves(box: Box, alpha: float) -> torch.Tensor:
     return index[torch.linalg.vector_norm(index @ box.inverse.T, dim=1) <= reach]
 
 
-def _wave_energy(moments: torch.Tensor, atoms: torch.Tensor, waves: _Waves) -> torch.Tensor:
+def image_energy(moments: torch.Tensor, atoms: torch.Tensor, inputs: ImageInputs) -> torch.Tensor:
+    """E_images, () eV; operations depend on the shapes of tensors alone.
+
+    Parameters
+    ----------
+    moments: μ (N, (L+1)²) in e·Å^l, float64.
+    atoms: (N, 3) Å about the centre of the region, float64.
+    inputs: from `ImageInteraction.inputs`.
+    """
+    order, alpha = 2 * (isqrt(moments.shape[1]) - 1), inputs.alpha
+    background = -0.5 * math.pi * moments[:, 0].sum().square() / (alpha**2 * inputs.volume)
+    total = _wave_energy(moments, atoms, inputs) + background
+
+    first, second = torch.triu_indices(len(atoms), len(atoms)).unbind(0)
+    vectors = atoms.index_select(0, first) - atoms.index_select(0, second)
+    radial = _smooth(vectors, inputs, order)
+    own = pair_energies(moments, first, second, vectors, radial)
+    total = total - own @ torch.where(first == second, 0.5, 1.0).double()
+
+    first, second = inputs.first, inputs.second
+    if len(first):
+        vectors = atoms.index_select(0, first) - atoms.index_select(0, second) - inputs.shifts
+        radial = _damped(vectors, alpha, order)
+        total = total + pair_energies(moments, first, second, vectors, radial) @ inputs.counts
+    return COULOMB_CONSTANT * total
+
+
+def _wave_energy(moments: torch.Tensor, atoms: torch.Tensor, waves: ImageInputs) -> torch.Tensor:
     """Σ_k w(k) |T(k)|² over half of the waves, without k_e."""
     real, imaginary = moments @ waves.real, moments @ waves.imaginary  # (N, w)
     phases = atoms @ waves.vectors.T
@@ -209,14 +252,17 @@ def _wave_energy(moments: torch.Tensor, atoms: torch.Tensor, waves: _Waves) -> t
     return waves.weights @ (total_real.square() + total_imaginary.square())
 
 
-def _smooth(vectors: torch.Tensor, alpha: float, order: int) -> torch.Tensor:
+def _smooth(vectors: torch.Tensor, inputs: ImageInputs, order: int) -> torch.Tensor:
     """(1/r d/dr)^n erf(αr)/r for n = 0 … order, (n, P)."""
-    functions = boys(alpha**2 * vectors.square().sum(1), order)
-    factors = [2.0 * alpha / math.sqrt(math.pi) * (-2.0 * alpha**2) ** n for n in range(order + 1)]
-    return torch.stack([f * value for f, value in zip(factors, functions, strict=True)])
+    square = inputs.alpha**2
+    factor, terms = 2.0 / math.sqrt(math.pi) * inputs.alpha, []
+    for function in boys(square * vectors.square().sum(1), order, inputs.series):
+        terms.append(factor * function)
+        factor = -2.0 * square * factor
+    return torch.stack(terms)
 
 
-def _damped(vectors: torch.Tensor, alpha: float, order: int) -> torch.Tensor:
+def _damped(vectors: torch.Tensor, alpha: torch.Tensor, order: int) -> torch.Tensor:
     """(1/r d/dr)^n erfc(αr)/r for n = 0 … order, (n, P)."""
     distances = torch.linalg.vector_norm(vectors, dim=1)
     terms = [

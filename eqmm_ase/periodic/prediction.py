@@ -7,8 +7,8 @@ field is made of the images within its range. μ depends on all that the network
 
     dE = dE_network + dE_images at fixed μ + v · dμ,   v = ∂E_images/∂μ,
 
-where v · dμ is one more derivative of the network, of Σ μ·v with v held: exact, and no matrix of
-second derivatives is ever made.
+where v · dμ is one more derivative of the network: exact, and no matrix of second derivatives is
+ever made.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.features import PrecomputedFeatures
 from eqmm_ase.network.model import Energies, MultiscaleModel
 from eqmm_ase.network.prediction import Prediction
-from eqmm_ase.network.traced import TracedModels
+from eqmm_ase.network.traced import TracedModels, evaluated, gradients
+from eqmm_ase.network.tracing import Program
 from eqmm_ase.periodic.cell import Box, Images
 from eqmm_ase.periodic.ewald import Ewald
-from eqmm_ase.periodic.images import ImageEnergy, ImageInteraction
+from eqmm_ase.periodic.images import ImageInputs, ImageInteraction, image_energy
 from eqmm_ase.periodic.switched import SwitchedCutoff
 
 
@@ -160,26 +161,75 @@ def _predict_traced(
     images: ImageInteraction | None,
     strain: bool,
 ) -> list[PeriodicPrediction]:
-    """By programs: dE first, and where there are images v · dμ beside it."""
+    """By programs of network and images together."""
     region = features.region
-    each = models.derivatives(region, features)
     if images is None:
+        each = models.derivatives(region, features)
         return [_assembled(features, out, grads, None, strain) for out, grads in each]
-    found = [images(grads[0], region.qm_positions, strain=strain) for _, grads in each]
-    fields = [
-        of_images.tensors.to(grads[0]) for of_images, (_, grads) in zip(found, each, strict=True)
-    ]
-    responses = models.responses(region, features, fields)
+    atoms = _about_centre(region)
+    found = models.run(energy_with_images, region, features, [atoms, *images.inputs(atoms)])
     return [
-        _assembled(
-            features,
-            out,
-            [own + more for own, more in zip(grads, response, strict=True)],
-            of_images,
-            strain,
-        )
-        for (out, grads), response, of_images in zip(each, responses, found, strict=True)
+        _assembled(features, out, grads, _of_images(images, region, strain, *rest), strain)
+        for out, grads, rest in found
     ]
+
+
+def energy_with_images(model: MultiscaleModel, frames: FrameBatch) -> Program:
+    """Energy of network and images, and derivatives, as a function to be traced.
+
+    Its inputs are those of `energy_and_derivatives`, and behind them positions about the centre,
+    (N, 3) Å float64, and `ImageInputs`. It returns energy and charges of the network, derivatives
+    of the whole energy by the features, and of the images the energy, dE/dR at fixed μ, and μ.
+    """
+
+    def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        of_network, (atoms, *others) = inputs[:-_N_OTHERS], inputs[-_N_OTHERS:]
+        with torch.enable_grad():
+            features, out = evaluated(model, frames, *of_network)
+            multipoles, of_images, atoms = _with_images(out, features[0], atoms, others)
+            *grads, gradient = gradients(out.energy.sum() + of_images, [*features, atoms])
+        results = *out, *grads, of_images, gradient, multipoles
+        return tuple(tensor.detach() for tensor in results)
+
+    return run
+
+
+_N_OTHERS = 1 + len(ImageInputs._fields)
+
+
+def _with_images(
+    out: Energies, tensors: torch.Tensor, atoms: torch.Tensor, inputs: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """μ and E_images with their graphs, and the positions, a leaf of their own."""
+    (multipoles,) = torch.autograd.grad(out.energy.sum(), tensors, create_graph=True)
+    atoms = atoms.detach().requires_grad_()
+    return multipoles, image_energy(multipoles.double(), atoms, ImageInputs(*inputs)), atoms
+
+
+def _about_centre(region: FrameBatch) -> torch.Tensor:
+    atoms = region.qm_positions.detach().double().cpu()
+    return atoms - atoms.mean(0)
+
+
+class _OfImages(NamedTuple):
+    """E_images and its derivatives at fixed μ."""
+
+    energy: torch.Tensor  # () eV
+    gradient: torch.Tensor  # (N, 3) eV/Å
+    strain: torch.Tensor | None  # (3, 3) eV
+
+
+def _of_images(
+    images: ImageInteraction,
+    region: FrameBatch,
+    strain: bool,
+    energy: torch.Tensor,
+    gradient: torch.Tensor,
+    multipoles: torch.Tensor,
+) -> _OfImages:
+    """With the strain, where it is wanted."""
+    by_strain = images(multipoles, region.qm_positions, strain=True).strain if strain else None
+    return _OfImages(energy.detach(), gradient, by_strain)
 
 
 def _predict(
@@ -190,22 +240,26 @@ def _predict(
 ) -> PeriodicPrediction:
     """In one graph, whatever of the model takes positions directly."""
     region = features.region
-    inputs = [*features.all, region.qm_positions]
     out = model.in_potential(region, features.tensors, features.neighbourhood)
-    energy, found = out.energy.sum(), None
+    inputs, energy, found = [*features.all, region.qm_positions], out.energy.sum(), None
     if images is not None:
-        (multipoles,) = torch.autograd.grad(energy, features.tensors, create_graph=True)
-        found = images(multipoles, region.qm_positions, strain=strain)
-        energy = energy + (multipoles * found.tensors.to(multipoles)).sum()
-    grads = torch.autograd.grad(energy, inputs, allow_unused=True, materialize_grads=True)
-    return _assembled(features, out, grads[:-1], found, strain, grads[-1])
+        atoms = _about_centre(region)
+        multipoles, energy_of_images, atoms = _with_images(
+            out, features.tensors, atoms, images.inputs(atoms)
+        )
+        energy, inputs = energy + energy_of_images, [*inputs, atoms]
+    *grads, last = gradients(energy, inputs)
+    if images is not None:
+        found = _of_images(images, region, strain, energy_of_images, last, multipoles)
+        *grads, last = grads
+    return _assembled(features, out, grads, found, strain, last)
 
 
 def _assembled(
     features: SurroundedFeatures,
     out: Energies,
     by_feature: Sequence[torch.Tensor],
-    images: ImageEnergy | None,
+    images: _OfImages | None,
     strain: bool,
     direct: torch.Tensor | None = None,
 ) -> PeriodicPrediction:
@@ -213,22 +267,22 @@ def _assembled(
 
     Parameters
     ----------
-    direct: dE/dR on other ways than the features, (N, 3).
+    direct: of the network on other ways than the features, dE/dR (N, 3).
     """
     region = features.region
     direct = torch.zeros_like(region.qm_positions) if direct is None else direct
-    image_energy, virial = out.energy.new_zeros(()), torch.zeros(3, 3, dtype=torch.float64)
+    of_images, virial = out.energy.new_zeros(()), torch.zeros(3, 3, dtype=torch.float64)
     by_atom = direct
     if images is not None:
-        image_energy, by_atom = images.energy, direct + images.gradient.to(direct)
+        of_images, by_atom = images.energy, direct + images.gradient.to(direct)
         virial = virial if images.strain is None else images.strain
-    out = out._replace(energy=out.energy.detach() + image_energy, charges=out.charges.detach())
+    out = out._replace(energy=out.energy.detach() + of_images, charges=out.charges.detach())
     total = Prediction.of(region, features, out, by_feature, (by_atom, None, None))
     dipole = total.dipole + by_feature[0][:, 0].sum() * features.centre.to(total.dipole)
     if strain:
         virial = virial + features.strain(by_feature) + region.qm_positions.detach().T @ direct
     total = Prediction(total | {"dipole": dipole})
-    return PeriodicPrediction(total, image_energy, virial if strain else None)
+    return PeriodicPrediction(total, of_images, virial if strain else None)
 
 
 class SurroundedModels:

@@ -2,19 +2,20 @@
 
     python -m scripts.systems.truth MODEL --solute sn2 -o FOLDER
 
-Water equilibrates around solute geometries that come from a file of labelled frames and are held.
+Classical water equilibrates around solutes, whose geometries come from a file of labelled frames.
 Each box is then labelled whole by PySCF's `qmmm.pbc`, and cut at 12 and at 6 Å as clusters of whole
 waters. The model, which was trained on clusters alone, is asked about the same boxes and clusters.
 Energies are compared up to their mean over the frames: the periodic label has another zero.
 
-What is done is kept in the folder; the same command goes on. The first member of a committee moves
-the water, the whole committee is compared.
+What is done is kept in the folder; the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,10 @@ from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.cutting.snapshots import CutSettings, SnapshotCutter
 from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.engines.classical_system import nonbonded_force
 from eqmm_ase.engines.mixed_system import MixedSystem, mixed_system
 from eqmm_ase.engines.openmm_context import move_to, new_context, positions_of
-from eqmm_ase.engines.openmm_force import minimise
 from eqmm_ase.files.dataset_file import read_frames, write_frames
-from eqmm_ase.network.committee import members_of
-from eqmm_ase.network.model_file import load_model
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.benchmarks.periodic_embedding import label_in_periodic_box
@@ -45,57 +44,72 @@ from scripts.systems.boxes import Box, make_box
 
 RADII = (12.0, 6.0)  # Å, of the clusters
 _TIMESTEP = 2.0  # fs: the solute is held and the water rigid
-_PARTS = 20  # steps from one geometry to the next
 
 
 def geometries(path: Path, number: int) -> list[Frame]:
-    """Frames spread evenly over a file, ordered along d(0–1) − d(0–2)."""
+    """Frames spread evenly over a file, ordered along d(0–1) − d(0–2).
 
-    def along(frame: Frame) -> float:
-        first, second = np.linalg.norm(frame.qm_positions[1:3] - frame.qm_positions[0], axis=1)
-        return float(first - second)
-
-    frames = sorted(read_frames(path), key=along)
+    Where atoms 1 and 2 are of one element, the nearer one comes first: it is the one that the force
+    field binds.
+    """
+    frames = [_nearer_first(frame) for frame in read_frames(path)]
+    frames.sort(key=lambda frame: float(np.subtract(*_distances(frame))))
     return [frames[round(i)] for i in np.linspace(0, len(frames) - 1, number)]
 
 
+def _distances(frame: Frame) -> np.ndarray:
+    positions = np.asarray(frame.qm_positions, np.float64)
+    return np.linalg.norm(positions[1:3] - positions[0], axis=1)
+
+
+def _nearer_first(frame: Frame) -> Frame:
+    first, second = _distances(frame)
+    if frame.atomic_numbers[1] != frame.atomic_numbers[2] or first <= second:
+        return frame
+    order = [0, 2, 1, *range(3, len(frame.atomic_numbers))]
+    return replace(frame, qm_positions=frame.qm_positions[order])
+
+
 def snapshots(
-    box: Box, mixed: MixedSystem, solutes: Sequence[Frame], options: argparse.Namespace
+    box: Box, model: EqMM, solutes: Sequence[Frame], options: argparse.Namespace
 ) -> np.ndarray:
-    """Positions of the box with water at equilibrium around each solute, (number, n, 3) Å."""
+    """Positions of the box with water at equilibrium around each solute, (number, n, 3) Å.
+
+    The water is classical; the solute is held, with the charges that the model gives it in vacuum.
+    """
+    system = copy.deepcopy(box.system)
     for row in box.ml_atoms:
-        mixed.system.setParticleMass(row, 0.0)
+        system.setParticleMass(row, 0.0)
     integrator = openmm.LangevinMiddleIntegrator(
         300.0 * unit.kelvin, 2.0 / unit.picosecond, _TIMESTEP * unit.femtosecond
     )
     integrator.setRandomNumberSeed(options.seed)
-    context = new_context(mixed.system, "CPU", 1, integrator)
-    move_to(context, box.positions, box.cell)
-    minimise(context)
-    context.setVelocitiesToTemperature(300.0 * unit.kelvin, options.seed)
-    found = []
+    context = new_context(system, "CPU", 1, integrator)
+    positions, found = box.positions.copy(), []
     with ProgressBar("equilibrating water", "frames", len(solutes)) as bar:
         for number, solute in enumerate(solutes):
-            _reshape(context, box, solute)
+            atoms = Atoms(solute.atomic_numbers, solute.qm_positions, calculator=model)
+            _set_charges(context, box.ml_atoms, atoms.get_charges())
+            held = Atoms(solute.atomic_numbers, positions[box.ml_atoms])
+            minimize_rotation_and_translation(held, atoms)
+            positions[box.ml_atoms] = atoms.positions
+            move_to(context, positions, box.cell)
+            openmm.LocalEnergyMinimizer.minimize(context)
+            context.setVelocitiesToTemperature(300.0 * unit.kelvin, options.seed + number)
             ps = options.first if number == 0 else options.every
             integrator.step(round(1000 * ps / _TIMESTEP))
-            found.append(positions_of(context)[0])
+            positions = np.asarray(positions_of(context)[0])
+            found.append(positions)
             bar.update(number + 1)
     return np.array(found)
 
 
-def _reshape(context: openmm.Context, box: Box, solute: Frame) -> None:
-    """Give the solute another geometry, slowly enough for the water to make room."""
-    positions = positions_of(context)[0]
-    held = Atoms(solute.atomic_numbers, positions[box.ml_atoms])
-    wanted = Atoms(solute.atomic_numbers, solute.qm_positions)
-    minimize_rotation_and_translation(held, wanted)
-    step = (wanted.positions - held.positions) / _PARTS
-    for _ in range(_PARTS):
-        positions = positions_of(context)[0]
-        positions[box.ml_atoms] += step
-        context.setPositions(positions * unit.angstrom)
-        context.getIntegrator().step(10)
+def _set_charges(context: openmm.Context, rows: Sequence[int], charges: np.ndarray) -> None:
+    force = nonbonded_force(context.getSystem())
+    for row, charge in zip(rows, charges, strict=True):
+        _, sigma, epsilon = force.getParticleParameters(row)
+        force.setParticleParameters(row, float(charge), sigma, epsilon)
+    force.updateParametersInContext(context)
 
 
 def cutter(mixed: MixedSystem, radius: float) -> Callable[[np.ndarray, np.ndarray], Frame]:
@@ -180,26 +194,26 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Make frames, label them, ask the model."""
     folder: Path = options.output
     folder.mkdir(parents=True, exist_ok=True)
-    box = make_box(options.solute, options.edge)
-    model, card = load_model(options.model)
+    box = make_box(options.solute, options.edge, constraints=None)  # the solute is held
+    calculator = EqMM(options.model)
     couple = partial(
         mixed_system, box.topology, box.system, box.ml_atoms, total_charge=box.total_charge
     )
     if not (folder / "snapshots.npy").exists():
-        mover = couple(members_of(model)[0])
         solutes = geometries(options.frames, options.number)
-        np.save(folder / "snapshots.npy", snapshots(box, mover, solutes, options))
+        np.save(folder / "snapshots.npy", snapshots(box, calculator, solutes, options))
     images = np.load(folder / "snapshots.npy")
-    mixed = couple(model)
-    switched = couple(model, electrostatics="cutoff")
+    mixed = couple(options.model)
+    switched = couple(options.model, electrostatics="cutoff")
 
     names = {"density_fit": False, "charges": ("mulliken",)}
-    method = Method(**{k: card["method"][k] for k in ("functional", "basis", "dispersion")} | names)
+    method = Method(
+        **{k: calculator.card["method"][k] for k in ("functional", "basis", "dispersion")} | names
+    )
     clusters = {
         f"{radius:g}": [cutter(mixed, radius)(x, box.cell) for x in images] for radius in RADII
     }
     labels, answers = {}, {}
-    calculator = EqMM(options.model)
     for name, frames in clusters.items():
         found = labelled(
             folder / f"cluster-{name}.h5", frames, lambda frame: label_frame(frame, method).frame

@@ -259,8 +259,9 @@ def test_calculators_that_answer_in_turns_have_patience_together(traced, monkeyp
 def test_traces_go_with_the_last_calculator_that_uses_them(calculated):
     twin = copy.deepcopy(calculated.calc)
     (traces,) = traced_module._TRACES.values()
-    gone = weakref.ref(traces.of_kind["energy_and_derivatives", 6, 32])
-    del traces
+    (trace,) = traces.of_kind.values()
+    gone = weakref.ref(trace)
+    del traces, trace
     calculated.calc = None
     gc.collect()
     assert gone() is not None
