@@ -11,6 +11,7 @@ Sources: Nam, Gao, York, J. Chem. Theory Comput. 1, 2 (2005); Li and Chan, PySCF
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def label_in_periodic_box(frame: Frame, method: Method) -> Frame:
         gradient.grid_response = True
     return replace(
         frame,
-        energy=float(solution.e_tot) * HARTREE,
+        energy=float(solution.e_tot + _dispersion(solution)) * HARTREE,
         qm_forces=-np.asarray(gradient.kernel()) * HARTREE_PER_BOHR,
         energy_vacuum=None,
         mm_forces=None,
@@ -81,6 +82,11 @@ def label_in_periodic_box(frame: Frame, method: Method) -> Frame:
         charges={},
         dipole=None,
     )
+
+
+def _dispersion(solution: Any) -> float:
+    """Dispersion energy in Hartree, which PySCF 2.14 adds to periodic forces but not to energies."""
+    return float(solution.get_dispersion()) if solution.do_disp() else 0.0
 
 
 def _edges(frame: Frame) -> np.ndarray:

@@ -28,12 +28,14 @@ def frame() -> Frame:
     return replace(frame, mm_charges=frame.mm_charges - frame.mm_charges.mean(), cell=CELL)
 
 
-def test_forces_are_derivatives_of_the_periodic_energy(frame):
+@pytest.mark.parametrize("dispersion", [None, "d3bj"])
+def test_forces_are_derivatives_of_the_periodic_energy(frame, dispersion):
+    method = replace(CHEAP, dispersion=dispersion)
     direction = np.random.default_rng(2).normal(size=(3, 3))
-    forces = label_in_periodic_box(frame, CHEAP).qm_forces
+    forces = label_in_periodic_box(frame, method).qm_forces
     energies = [
         label_in_periodic_box(
-            replace(frame, qm_positions=frame.qm_positions + step * direction), CHEAP
+            replace(frame, qm_positions=frame.qm_positions + step * direction), method
         ).energy
         for step in (2e-4, -2e-4)
     ]
