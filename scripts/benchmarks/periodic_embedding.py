@@ -85,7 +85,7 @@ def label_in_periodic_box(frame: Frame, method: Method) -> Frame:
 
 
 def _dispersion(solution: Any) -> float:
-    """Dispersion energy in Hartree, which PySCF 2.14 adds to periodic forces but not to energies."""
+    """Dispersion in Hartree, which PySCF 2.14 adds to periodic forces but not to energies."""
     return float(solution.get_dispersion()) if solution.do_disp() else 0.0
 
 

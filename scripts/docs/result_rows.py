@@ -56,18 +56,6 @@ def ablation(content: Content) -> Rows:
         yield [name, *energies, number(errors["water"]["qm_forces_mae"])]
 
 
-def system_cost(content: Content) -> Rows:
-    """Rows of the table of ``system_cost.json``."""
-    for row in content["systems"]:
-        times = number(row["classical_ms"], 3), number(row["with_network_ms"], 3)
-        yield [
-            row["solute"],
-            f"{row['atoms']:,}".replace(",", " "),
-            *times,
-            number(row["ratio"], 3),
-        ]
-
-
 def demo(content: Content) -> Rows:
     """Rows of the table of ``demo.json``."""
     yield ["held-out trajectory", *_errors(content["metrics"])]

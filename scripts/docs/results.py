@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from scripts.docs import result_rows as rows
+from scripts.docs import system_rows
 from scripts.docs.result_rows import Content, Rows
 
 
@@ -27,6 +28,23 @@ _ERRORS = ("energy, kcal/mol", "QM forces, kcal/mol/Å", "MM forces, %", "charge
 _CELLS = ("energy, kcal/mol", "QM forces, kcal/mol/Å", "MM forces, %")
 _STUDY = "python -m scripts.studies."
 _BENCHMARK = "python -m scripts.benchmarks."
+
+
+def _nve(options: str) -> Result:
+    return Result(
+        f"python -m scripts.systems.nve model.eqmm --edge 28{options}",
+        ("", "ps", "drift, meV/ps", "fluctuation, meV"),
+        system_rows.system_nve,
+    )
+
+
+def _truth(solute: str, *, errors: bool = False) -> Result:
+    head = ("cut at", "", "change", "error of the model in it", "relative")
+    return Result(
+        f"python -m scripts.systems.truth model.eqmm frames.h5 --solute {solute} -o FOLDER",
+        ("", "energy, kcal/mol", "QM forces, kcal/mol/Å") if errors else head,
+        system_rows.truth_errors if errors else system_rows.truth_changes,
+    )
 
 
 RESULTS: Mapping[str, Result] = {
@@ -105,8 +123,27 @@ RESULTS: Mapping[str, Result] = {
     "system_cost": Result(
         "python -m scripts.systems.cost model.eqmm",
         ("", "atoms", "classical step, ms", "with the network, ms", "ratio"),
-        rows.system_cost,
+        system_rows.system_cost,
     ),
+    "system_speed": Result(
+        "python -m scripts.systems.speed model.eqmm",
+        ("potential", "CPU ms a step", "ns/day"),
+        system_rows.system_speed,
+    ),
+    "system_nve": _nve(""),
+    "system_nve_cutoff": _nve(" --electrostatics cutoff --without-control"),
+    "time_steps": Result(
+        "python -m scripts.systems.time_steps model.eqmm",
+        (
+            *("mass of H, u", "step, fs", "network evaluations", "classical evaluations"),
+            *("drift, meV/ps", "fluctuation, meV"),
+        ),
+        system_rows.time_steps,
+    ),
+    "system_truth_sn2": _truth("sn2"),
+    "system_truth_sn2/errors": _truth("sn2", errors=True),
+    "system_truth_methanol": _truth("methanol"),
+    "system_truth_methanol/errors": _truth("methanol", errors=True),
     "benchmark_labels": Result(
         f"{_BENCHMARK}benchmark_labels",
         ("", "charges", "labels an hour", "times PySCF", "deviation of forces, kcal/mol/Å"),

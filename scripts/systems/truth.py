@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--edge", type=float, default=28.0, help="Å")
     parser.add_argument("--number", type=int, default=30, help="of frames")
     parser.add_argument("--first", type=float, default=10.0, help="ps before the first frame")
-    parser.add_argument("--every", type=float, default=1.5, help="ps between frames")
+    parser.add_argument("--every", type=float, default=2.0, help="ps between frames")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     figures = compare(options)

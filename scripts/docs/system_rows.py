@@ -1,0 +1,62 @@
+"""Rows of the tables of whole systems on the page of benchmarks."""
+
+from __future__ import annotations
+
+from scripts.docs.result_rows import Content, Rows, number
+
+
+def system_cost(content: Content) -> Rows:
+    """Rows of the table of ``system_cost.json``."""
+    for row in content["systems"]:
+        times = number(row["classical_ms"], 3), number(row["with_network_ms"], 3)
+        yield [row["solute"], _spaced(row["atoms"]), *times, number(row["ratio"], 3)]
+
+
+def system_speed(content: Content) -> Rows:
+    """Rows of the table of ``system_speed.json``."""
+    for row in content["rows"]:
+        yield [row["potential"], number(row["ms"], 3), number(row["ns_per_day"], 2)]
+
+
+def system_nve(content: Content) -> Rows:
+    """Rows of the tables of ``system_nve.json`` and its kin."""
+    time = number(content["settings"]["time"])
+    for name, run in content["runs"].items():
+        drift = f"{_signed(run['drift_meV_per_ps'])} ± {number(run['standard_error'])}"
+        yield [name, time, drift, number(run["fluctuation_meV"], 3)]
+
+
+def time_steps(content: Content) -> Rows:
+    """Rows of the table of ``time_steps.json``."""
+    for run in content["runs"]:
+        way = [number(run[name], 3) for name in ("hydrogen_mass", "step", "network", "classical")]
+        if "blown_up" in run:
+            yield [*way, "blows up", ""]
+            continue
+        drift = f"{_signed(run['drift_meV_per_ps'])} ± {number(run['standard_error'])}"
+        yield [*way, drift, number(run["fluctuation_meV"], 3)]
+
+
+def truth_changes(content: Content) -> Rows:
+    """Rows of the table of what changes, of ``system_truth_sn2.json`` and its kin."""
+    for radius, change in content["figures"]["changes"].items():
+        for name, unit in (("energy", "kcal/mol"), ("qm_forces", "kcal/mol/Å")):
+            found = (change["labels"][name], change["model_minus_labels"][name])
+            relative = f"{number(100 * change['relative'][name])} %"
+            what = "energy" if name == "energy" else "QM forces"
+            yield [f"{radius} Å", f"{what}, {unit}", *map(number, found), relative]
+
+
+def truth_errors(content: Content) -> Rows:
+    """Rows of the table of errors, of ``system_truth_sn2.json`` and its kin."""
+    for name, errors in content["figures"]["errors"].items():
+        where = name if name.startswith("box") else f"cluster of {name} Å"
+        yield [where, number(errors["energy"]), number(errors["qm_forces"])]
+
+
+def _spaced(value: int) -> str:
+    return f"{value:,}".replace(",", " ")
+
+
+def _signed(value: float) -> str:
+    return number(value) if value < 0 else f"+{number(value)}"
