@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.tip3p import angleHOH, rOH
 from ase.geometry import get_distances
 
 from eqmm_ase import EqMM
@@ -89,6 +90,23 @@ def some_charges(count: int = 12, seed: int = 2) -> tuple[np.ndarray, np.ndarray
     positions *= rng.uniform(4.0, 6.0, (count, 1)) / np.linalg.norm(positions, axis=1)[:, None]
     charges = rng.uniform(-0.4, 0.4, count)
     return charges - charges.mean(), positions
+
+
+def water_shell(count: int, distance: float) -> Atoms:
+    """Rigid water molecules in random orientations on a sphere, well apart."""
+    rng = np.random.default_rng(3)
+    angle = np.radians(angleHOH)
+    one = Atoms("OH2", [[0, 0, 0], [rOH, 0, 0], [rOH * np.cos(angle), rOH * np.sin(angle), 0]])
+    corners = np.array(
+        [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1], [-1, 1, 1], [1, -1, 1]]
+    ) / np.sqrt(3)
+    shell = Atoms()
+    for corner in corners[:count]:
+        molecule = one.copy()
+        molecule.rotate(rng.uniform(0, 360), rng.normal(size=3))
+        molecule.translate(distance * corner)
+        shell += molecule
+    return shell
 
 
 BOX = np.array([[15.0, 0.0, 0.0], [3.0, 16.0, 0.0], [-2.0, 4.0, 14.5]])

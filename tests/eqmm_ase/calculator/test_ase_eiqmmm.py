@@ -9,11 +9,11 @@ import pytest
 from ase import Atoms, units
 from ase.calculators.fd import calculate_numerical_forces
 from ase.calculators.qmmm import EIQMMM, LJInteractions
-from ase.calculators.tip3p import TIP3P, angleHOH, epsilon0, rOH, sigma0
+from ase.calculators.tip3p import TIP3P, epsilon0, sigma0
 from ase.calculators.tip4p import TIP4P
 from ase.constraints import FixBondLengths
 from ase.md.verlet import VelocityVerlet
-from calculator_kit import SpringModel, assert_same, methanol, random_model
+from calculator_kit import SpringModel, assert_same, methanol, random_model, water_shell
 
 from eqmm_ase import EqMM
 from eqmm_ase.simulation.ensembles import draw_momenta
@@ -25,23 +25,6 @@ LENNARD_JONES = {
     ("C", "O"): (0.005, 3.3),
     ("H", "O"): (0.001, 2.6),
 }
-
-
-def water_shell(count: int, distance: float) -> Atoms:
-    """Rigid water molecules in random orientations on a sphere, well apart."""
-    rng = np.random.default_rng(3)
-    angle = np.radians(angleHOH)
-    one = Atoms("OH2", [[0, 0, 0], [rOH, 0, 0], [rOH * np.cos(angle), rOH * np.sin(angle), 0]])
-    corners = np.array(
-        [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1], [-1, 1, 1], [1, -1, 1]]
-    ) / np.sqrt(3)
-    shell = Atoms()
-    for corner in corners[:count]:
-        molecule = one.copy()
-        molecule.rotate(rng.uniform(0, 360), rng.normal(size=3))
-        molecule.translate(distance * corner)
-        shell += molecule
-    return shell
 
 
 def solvated(model, water: str, count: int, distance: float = 4.0, **options) -> Atoms:
