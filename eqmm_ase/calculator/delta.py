@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import all_changes
+from numpy.typing import ArrayLike
 
 from eqmm_ase.calculator.eqmm import EqMM
+from eqmm_ase.calculator.point_charges import PointCharges
 from eqmm_ase.data.dataset_format import BASELINE
 from eqmm_ase.data.frame import Frame
 
@@ -26,7 +28,8 @@ class DeltaEqMM(EqMM):
     """ASE calculator of baseline + model: energy and forces on QM atoms and MM charges.
 
     Everything else is as in `EqMM`, but charges and dipole are not available, since the model
-    learns energy differences only.
+    learns energy differences only, and neither are periodic boxes, which the baseline knows nothing
+    of.
 
     Parameters
     ----------
@@ -52,6 +55,28 @@ class DeltaEqMM(EqMM):
     ) -> None:
         super().__init__(model, **settings)
         self._baseline = baseline
+
+    def embed(
+        self,
+        mm_charges: ArrayLike | None,
+        mm_positions: ArrayLike | None = None,
+        *,
+        cell: Any = None,
+        **parameters: Any,
+    ) -> PointCharges:
+        """Put the QM atoms into the potential of point charges, as `EqMM.embed`, without a box.
+
+        Raises
+        ------
+        ValueError
+            As `EqMM.embed`; also for a box.
+        """
+        if cell is not None:
+            raise ValueError(
+                "DeltaEqMM has no periodic box, since its baseline takes charges without images: "
+                "leave out cell, or take a model that predicts energies"
+            )
+        return super().embed(mm_charges, mm_positions, **parameters)
 
     def _predicts_what_is_asked(self) -> bool:
         """Whether the model predicts differences from a cheaper method's energies."""

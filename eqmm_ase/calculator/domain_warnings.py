@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 from eqmm_ase.arrays import FloatArray
 from eqmm_ase.calculator.settings import Setting
 from eqmm_ase.data import checks, unit_checks
+from eqmm_ase.periodic.cell import near_images
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
-from eqmm_ase.uncertainty.contacts import ContactError, collapsed, deepest_contact
+from eqmm_ase.uncertainty.contacts import (
+    Contact,
+    ContactError,
+    collapsed,
+    deepest_contact,
+    farthest_contact,
+)
 from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 
 
@@ -96,10 +103,9 @@ class DomainWarnings:
         charges = setting.mm_charges
         if not len(charges):
             return
-        squared = checks.distances_to_charges(positions, numbers, setting.mm_positions, charges)
         if not self.domain.knows_charges and charges.any():
             self._tell_of_domain("no charges", "there were no MM charges in training")
-        contact = deepest_contact(squared, numbers, charges, self.domain)
+        contact = self._deepest(numbers, positions, setting)
         if contact is None:
             return
         sentence = contact.sentence(numbers, charges)
@@ -108,6 +114,21 @@ class DomainWarnings:
             "Lennard-Jones (HeldLennardJones) or ContactRestraints"
         )
         self._contact(sentence, advice, refuse and contact.distance < contact.limit, "closest")
+
+    def _deepest(
+        self, numbers: NDArray[np.integer], positions: FloatArray, setting: Setting
+    ) -> Contact | None:
+        """The contact that is shortest beside those of training, in a box among all images."""
+        charges, sites = setting.mm_charges, setting.mm_positions
+        if setting.cell is None:
+            squared = checks.distances_to_charges(positions, numbers, sites, charges)
+            return deepest_contact(squared, numbers, charges, self.domain)
+        near, places = near_images(
+            positions, sites, setting.cell, farthest_contact(numbers, self.domain)
+        )
+        squared = checks.squared_distances(positions, places)
+        contact = deepest_contact(squared, numbers, charges[near], self.domain)
+        return contact and contact._replace(site=int(near[contact.site]))
 
     def uncertainty(self, uncertainty: Uncertainty | None) -> None:
         """Warn of members of a committee that disagree more than is usual."""

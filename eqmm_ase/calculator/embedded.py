@@ -1,7 +1,7 @@
 """ASE calculators of QM atoms in MM charges: which atoms and charges, and what is still valid.
 
-ASE keeps results as long as the QM atoms stay; here they also go when the charges move or change,
-or when ``atoms.info`` names another total charge or spin.
+ASE keeps results as long as the QM atoms stay; here they also go when the charges or their box
+change, or when ``atoms.info`` names another total charge or spin.
 
 Atoms that were computed in charges remember it in ``atoms.info["embedding"]``, which copies and
 files keep; exported frames have the charges themselves in ``atoms.info["mm_charges"]``. A
@@ -51,6 +51,8 @@ class EmbeddedCalculator(Calculator):
         self,
         mm_charges: ArrayLike | None,
         mm_positions: ArrayLike | None = None,
+        *,
+        cell: Any = None,
         **parameters: Any,
     ) -> PointCharges:
         """Put the QM atoms into the potential of point charges, in place of any earlier ones.
@@ -61,6 +63,11 @@ class EmbeddedCalculator(Calculator):
             (n_mm,), e. None or empty: vacuum, also for atoms that were computed in charges.
         mm_positions
             (n_mm, 3), Å. None: to follow by ``set_positions`` of the returned handle.
+        cell
+            Periodic box, Å: three lattice vectors as rows, or three lengths, or whatever else
+            `ase.cell.Cell.new` takes. All charges and all their periodic images then act (Ewald's
+            sum, with a uniform background where the box is charged), and the images of the QM
+            atoms act on them. It needs the extra ``periodic``. None: the charges given act once.
         **parameters
             What ASE's ``Embedding`` passes on for other programs, such as ``rc``: EqMM neither cuts
             off nor smears charges, and warns that it leaves these aside.
@@ -75,6 +82,8 @@ class EmbeddedCalculator(Calculator):
         ValueError
             Wrong shapes, NaN, or values that look like nm, Bohr or coulomb; earlier charges then
             stay.
+        ImportError
+            A box without finufft.
         """
         if parameters:
             self._watch.tell(
@@ -83,7 +92,7 @@ class EmbeddedCalculator(Calculator):
                 "smearing of MM charges",
                 UserWarning,
             )
-        charges = PointCharges([] if mm_charges is None else mm_charges, mm_positions)
+        charges = PointCharges([] if mm_charges is None else mm_charges, mm_positions, cell)
         with self._lock:
             self._charges._detach()
             self._charges, self._embedded = charges, True
@@ -105,7 +114,7 @@ class EmbeddedCalculator(Calculator):
         """
         if self._computed_for is None:
             raise ValueError("the calculator has no results: ask for an energy first")
-        return self._computed_for.total_charge, self._computed_for.spin_multiplicity
+        return self._computed_for.state
 
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
@@ -136,7 +145,7 @@ class EmbeddedCalculator(Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation, as ASE's names or ``"embedding"``.
 
-        The latter stands for the MM charges, the total charge and the spin.
+        The latter stands for the MM charges, their box, the total charge and the spin.
         """
         if self.atoms is None or self._computed_for is None:
             return list(all_changes)
@@ -180,7 +189,7 @@ class EmbeddedCalculator(Calculator):
             charge, _ = self._watch.state(atoms.numbers, None, None)
         multiplicity = given_multiplicity(self.parameters, atoms, charge)
         state = self._watch.state(atoms.numbers, charge, multiplicity)
-        return Setting(charges._positions, charges._charges, *state)
+        return Setting(charges._positions, charges._charges, *state, charges._cell)
 
     def _current_atoms(self) -> Atoms:
         # ASE keeps a copy of the atoms; the original may have moved since.

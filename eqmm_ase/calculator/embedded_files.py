@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.io.trajectory import Trajectory
 
 from eqmm_ase.calculator.point_charges import PointCharges
-from eqmm_ase.files.stored_charges import CHARGES, EMBEDDING, POSITIONS
+from eqmm_ase.files.stored_charges import CELL, CHARGES, EMBEDDING, POSITIONS
 
 
 def charges_around(atoms: Atoms) -> PointCharges | None:
@@ -43,5 +43,7 @@ def new_trajectory(path: str | os.PathLike[str], atoms: Atoms) -> Any:
     if charges is not None and charges.label:
         assert charges.positions is not None
         stored = {CHARGES: charges.charges.tolist(), POSITIONS: charges.positions.tolist()}
+        if charges.cell is not None:
+            stored[CELL] = charges.cell.tolist()
         writer.set_description({EMBEDDING: stored})
     return writer

@@ -22,8 +22,11 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
     all_changes,
 )
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from eqmm_ase.arrays import FloatArray
+from eqmm_ase.calculator.box import check_same_box, cluster_of
+from eqmm_ase.calculator.boxed_models import BoxedModels
 from eqmm_ase.calculator.domain_warnings import DomainWarnings
 from eqmm_ase.calculator.embedded import EmbeddedCalculator
 from eqmm_ase.calculator.settings import (
@@ -54,12 +57,14 @@ class EqMM(EmbeddedCalculator):
 
     The energy is that of the QM region and its electrostatic interaction with the MM charges given
     to `embed`; without charges it is that of the molecule in vacuum. Charge–charge energy is never
-    included. The calculator is non-periodic: no periodic image may lie within the model's cutoff.
+    included. In a periodic box (``embed(..., cell=)``) all images of the charges act on the QM
+    region, and so do its own images; the QM atoms may then be wrapped in any way. Without one the
+    QM atoms are a cluster, of which no periodic image may lie within the model's cutoff.
 
-    Beside ASE's methods it has `embed`, to give it MM charges; `mm_forces` and `mm_potential`, the
-    forces on these charges and the potential at them; `uncertainty`, of a committee; ``card``, what
-    the model file says of level of theory and training; and ``domain``, which systems and shortest
-    distances the training data hold.
+    Beside ASE's methods it has `embed`, to give it MM charges and their box; `mm_forces` and
+    `mm_potential`, the forces on these charges and the potential at them; `uncertainty`, of a
+    committee; ``card``, what the model file says of level of theory and training; and ``domain``,
+    which systems and shortest distances the training data hold.
 
     Parameters
     ----------
@@ -87,7 +92,7 @@ class EqMM(EmbeddedCalculator):
         A setting that does not exist, a device that is not there.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "charges", "dipole"]  # noqa: RUF012
+    implemented_properties = ["energy", "free_energy", "forces", "charges", "dipole", "stress"]  # noqa: RUF012
     default_parameters = DEFAULTS
 
     def __init__(
@@ -219,17 +224,26 @@ class EqMM(EmbeddedCalculator):
     ) -> None:
         """Compute all results; ASE calls this when they are out of date.
 
-        Periodic atoms are accepted as long as no image comes within the model's cutoff of any atom.
+        The stress, which takes more time, is computed only where it is asked for: dE/dε / V (eV/Å³,
+        in Voigt's order) of this energy, where QM atoms, MM charges and box are all strained.
 
         Raises
         ------
         ValueError
-            Inconsistent or non-finite input; an element, charge or spin the model does not know.
+            Inconsistent or non-finite input; an element, charge or spin the model does not know;
+            periodic atoms in another box than that of the charges, or with images too near.
+        PropertyNotImplementedError
+            The stress without a box.
         ContactError
             Atoms far closer to charges than in training, unless ``contacts="warn"``.
         NotFiniteError
             The model's answer is not a number.
         """
+        strained = "stress" in properties
+        if strained and self._charges.cell is None:
+            raise PropertyNotImplementedError(
+                "there is no stress without a periodic box: give embed() a cell"
+            )
         self._forget()
         if atoms is None:
             atoms = self._current_atoms()
@@ -237,7 +251,7 @@ class EqMM(EmbeddedCalculator):
         # Not through super(): that makes sure of a folder to write files in, which EqMM never does.
         self.atoms = atoms = atoms.copy()
         setting = self._setting(atoms)
-        positions = checks.qm_positions(atoms.positions)
+        positions = cluster_of(atoms.positions, setting.cell)
         self._check_region(atoms, positions, setting)
 
         # float32 resolves 4e-6 Å at 50 Å from the origin: hand over positions about the molecule.
@@ -250,10 +264,7 @@ class EqMM(EmbeddedCalculator):
             setting.total_charge,
             setting.spin_multiplicity,
         )
-        frames = FrameBatch.from_frames(
-            [frame], dtype=DTYPES[self.parameters["dtype"]], device=self.parameters["device"]
-        )
-        each = self._models(frames)
+        each, stress = self._predict(frame, setting.cell, strained)
         prediction = each[0]
         if isinstance(self._source, Committee):
             prediction, spread = mean_and_spread(each)
@@ -262,6 +273,8 @@ class EqMM(EmbeddedCalculator):
             )
         self._watch.uncertainty(self._uncertainty)
         self._keep(prediction, origin, setting)
+        if stress is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
 
     # --- inside ---
 
@@ -273,6 +286,21 @@ class EqMM(EmbeddedCalculator):
         # From the original each time: float64 weights must survive a visit to float32.
         model = cast(copy.deepcopy(self._source), DTYPES[self.parameters["dtype"]])
         self._models = TracedModels(members_of(model.to(self.parameters["device"])))
+        self._boxed = BoxedModels(self._models.models)
+
+    def _predict(
+        self, frame: Frame, cell: FloatArray | None, strained: bool
+    ) -> tuple[list[Prediction], FloatArray | None]:
+        """Of every member; and the stress of their mean, (3, 3) eV/Å³, where it is asked for."""
+        device = self.parameters["device"]
+        if cell is None:
+            dtype = DTYPES[self.parameters["dtype"]]
+            return self._models(FrameBatch.from_frames([frame], dtype, device)), None
+        if device != "cpu":
+            raise ValueError(
+                f"periodic boxes are computed on the CPU, but device is {device!r}: set it to 'cpu'"
+            )
+        return self._boxed(frame, cell, self._charges, strained=strained)
 
     def _check_region(self, atoms: Atoms, positions: FloatArray, setting: Setting) -> None:
         try:
@@ -284,8 +312,10 @@ class EqMM(EmbeddedCalculator):
             raise ValueError(
                 f"{error}; the model knows no other charge, and none was given"
             ) from error
-        self._watch.region(atoms.numbers, positions, *setting[2:])
-        if atoms.pbc.any():
+        self._watch.region(atoms.numbers, positions, *setting.state)
+        if setting.cell is not None:
+            check_same_box(atoms, setting.cell)
+        elif atoms.pbc.any():
             checks.refuse_periodic(atoms, self._source.config.cutoff)
         refuse = self.parameters["contacts"] == "error"
         self._watch.contacts(atoms.numbers, positions, setting, refuse)

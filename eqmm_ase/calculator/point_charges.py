@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from eqmm_ase.arrays import FloatArray
+from eqmm_ase.calculator.box import box_of
 from eqmm_ase.data import checks, unit_checks
 from eqmm_ase.files.stored_charges import label_of
 
@@ -24,17 +25,24 @@ class PointCharges:
         (n_mm,), e. Copied.
     positions
         (n_mm, 3), Å. Copied. None: to follow by `set_positions`, as EIQMMM does.
+    cell
+        Periodic box that they and all their images fill, as `EqMM.embed` takes it. None: no images.
 
     Raises
     ------
     ValueError
         Wrong shapes, NaN, or numbers that look like another unit.
+    ImportError
+        A box without finufft, which the extra ``periodic`` installs.
     """
 
-    def __init__(self, charges: ArrayLike, positions: ArrayLike | None = None) -> None:
+    def __init__(
+        self, charges: ArrayLike, positions: ArrayLike | None = None, cell: Any = None
+    ) -> None:
         self._charges = checks.point_charges(charges)
         unit_checks.charges(self._charges)
         self._positions: FloatArray | None = None
+        self._cell = None if cell is None else box_of(cell, len(self._charges))
         self._label: str | None = None
         self._embedded = True
         if positions is not None or len(self._charges) == 0:
@@ -54,10 +62,18 @@ class PointCharges:
         return None if self._positions is None else self._positions.copy()
 
     @property
+    def cell(self) -> FloatArray | None:
+        """Lattice vectors of the periodic box as rows, (3, 3), Å; a copy, or None without one."""
+        return None if self._cell is None else self._cell.copy()
+
+    @property
     def label(self) -> str:
-        """Number, sum and checksum of the charges, as atoms remember them; empty for vacuum."""
+        """Number, sum and checksum of the charges, as atoms remember them; empty for vacuum.
+
+        The checksum is that of positions and box, too.
+        """
         if self._label is None:
-            self._label = label_of(self._charges, self._positions)
+            self._label = label_of(self._charges, self._positions, self._cell)
         return self._label
 
     def set_charges(self, charges: ArrayLike) -> None:
@@ -85,6 +101,25 @@ class PointCharges:
             checks.not_too_dense(new)
             unit_checks.surroundings(self._charges, new)
         self._positions = new
+        self._label = None
+
+    def set_cell(self, cell: Any) -> None:
+        """Change the periodic box, as barostats do; positions stay where they are.
+
+        Parameters
+        ----------
+        cell
+            As `EqMM.embed` takes it. It is not None: whether there is a box, `embed` decides.
+
+        Raises
+        ------
+        ValueError
+            A cell that is none, or charges that were embedded without one.
+        """
+        self._refuse_detached()
+        if self._cell is None:
+            raise ValueError("these charges have no periodic box: give embed() a cell")
+        self._cell = box_of(cell, len(self))
         self._label = None
 
     def get_forces(self, calculator: EqMM) -> FloatArray:

@@ -37,18 +37,25 @@ _SET_BY = (
 
 
 class Setting(NamedTuple):
-    """MM charges, total charge and spin multiplicity, on which a result depends like on atoms."""
+    """MM charges, total charge, spin and box, on which a result depends like on atoms."""
 
     mm_positions: FloatArray  # (n_mm, 3) Å
     mm_charges: FloatArray  # (n_mm,) e
     total_charge: int
     spin_multiplicity: int
+    cell: FloatArray | None
+    """(3, 3) Å, of the periodic box; None without one."""
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Total charge and spin multiplicity."""
+        return self.total_charge, self.spin_multiplicity
 
     def equals(self, other: Setting) -> bool:
         """Whether results for one hold for the other."""
-        # The arrays are replaced, never written to: mostly it is the very same one.
-        return self[2:] == other[2:] and all(
-            a is b or np.array_equal(a, b) for a, b in zip(self[:2], other[:2], strict=True)
+        return self.state == other.state and all(
+            _same(getattr(self, name), getattr(other, name))
+            for name in ("mm_positions", "mm_charges", "cell")
         )
 
     def check_electrons(self, numbers: NDArray[np.integer]) -> None:
@@ -101,6 +108,11 @@ def what_changed(last: Atoms, atoms: Atoms, tol: float) -> list[str]:
         "pbc": np.array_equal(last.pbc, atoms.pbc),
     }
     return [name for name, unchanged in same.items() if not unchanged]
+
+
+def _same(a: FloatArray | None, b: FloatArray | None) -> bool:
+    # The arrays are replaced, never written to: mostly it is the very same one.
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
 def _close(a: FloatArray, b: FloatArray, tol: float) -> bool:

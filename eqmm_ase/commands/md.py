@@ -84,7 +84,8 @@ def md(
         refuse_existing(output, "use --resume to go on, --overwrite to replace it")
     settings = settings_from(MDSettings, options)
     atoms, description = prepare(**options)
-    settings = replace(settings, isolated=not len(atoms.calc.point_charges))
+    charges = atoms.calc.point_charges
+    settings = replace(settings, isolated=not len(charges) and charges.cell is None)
     with RunLog(_COLUMNS, output.with_suffix(".log"), total=total, append=resume) as log:
         of = f"{settings.ensemble}, {settings.timestep:g} fs, {settings.temperature:g} K"
         log.line(f"{description}; {of}")

@@ -87,21 +87,22 @@ def prepare(
         read = read_structure(structure, charges)
         atoms, atoms.calc = read.atoms, calculator
         _tell_replaced(atoms, total_charge)
-        calculator.embed(read.mm_charges, read.mm_positions)
+        calculator.embed(read.mm_charges, read.mm_positions, cell=read.cell)
         try:
             energy = atoms.get_potential_energy()
         except ElectronCountError as error:
             raise error.set_by("--total-charge", "--spin-multiplicity") from error
     for warning in caught:
         click.echo(f"warning: {warning.message}", err=True)
-    medium = "vacuum"
+    medium = "vacuum" if read.cell is None else "an empty periodic box"
     if len(read.mm_charges):
         net = f"{read.mm_charges.sum():+.2f} e" if read.mm_charges.any() else "all zero: vacuum"
-        medium = f"{len(read.mm_charges)} MM charges ({net})"
+        box = "" if read.cell is None else " in a box"
+        medium = f"{len(read.mm_charges)} MM charges{box} ({net})"
         domain = atoms.calc.domain
         if restraints and domain.closest_mm is not None:
             around = read.mm_charges, read.mm_positions
-            atoms.set_constraint(ContactRestraints(atoms, *around, domain))
+            atoms.set_constraint(ContactRestraints(atoms, *around, domain, cell=read.cell))
             medium += " with restraints"
         else:
             medium += " without restraints"

@@ -107,6 +107,21 @@ def not_too_dense(positions: FloatArray, name: str = "mm_positions") -> None:
         )
 
 
+def not_too_dense_in_box(n_mm: int, volume: float) -> None:
+    """Refuse a periodic box (Å³) packed with charges as only one in nm, taken for Å, can be.
+
+    Raises
+    ------
+    ValueError
+        More than `MAX_CHARGE_DENSITY`.
+    """
+    if n_mm >= _FEW_CHARGES and n_mm > MAX_CHARGE_DENSITY * volume:
+        raise ValueError(
+            f"{n_mm} charges are to fill a cell of {volume:.3g} Å³, far denser than any material; "
+            "is it in nm instead of Å?"
+        )
+
+
 def qm_positions(values: ArrayLike) -> FloatArray:
     """Positions of the QM atoms as float64 (n_qm, 3), in Å.
 

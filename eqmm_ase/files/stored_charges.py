@@ -8,7 +8,7 @@ PDB or CIF files keep nothing.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -19,11 +19,22 @@ from eqmm_ase.arrays import FloatArray
 
 EMBEDDING = "embedding"
 """Where in ``atoms.info`` atoms remember the charges that they were computed in."""
-CHARGES, POSITIONS = "mm_charges", "mm_positions"
-"""Where files have the charges themselves: e, Å."""
+CHARGES, POSITIONS, CELL = "mm_charges", "mm_positions", "mm_cell"
+"""Where files have the charges themselves: e, Å; lattice vectors of their box, Å."""
 
 
-def label_of(charges: FloatArray, positions: FloatArray | None) -> str:
+class StoredCharges(NamedTuple):
+    """MM charges that a file holds."""
+
+    charges: FloatArray  # (n_mm,) e
+    positions: FloatArray  # (n_mm, 3) Å
+    cell: FloatArray | None
+    """Lattice vectors of the box that they and their images fill, (3, 3) Å; None without one."""
+
+
+def label_of(
+    charges: FloatArray, positions: FloatArray | None, cell: FloatArray | None = None
+) -> str:
     """Label by which atoms remember MM charges: number, sum and checksum; empty for vacuum.
 
     Parameters
@@ -32,12 +43,17 @@ def label_of(charges: FloatArray, positions: FloatArray | None) -> str:
         (n_mm,), e.
     positions
         (n_mm, 3), Å.
+    cell
+        Of a periodic box, (3, 3), Å. In one, no charges at all are no vacuum: images act.
     """
-    if positions is None or not charges.any():
+    if positions is None or not (charges.any() or cell is not None):
         return ""
     number = crc32(positions.tobytes(), crc32(charges.tobytes()))
+    if cell is not None:
+        number = crc32(cell.tobytes(), number)
+    box = "" if cell is None else " in a box"
     net = round(float(charges.sum()), 3) + 0.0  # no negative zero
-    return f"{len(charges)} MM charges, {net:+.3f} e, checksum {number:08x}"
+    return f"{len(charges)} MM charges{box}, {net:+.3f} e, checksum {number:08x}"
 
 
 _MAGIC = b"- of UlmASE-Trajectory"
@@ -54,18 +70,21 @@ def label_in_file(path: str | os.PathLike[str], image: Atoms) -> str:
         return next((found[EMBEDDING] for found in parameters if EMBEDDING in found), "")
 
 
-def charges_in_file(
-    path: str | os.PathLike[str], image: Atoms
-) -> tuple[FloatArray, FloatArray] | None:
-    """Charges (n_mm,) e and positions (n_mm, 3) Å that a file holds for an image, or None."""
+def charges_in_file(path: str | os.PathLike[str], image: Atoms) -> StoredCharges | None:
+    """MM charges that a file holds for an image, or None."""
     stored: Any = image.info
     with open(path, "rb") as file:
         ours = file.read(len(_MAGIC)) == _MAGIC
     if ours:
         with Trajectory(os.fspath(path)) as images:
             stored = (getattr(images, "description", None) or {}).get(EMBEDDING, stored)
-    if not np.size(stored.get(CHARGES, ())):
+    cell = stored.get(CELL)
+    if not np.size(stored.get(CHARGES, ())) and cell is None:
         return None
     # One charge comes back as a number from some files.
     charges = np.array(stored[CHARGES], np.float64).reshape(-1)
-    return charges, np.array(stored.get(POSITIONS, ()), np.float64).reshape(-1, 3)
+    return StoredCharges(
+        charges,
+        np.array(stored.get(POSITIONS, ()), np.float64).reshape(-1, 3),
+        None if cell is None else np.array(cell, np.float64),
+    )

@@ -39,6 +39,9 @@ class Structure:
     """MM point charges, (n_mm,) e; empty in vacuum."""
     name: str
     """Where it came from, for logs."""
+    cell: FloatArray | None = None
+    """Lattice vectors, (3, 3) Å, of the box that the charges and their images fill, as
+    `EqMM.embed` takes it; None where charges act once."""
 
 
 def read_structure(
@@ -59,7 +62,7 @@ def read_structure(
     -------
     Structure
         ``atoms`` (`ase.Atoms`, Å, without calculator), ``mm_positions`` (n_mm, 3) Å, ``mm_charges``
-        (n_mm,) e, and ``name``, where it came from.
+        (n_mm,) e, ``name``, where it came from, and ``cell``, the box of the charges, or None.
 
     Raises
     ------
@@ -213,13 +216,16 @@ def _from_file(name: str, required: bool) -> Structure:
     if not required or (held is None and not label):
         return Structure(atoms, np.zeros((0, 3)), np.zeros(0), name)
     if held is None or (label and label_of(*held) != label):
+        lacking = (
+            "does not hold" if held is None else f"lacks (it holds {len(held.charges)} others)"
+        )
         raise StructureError(
-            f"the atoms of {name} were computed in {label}, which the file "
-            f"{'does not hold' if held is None else f'lacks (it holds {len(held[0])} others)'}: "
+            f"the atoms of {name} were computed in {label}, which the file {lacking}: "
             f"give them in a file of rows 'q x y z', or {NO_CHARGES!r} for vacuum (--charges)"
         )
     try:
-        charges, positions = point_charges(held[0]), mm_positions(held[1], len(held[0]))
+        charges = point_charges(held.charges)
+        positions = mm_positions(held.positions, len(charges))
     except ValueError as error:
         raise StructureError(f"{name}: {error}") from error
-    return Structure(atoms, positions, charges, name)
+    return Structure(atoms, positions, charges, name, held.cell)

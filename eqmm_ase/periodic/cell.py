@@ -16,8 +16,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.checks import MIN_DISTANCE
 
 
@@ -147,6 +148,22 @@ def images_within(
     vectors = (offsets + shifts).T @ box.cell.to(offsets)
     inside = (vectors.square().sum(1) <= radius**2).nonzero()[:, 0]
     return Images(index[inside], shifts.T[inside], vectors[inside] + centre.to(vectors))
+
+
+def near_images(
+    atoms: FloatArray, sites: FloatArray, cell: FloatArray, distance: float
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """Rows (M,) and positions (M, 3) of all images of sites that `images_within` finds, as arrays.
+
+    Parameters
+    ----------
+    atoms, sites: (N, 3) and (K, 3) Å.
+    cell: lattice vectors as rows, (3, 3) Å.
+    distance: Å, from any atom.
+    """
+    box, places = Box.of(cell), torch.from_numpy(sites)
+    found = images_within(box, box.fractional(places), torch.from_numpy(atoms), distance)
+    return found.index.numpy(), found.positions.numpy()
 
 
 def sites_within(sites: torch.Tensor, atoms: torch.Tensor, distance: float) -> Images:

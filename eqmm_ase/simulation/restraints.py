@@ -32,7 +32,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from eqmm_ase.arrays import FloatArray
 from eqmm_ase.data.checks import distances_to_charges, mm_positions, point_charges
+from eqmm_ase.periodic.cell import near_images
 from eqmm_ase.simulation.coordinate import Coordinate
 from eqmm_ase.uncertainty.contacts import closest_in_training
 from eqmm_ase.uncertainty.domain import Domain
@@ -67,6 +69,8 @@ class ContactRestraints(_Restraint):
         QM atoms; only elements and count are used.
     charges, positions
         (n_mm,) e and (n_mm, 3) Å, of MM charges that stay in place.
+    cell
+        Lattice vectors of their periodic box, (3, 3) Å, whose images count too; None: no images.
     domain
         ``calculator.domain``, which holds the shortest distances in the training data. For a pair
         of element and sign of the charge that is not among them, the shortest distance of any pair
@@ -79,13 +83,20 @@ class ContactRestraints(_Restraint):
     """
 
     def __init__(
-        self, atoms: Atoms, charges: ArrayLike, positions: ArrayLike, domain: Domain
+        self,
+        atoms: Atoms,
+        charges: ArrayLike,
+        positions: ArrayLike,
+        domain: Domain,
+        *,
+        cell: FloatArray | None = None,
     ) -> None:
         signs = point_charges(charges)
         felt = signs != 0.0
         self._sites = mm_positions(positions, len(signs))[felt]
         self._signs = signs[felt]
         self._reach = closest_in_training(atoms.numbers, self._signs, domain)  # d_ik
+        self._cell = None if cell is None else np.array(cell)
 
     def energy(self, atoms: Atoms) -> float:
         """Energy of the restraints, eV; zero within the training data."""
@@ -121,16 +132,23 @@ class ContactRestraints(_Restraint):
         )
 
     def _contacts(self, atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """How deep each pair is in its restraint, (n_qm, n_mm), and unit vectors out of it."""
+        """How deep each pair is in its restraint, (n_qm, n_mm), and unit vectors out of it.
+
+        In a box the images that may be near stand in the place of the charges.
+        """
         if len(atoms) != len(self._reach):
             raise ValueError(
                 f"the restraints are of {len(self._reach)} atoms, but there are {len(atoms)}"
             )
+        sites, signs, reach = self._sites, self._signs, self._reach
+        if self._cell is not None and reach.size:
+            near, sites = near_images(atoms.positions, sites, self._cell, float(reach.max()))
+            signs, reach = signs[near], reach[:, near]
         # On a charge there is no direction away from it.
-        distances_to_charges(atoms.positions, atoms.numbers, self._sites, self._signs)
-        separation = atoms.positions[:, None] - self._sites
+        distances_to_charges(atoms.positions, atoms.numbers, sites, signs)
+        separation = atoms.positions[:, None] - sites
         distance = np.linalg.norm(separation, axis=2)
-        return np.maximum(self._reach - distance, 0.0), separation / distance[..., None]
+        return np.maximum(reach - distance, 0.0), separation / distance[..., None]
 
 
 class MovingRestraint(_Restraint):

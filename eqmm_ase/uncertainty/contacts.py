@@ -78,6 +78,11 @@ def closest_in_training(
     return np.where(charges < 0.0, negative, positive)
 
 
+def farthest_contact(numbers: NDArray[np.integer], domain: Domain) -> float:
+    """Å, beyond which no charge is a contact of atoms with these atomic numbers (n_qm,)."""
+    return MUCH_CLOSER * max(reach.max() for reach in _reaches(numbers, domain))
+
+
 def deepest_contact(
     squared: FloatArray, numbers: NDArray[np.integer], charges: FloatArray, domain: Domain
 ) -> Contact | None:
@@ -99,11 +104,9 @@ def deepest_contact(
     """
     if not squared.size:
         return None
-    known = domain.closest_mm is not None
-    unknown = np.full(len(numbers), FLOOR / MUCH_CLOSER)
-    negative, positive = (domain.reach(numbers, s) if known else unknown for s in (-1.0, 1.0))
+    negative, positive = _reaches(numbers, domain)
     # Few pairs are near: one pass over all, then only those.
-    farthest = MUCH_CLOSER * max(negative.max(), positive.max())
+    farthest = farthest_contact(numbers, domain)
     atom, site = np.divmod(np.flatnonzero(squared < farthest**2), squared.shape[1])
     felt = charges[site] != 0.0
     atom, site = atom[felt], site[felt]
@@ -114,8 +117,16 @@ def deepest_contact(
     worst = int((distance / closest).argmin())
     if distance[worst] >= MUCH_CLOSER * closest[worst]:
         return None
-    seen = float(closest[worst]) if known else None
+    seen = None if domain.closest_mm is None else float(closest[worst])
     return Contact(int(atom[worst]), int(site[worst]), float(distance[worst]), seen)
+
+
+def _reaches(numbers: NDArray[np.integer], domain: Domain) -> tuple[FloatArray, FloatArray]:
+    """Å, closest in training of negative and of positive charges, (n_qm,) each."""
+    if domain.closest_mm is None:
+        unknown = np.full(len(numbers), FLOOR / MUCH_CLOSER)
+        return unknown, unknown
+    return domain.reach(numbers, -1.0), domain.reach(numbers, 1.0)
 
 
 def collapsed(numbers: NDArray[np.integer], distances: FloatArray) -> str:

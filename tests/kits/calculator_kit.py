@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.tip3p import angleHOH, rOH
+from ase.geometry import get_distances
 
 from eqmm_ase import EqMM
 from eqmm_ase.network.batch import FrameBatch
@@ -90,6 +92,47 @@ def some_charges(count: int = 12, seed: int = 2) -> tuple[np.ndarray, np.ndarray
     return charges - charges.mean(), positions
 
 
+def water_shell(count: int, distance: float) -> Atoms:
+    """Rigid water molecules in random orientations on a sphere, well apart."""
+    rng = np.random.default_rng(3)
+    angle = np.radians(angleHOH)
+    one = Atoms("OH2", [[0, 0, 0], [rOH, 0, 0], [rOH * np.cos(angle), rOH * np.sin(angle), 0]])
+    corners = np.array(
+        [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1], [-1, 1, 1], [1, -1, 1]]
+    ) / np.sqrt(3)
+    shell = Atoms()
+    for corner in corners[:count]:
+        molecule = one.copy()
+        molecule.rotate(rng.uniform(0, 360), rng.normal(size=3))
+        molecule.translate(distance * corner)
+        shell += molecule
+    return shell
+
+
+BOX = np.array([[15.0, 0.0, 0.0], [3.0, 16.0, 0.0], [-2.0, 4.0, 14.5]])
+"""Å, a triclinic box."""
+
+
+def charges_in_box(cell: np.ndarray = BOX, count: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Charges (n,) in e at positions (n, 3) in Å, 2 Å and more from methanol and its images.
+
+    Their sum is not zero.
+    """
+    rng = np.random.default_rng(0)
+    positions = rng.uniform(0, 1, (count, 3)) @ cell
+    _, distances = get_distances(methanol().positions, positions, cell=cell, pbc=True)
+    positions = positions[distances.min(axis=0) > 2.0]
+    return 0.4 * rng.normal(size=len(positions)), positions
+
+
+def boxed(model, cell: np.ndarray = BOX, **settings) -> Atoms:
+    """Methanol in a periodic box of charges, in float64 unless told otherwise."""
+    atoms = methanol()
+    atoms.calc = EqMM(model, **{"dtype": "float64"} | settings)
+    atoms.calc.embed(*charges_in_box(cell), cell=cell)
+    return atoms
+
+
 def embedded(model, **settings) -> Atoms:
     """Methanol in charges, with a calculator in float64 unless told otherwise."""
     atoms = methanol()
@@ -125,13 +168,14 @@ def fresh(atoms: Atoms) -> Atoms:
     twin = atoms.copy()
     old = atoms.calc
     twin.calc = EqMM(old._source, **old.parameters)
-    twin.calc.embed(old.point_charges.charges, old.point_charges.positions)
+    handle = old.point_charges
+    twin.calc.embed(handle.charges, handle.positions, cell=handle.cell)
     return twin
 
 
 def everything(atoms: Atoms) -> dict[str, np.ndarray]:
     """All results of a calculator, by name."""
-    return {
+    results = {
         "energy": np.array(atoms.get_potential_energy()),
         "forces": atoms.get_forces(),
         "charges": atoms.get_charges(),
@@ -139,6 +183,9 @@ def everything(atoms: Atoms) -> dict[str, np.ndarray]:
         "mm_forces": atoms.calc.mm_forces,
         "mm_potential": atoms.calc.mm_potential,
     }
+    return results | (
+        {} if atoms.calc.point_charges.cell is None else {"stress": atoms.get_stress()}
+    )
 
 
 def assert_same_results(

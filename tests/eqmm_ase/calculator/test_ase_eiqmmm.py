@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.calculators.fd import calculate_numerical_forces
-from ase.calculators.qmmm import EIQMMM, LJInteractions
-from ase.calculators.tip3p import TIP3P, angleHOH, epsilon0, rOH, sigma0
+from ase.calculators.qmmm import EIQMMM, Embedding, LJInteractions
+from ase.calculators.tip3p import TIP3P, epsilon0, sigma0
 from ase.calculators.tip4p import TIP4P
 from ase.constraints import FixBondLengths
 from ase.md.verlet import VelocityVerlet
-from calculator_kit import SpringModel, assert_same, methanol, random_model
+from calculator_kit import SpringModel, assert_same, methanol, random_model, water_shell
 
 from eqmm_ase import EqMM
 from eqmm_ase.simulation.ensembles import draw_momenta
@@ -27,30 +27,15 @@ LENNARD_JONES = {
 }
 
 
-def water_shell(count: int, distance: float) -> Atoms:
-    """Rigid water molecules in random orientations on a sphere, well apart."""
-    rng = np.random.default_rng(3)
-    angle = np.radians(angleHOH)
-    one = Atoms("OH2", [[0, 0, 0], [rOH, 0, 0], [rOH * np.cos(angle), rOH * np.sin(angle), 0]])
-    corners = np.array(
-        [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1], [-1, 1, 1], [1, -1, 1]]
-    ) / np.sqrt(3)
-    shell = Atoms()
-    for corner in corners[:count]:
-        molecule = one.copy()
-        molecule.rotate(rng.uniform(0, 360), rng.normal(size=3))
-        molecule.translate(distance * corner)
-        shell += molecule
-    return shell
-
-
-def solvated(model, water: str, count: int, distance: float = 4.0, **options) -> Atoms:
+def solvated(
+    model, water: str, count: int, distance: float = 4.0, rc: float = 40.0, **options
+) -> Atoms:
     """Methanol first, then water, under EIQMMM; no cutoff gets in the way."""
     atoms = methanol() + water_shell(count, distance)
     atoms.calc = EIQMMM(
         range(N_QM),
         EqMM(model, dtype="float64"),
-        WATERS[water](rc=40.0),
+        WATERS[water](rc=rc),
         LJInteractions(LENNARD_JONES),
         output=StringIO(),  # ASE would leave /dev/null open
         **options,
@@ -107,6 +92,29 @@ def test_a_box_may_be_periodic():
     boxed.pbc = True
     boxed.positions[N_QM:] += (100.0, 0, 0)
     np.testing.assert_allclose(boxed.get_forces(), alone, rtol=0, atol=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("water", WATERS)
+def test_in_a_box_given_to_the_embedding_all_images_of_the_water_act(water):
+    pytest.importorskip("finufft")
+    box = [17.0, 18.0, 19.0]
+    model = random_model()
+    atoms = solvated(model, water, 3, rc=8.0, embedding=Embedding(cell=box))
+    atoms.set_cell(box)
+    atoms.pbc = True
+    atoms.positions[N_QM:] += (17.0, -18.0, 0.0)
+    qm, mm = atoms[:N_QM], atoms[N_QM:]
+    mm.calc = WATERS[water](rc=8.0)
+    qm.calc = EqMM(model, dtype="float64")
+    sites = mm.calc.add_virtual_sites(mm.positions)
+    qm.calc.embed(mm.calc.get_virtual_charges(mm), sites, cell=box)
+    lennard_jones, _, _ = LJInteractions(LENNARD_JONES).calculate(qm, mm, np.zeros(3))
+    expected = qm.get_potential_energy() + mm.get_potential_energy() + lennard_jones
+    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-8)
+    moved = [0, 2, N_QM, N_QM + 1, N_QM + 5]
+    numerical = calculate_numerical_forces(atoms, eps=1e-3, iatoms=moved)
+    np.testing.assert_allclose(atoms.get_forces()[moved], numerical, rtol=0, atol=1e-4)
 
 
 def fluctuation(water: str, timestep: float, length: float) -> float:

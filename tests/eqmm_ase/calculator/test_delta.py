@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from ase.calculators.calculator import PropertyNotImplementedError
 from rich.console import Console
 from training_kit import NETWORK, few_charges
 
@@ -155,6 +156,21 @@ def test_a_model_of_differences_is_refused_alone(delta, tmp_path):
     save_model(tmp_path / "whole.eqmm", MultiscaleModel(NETWORK), {})
     with pytest.raises(ValueError, match="predicts energies and no differences; use EqMM"):
         DeltaEqMM(tmp_path / "whole.eqmm", cheaply)
+
+
+def test_a_box_is_refused_as_the_baseline_knows_none(delta, frames):
+    atoms = atoms_of_frame(frames[0])
+    atoms.calc = DeltaEqMM(delta, cheaply)
+    charges = frames[0].mm_charges, frames[0].mm_positions
+    handle = atoms.calc.embed(*charges)
+    energy = atoms.get_potential_energy()
+    with pytest.raises(ValueError, match="DeltaEqMM has no periodic box, since its baseline"):
+        atoms.calc.embed(*charges, cell=[30.0, 30.0, 30.0])
+    with pytest.raises(ValueError, match="these charges have no periodic box"):
+        handle.set_cell([30.0, 30.0, 30.0])
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_stress()
+    assert atoms.get_potential_energy() == energy
 
 
 @pytest.mark.slow

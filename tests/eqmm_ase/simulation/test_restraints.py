@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.calculators.fd import calculate_numerical_forces
 from ase.db import connect
 from ase.io import read, write
-from calculator_kit import assert_same, methanol, random_model, some_charges
+from calculator_kit import BOX, assert_same, methanol, random_model, some_charges
 
 from eqmm_ase import ContactRestraints, EqMM
 from eqmm_ase.simulation.restraints import STIFFNESS
@@ -53,6 +53,25 @@ def test_forces_on_restrained_atoms_are_the_numerical_gradient():
     np.testing.assert_allclose(atoms.get_forces(), numerical, rtol=0, atol=1e-5)
     assert_same(atoms.get_forces(md=True), atoms.get_forces())
     assert atoms.get_number_of_degrees_of_freedom() == 18
+
+
+def test_in_a_box_the_images_of_charges_restrain_too():
+    atoms = methanol()
+    charges, positions = some_charges()
+    positions *= 0.5
+    alone = ContactRestraints(atoms, charges, positions, DOMAIN)
+    shifts = np.random.default_rng(7).integers(-2, 3, (len(charges), 3))
+    boxed = ContactRestraints(atoms, charges, positions + shifts @ BOX, DOMAIN, cell=BOX)
+    energy = alone.energy(atoms)
+    assert energy > 0.1
+    expected, found = np.zeros((6, 3)), np.zeros((6, 3))
+    alone.adjust_forces(atoms, expected)
+    for _ in range(2):
+        assert boxed.energy(atoms) == pytest.approx(energy, abs=1e-9)
+        found[...] = 0.0
+        boxed.adjust_forces(atoms, found)
+        assert_same(found, expected)
+        atoms.positions[2] += BOX[0] - BOX[1]
 
 
 def test_the_domain_of_training_frames_needs_no_restraints(methanol_file):
