@@ -32,6 +32,7 @@ from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.cutting.snapshots import CutSettings, SnapshotCutter
 from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.frame import Frame
+from eqmm_ase.data.lattice import minimum_image
 from eqmm_ase.engines.classical_system import nonbonded_force
 from eqmm_ase.engines.mixed_system import MixedSystem, mixed_system
 from eqmm_ase.engines.openmm_context import move_to, new_context, positions_of
@@ -44,6 +45,7 @@ from scripts.systems.boxes import Box, make_box
 
 RADII = (12.0, 6.0)  # Å, of the clusters
 _TIMESTEP = 2.0  # fs: the solute is held and the water rigid
+_ATTEMPTS = 5
 
 
 def geometries(path: Path, number: int) -> list[Frame]:
@@ -76,6 +78,8 @@ def snapshots(
     """Positions of the box with water at equilibrium around each solute, (number, n, 3) Å.
 
     The water is classical; the solute is held, with the charges that the model gives it in vacuum.
+    Where a water comes closer than any charge did in training, it is tried again with other water:
+    without Lennard-Jones of its own, a hydrogen can fall onto a chloride in minimisation.
     """
     system = copy.deepcopy(box.system)
     for row in box.ml_atoms:
@@ -85,23 +89,42 @@ def snapshots(
     )
     integrator.setRandomNumberSeed(options.seed)
     context = new_context(system, "CPU", 1, integrator)
-    positions, found = box.positions.copy(), []
+    positions, found, ps = box.positions, [], options.first
     with ProgressBar("equilibrating water", "frames", len(solutes)) as bar:
         for number, solute in enumerate(solutes):
             atoms = Atoms(solute.atomic_numbers, solute.qm_positions, calculator=model)
             _set_charges(context, box.ml_atoms, atoms.get_charges())
-            held = Atoms(solute.atomic_numbers, positions[box.ml_atoms])
-            minimize_rotation_and_translation(held, atoms)
-            positions[box.ml_atoms] = atoms.positions
-            move_to(context, positions, box.cell)
-            openmm.LocalEnergyMinimizer.minimize(context)
-            context.setVelocitiesToTemperature(300.0 * unit.kelvin, options.seed + number)
-            ps = options.first if number == 0 else options.every
-            integrator.step(round(1000 * ps / _TIMESTEP))
-            positions = np.asarray(positions_of(context)[0])
+            for attempt in range(_ATTEMPTS):
+                seed = options.seed + number + 1000 * attempt
+                _place(context, box, box.positions if attempt else positions, atoms, seed)
+                integrator.step(round(1000 * ps / _TIMESTEP))
+                if _nearest(positions_of(context)[0], box) >= (model.domain.closest_mm or 0.0):
+                    break
+            positions, ps = np.asarray(positions_of(context)[0]), options.every
             found.append(positions)
             bar.update(number + 1)
     return np.array(found)
+
+
+def _place(
+    context: openmm.Context, box: Box, positions: np.ndarray, solute: Atoms, seed: int
+) -> None:
+    """A solute in the place of the one that is there, and water that has made room."""
+    held = Atoms(solute.numbers, positions[box.ml_atoms])
+    minimize_rotation_and_translation(held, solute)
+    positions = positions.copy()
+    positions[box.ml_atoms] = solute.positions
+    move_to(context, positions, box.cell)
+    openmm.LocalEnergyMinimizer.minimize(context)
+    context.setVelocitiesToTemperature(300.0 * unit.kelvin, seed)
+
+
+def _nearest(positions: np.ndarray, box: Box) -> float:
+    """Shortest distance of a site of the water to an atom of the solute, Å."""
+    solute = positions[box.ml_atoms]
+    water = np.delete(positions, box.ml_atoms, axis=0)
+    apart = minimum_image((water[:, None] - solute).reshape(-1, 3), box.cell)
+    return float(np.linalg.norm(apart, axis=1).min())
 
 
 def _set_charges(context: openmm.Context, rows: Sequence[int], charges: np.ndarray) -> None:
@@ -242,8 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--solute", choices=("methanol", "sn2"), default="sn2")
     parser.add_argument("--edge", type=float, default=28.0, help="Å")
     parser.add_argument("--number", type=int, default=30, help="of frames")
-    parser.add_argument("--first", type=float, default=10.0, help="ps before the first frame")
-    parser.add_argument("--every", type=float, default=2.0, help="ps between frames")
+    parser.add_argument("--first", type=float, default=5.0, help="ps before the first frame")
+    parser.add_argument("--every", type=float, default=1.5, help="ps between frames")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     figures = compare(options)
