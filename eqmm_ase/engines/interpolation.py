@@ -66,7 +66,7 @@ def _weighted(forces: Iterable[openmm.Force], weight: str, group: int = 0) -> op
     made = openmm.CustomCVForce("")
     made.addGlobalParameter(PARAMETER, 1.0)
     made.addEnergyParameterDerivative(PARAMETER)
-    names = []
+    names: list[str] = []
     for force in forces:
         names.append(f"term{len(names)}")
         made.addCollectiveVariable(names[-1], openmm.XmlSerializer.clone(force))
