@@ -36,8 +36,9 @@ def dipeptide_in_water(
     modeller = app.Modeller(_dipeptide_topology(), place * unit.nanometer)
     size = openmm.Vec3(*[edge / 10.0] * 3) * unit.nanometer
     modeller.addSolvent(field, model="tip3p", boxSize=size)
-    usual = {"nonbondedMethod": app.PME, "constraints": app.HBonds, "rigidWater": True}
-    system = field.createSystem(modeller.topology, nonbondedCutoff=0.9, **usual | settings)
+    usual = {"nonbondedMethod": app.PME, "nonbondedCutoff": 0.9}
+    usual |= {"constraints": app.HBonds, "rigidWater": True}
+    system = field.createSystem(modeller.topology, **usual | settings)
     return modeller.topology, system, np.array(modeller.positions.value_in_unit(unit.angstrom))
 
 
