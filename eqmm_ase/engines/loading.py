@@ -134,11 +134,7 @@ def _open(
         if path.suffix.lower() == ".top":
             made = app.GromacsTopFile(str(path))
         elif path.suffix.lower() == ".psf":
-            if not force_field:
-                raise LoadingError(f"{path} needs the files of its parameters (--force-field)")
-            psf = app.CharmmPsfFile(str(path))
-            parameters = app.CharmmParameterSet(*force_field)
-            return psf.topology, (lambda **args: psf.createSystem(parameters, **args)), None
+            return _open_psf(path, force_field)
         else:
             made = app.AmberPrmtopFile(str(path))
     except LoadingError:
@@ -146,6 +142,19 @@ def _open(
     except Exception as error:  # OpenMM's readers raise whatever they stumble over
         raise LoadingError(f"OpenMM cannot read {path}: {short_reason(error)}") from error
     return made.topology, made.createSystem, _box(made.topology)
+
+
+def _open_psf(path: Path, parameters: Sequence[str]) -> tuple[app.Topology, Any, None]:
+    if not parameters:
+        raise LoadingError(f"{path} needs the files of its parameters (--force-field)")
+    psf = app.CharmmPsfFile(str(path))
+    field = app.CharmmParameterSet(*parameters)
+
+    def create(**settings: Any) -> openmm.System:
+        psf.boxVectors = psf.topology.getPeriodicBoxVectors()  # which come from the coordinates
+        return psf.createSystem(field, **settings)
+
+    return psf.topology, create, None
 
 
 def _open_pdb(

@@ -52,3 +52,31 @@ def _dipeptide_topology() -> app.Topology:
     for first, second in DIPEPTIDE.bonds:
         topology.addBond(atoms[first], atoms[second])
     return topology
+
+
+_CHARMM_NAMES = {"CH3": "CAY", "C": "CY", "O": "OY", "H1": "HY1", "H2": "HY2", "H3": "HY3"}
+_CHARMM_NAMES_OF_NME = {"N": "NT", "H": "HNT", "C": "CAT", "H1": "HT1", "H2": "HT2", "H3": "HT3"}
+
+
+def charmm_dipeptide_in_water() -> tuple[app.Topology, openmm.System, np.ndarray]:
+    """The same in CHARMM36: one residue, with CMAP, Urey–Bradley terms and impropers."""
+    usual, _, positions = dipeptide_in_water()
+    names = {"ACE": _CHARMM_NAMES, "NME": _CHARMM_NAMES_OF_NME}
+    topology, atoms, residue, last = app.Topology(), [], None, None
+    chain = topology.addChain()
+    for atom in usual.atoms():
+        if (key := max(atom.residue.index, 2)) != last:  # the first three are one
+            residue, last = topology.addResidue("HOH" if key > 2 else "ALAD", chain), key
+        name = names.get(atom.residue.name, {}).get(atom.name, atom.name)
+        atoms.append(topology.addAtom(name, atom.element, residue))
+    for first, second in usual.bonds():
+        topology.addBond(atoms[first.index], atoms[second.index])
+    topology.setPeriodicBoxVectors(usual.getPeriodicBoxVectors())
+    system = app.ForceField("charmm36.xml", "charmm36/water.xml").createSystem(
+        topology,
+        nonbondedMethod=app.PME,
+        nonbondedCutoff=0.9,
+        constraints=app.HBonds,
+        residueTemplates={next(topology.residues()): "ALAD"},
+    )
+    return topology, system, positions

@@ -12,7 +12,7 @@ from dipeptide_kit import BETA_METHYL, POSITIONS, cut
 
 openmm = pytest.importorskip("openmm")
 
-from system_kit import dipeptide  # noqa: E402
+from system_kit import charmm_dipeptide_in_water, dipeptide  # noqa: E402
 
 from eqmm_ase.engines.energy_ledger import (  # noqa: E402
     COULOMB,
@@ -21,6 +21,12 @@ from eqmm_ase.engines.energy_ledger import (  # noqa: E402
     energy_ledger,
 )
 from eqmm_ase.engines.mixed_system import mixed_system  # noqa: E402
+from eqmm_ase.engines.openmm_context import (  # noqa: E402
+    box_of,
+    energy_and_forces,
+    move_to,
+    new_context,
+)
 from eqmm_ase.network.batch import FrameBatch  # noqa: E402
 from eqmm_ase.network.prediction import predict  # noqa: E402
 
@@ -91,3 +97,35 @@ def test_coulomb_with_the_neighbours_of_a_cut_is_the_networks_and_whole(redistri
     batch = FrameBatch.from_frames([frame])
     found = mixed.potential(positions, None)
     assert found.energy == pytest.approx(float(predict(MODEL.double(), batch).energy), abs=1e-8)
+
+
+@pytest.mark.slow
+def test_the_terms_of_charmm_go_with_the_region_and_stay_with_the_rest() -> None:
+    """CMAP, impropers, Lennard-Jones of 1-4 neighbours and all Lennard-Jones are custom forces."""
+    pytest.importorskip("finufft")
+    topology, system, positions = charmm_dipeptide_in_water()
+    found = {}
+    for name, region in {"methyl": BETA_METHYL, "all": range(22), "a water": (22, 23, 24)}.items():
+        settings = {"rest_charge": "hosts"} if name == "methyl" else {}
+        mixed = mixed_system(
+            topology, system, region, MODEL, total_charge=0, dtype="float64", **settings
+        )
+        ledger = energy_ledger(mixed, positions, box_of(mixed.system))
+        context = new_context(mixed.system, "Reference")
+        move_to(context, positions, None)
+        assert energy_and_forces(context)[0] == pytest.approx(ledger.total, abs=1e-8)
+        found[name] = ledger.terms
+    own = {"CMAP", "custom torsions", "custom bonds", "bonds", "angles", "torsions"}
+    assert own <= set(found["methyl"]) & set(found["a water"])
+    assert not own & set(found["all"])
+    for number, kind in enumerate(("CMAPTorsionForce", "CustomTorsionForce", "CustomBondForce")):
+        (force,) = [f for f in system.getForces() if type(f).__name__ == kind]
+        force.setForceGroup(number + 1)
+    context = new_context(system, "Reference")
+    move_to(context, positions, None)
+    for number, name in enumerate(("CMAP", "custom torsions", "custom bonds")):
+        expected, _ = energy_and_forces(context, {number + 1})
+        assert found["a water"][name] == pytest.approx(expected, abs=1e-9)
+    # Backbone only: the methyl group has no part in CMAP and impropers.
+    for name in ("CMAP", "custom torsions"):
+        assert found["methyl"][name] == pytest.approx(found["a water"][name], abs=1e-9)

@@ -14,7 +14,7 @@ openmmml = pytest.importorskip("openmmml")
 pytest.importorskip("finufft")
 
 from openmm import app  # noqa: E402
-from system_kit import dipeptide_in_water, methanol_in_water  # noqa: E402
+from system_kit import charmm_dipeptide_in_water, dipeptide_in_water, methanol_in_water  # noqa: E402
 
 from eqmm_ase.engines.openmm_context import (  # noqa: E402
     energy_and_forces,
@@ -103,22 +103,12 @@ def test_the_derivative_by_lambda_is_told_and_is_that_of_the_energy(share) -> No
     assert told * KJ_PER_MOL == pytest.approx(whole, rel=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore:.* constraints of the ML region")
 def test_lennard_jones_in_a_force_of_its_own_is_interpolated_too() -> None:
-    topology, classical, positions, ml = methanol_in_water(
-        20.0, constraints=None, rigid=False, method=app.CutoffPeriodic
-    )
-    (nonbonded,) = [f for f in classical.getForces() if isinstance(f, openmm.NonbondedForce)]
-    extra = openmm.CustomNonbondedForce("0.01*exp(-r)")
-    extra.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
-    extra.setCutoffDistance(0.9)
-    for _ in range(classical.getNumParticles()):
-        extra.addParticle([])
-    for k in range(nonbonded.getNumExceptions()):
-        extra.addExclusion(*nonbonded.getExceptionParameters(k)[:2])
-    classical.addForce(extra)
-    settings = {"embedding": "electrostatic", "electrostatics": "cutoff", "switch": (6.0, 8.0)}
-    interpolated = potential(random_model()).createMixedSystem(
-        topology, classical, ml, interpolate=True, **settings
+    """As in CHARMM36, where some pairs have parameters of their own."""
+    topology, classical, positions = charmm_dipeptide_in_water()
+    interpolated = potential().createMixedSystem(
+        topology, classical, list(range(22)), interpolate=True, embedding="electrostatic"
     )
     found = answers(interpolated, positions, **{LAMBDA: 0.0})[0]
     assert found == pytest.approx(answers(classical, positions)[0], abs=ROUNDING)
