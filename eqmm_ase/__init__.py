@@ -7,6 +7,7 @@ WholeSystem            ASE calculator of an ML region with all of its classical 
 RelaxedSurroundings    ASE calculator of an ML region, surroundings relaxed at every step
 mixed_system           OpenMM System with a model in the place of an ML region
 energy_ledger          energy of a whole system by its terms
+RegionReporter         OpenMM reporter of energy, uncertainty and charges of an ML region
 HeldLennardJones       ASE calculator: Lennard-Jones energy of atoms with fixed MM sites
 ContactRestraints      ASE constraint: repulsive restraints that keep QM atoms from MM charges
 Frame                  one QM region in its MM point charges, with reference labels
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from eqmm_ase.data.frame import Frame
     from eqmm_ase.engines.energy_ledger import energy_ledger
     from eqmm_ase.engines.mixed_system import mixed_system
+    from eqmm_ase.engines.output.region_reporter import RegionReporter
     from eqmm_ase.engines.whole_system import RelaxedSurroundings, WholeSystem
     from eqmm_ase.evaluation.evaluate import evaluate
     from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
@@ -72,6 +74,7 @@ _HOME = {
     "EqMM": "eqmm_ase.calculator.eqmm",
     "Frame": "eqmm_ase.data.frame",
     "FrameBatch": "eqmm_ase.network.batch",
+    "RegionReporter": "eqmm_ase.engines.output.region_reporter",
     "RelaxedSurroundings": "eqmm_ase.engines.whole_system",
     "WholeSystem": "eqmm_ase.engines.whole_system",
     "energy_ledger": "eqmm_ase.engines.energy_ledger",
@@ -103,6 +106,7 @@ __all__ = [
     "FrameBatch",
     "HeldLennardJones",
     "ReferenceData",
+    "RegionReporter",
     "RelaxedSurroundings",
     "TrainConfig",
     "WholeSystem",

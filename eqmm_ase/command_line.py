@@ -1,6 +1,7 @@
 """What the commands ``eqmm`` and ``eqmm-datagen`` share: lazy subcommands, one-sentence errors.
 
-Exit codes are 0: done; 1: the run failed; 2: the input makes no sense; 130: interrupted.
+Exit codes are 0: done; 1: the run failed; 2: the input makes no sense, or
+an extra is not installed; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def _is_for_the_user(error: Exception) -> bool:
     """Errors with a sentence: our own, and those of the system. The rest are bugs."""
     if isinstance(error, ModuleNotFoundError):
         return error.name in _EXTRAS
-    if isinstance(error, ValueError) and _is_ours(_origin(error)):
+    if isinstance(error, ValueError | ImportError) and _is_ours(_origin(error)):
         return True
     return _is_ours(type(error).__module__) or isinstance(error, OSError)
 
@@ -145,9 +146,9 @@ def _origin(error: Exception) -> str:
 
 
 def _is_bad_input(error: Exception) -> bool:
-    """A full disk is not the user's input; a missing file is."""
+    """A full disk is not the user's input; a missing file is, and an extra not installed."""
     missing = FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
-    return isinstance(error, ValueError | missing)
+    return isinstance(error, ValueError | ImportError | missing)
 
 
 def _sentence(error: Exception) -> str:

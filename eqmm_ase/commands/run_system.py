@@ -27,6 +27,7 @@ from eqmm_ase.data.frame import Frame
 from eqmm_ase.engines.energy_ledger import energy_ledger
 from eqmm_ase.engines.openmm_context import energy_and_forces, move_to, new_context, positions_of
 from eqmm_ase.engines.openmm_force import minimise
+from eqmm_ase.engines.output.trajectory_writer import FORMATS
 from eqmm_ase.engines.run_settings import SystemRunSettings
 from eqmm_ase.engines.system_run import SystemRow, SystemRun
 from eqmm_ase.progress_bar import duration
@@ -55,9 +56,9 @@ _DAY = 86400.0
 @click.option("--time", "length", type=float, help="Length in ps; or give --steps.")
 @click.option(
     "--trajectory",
-    type=click.Choice(["dcd", "xtc"]),
+    type=click.Choice(FORMATS),
     default="dcd",
-    help="Format of the trajectory in OUTPUT.",
+    help="Format of the trajectory in OUTPUT; nc is AMBER's NetCDF.",
 )
 @click.option(
     "-o",

@@ -134,11 +134,10 @@ def prepare_system(model: Path, options: Mapping[str, Any]) -> PreparedSystem:
         isolated=options["isolated"],
     )
     rows = select_atoms(loaded.sites, options["ml"], loaded.positions, loaded.cell)
-    virtual = loaded.sites.parents >= 0
     mixed = mixed_system(
         loaded.topology,
         loaded.system,
-        rows[~virtual[rows]],
+        rows,
         model,
         total_charge=options["total_charge"],
         spin_multiplicity=options["spin_multiplicity"],

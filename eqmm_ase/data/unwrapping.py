@@ -102,12 +102,17 @@ def make_whole(
         whole[atom] = whole[anchor[atom]] + steps[atom]
 
 
+def molecules_of(n: int, bonds: IntArray) -> IntArray:
+    """Number of the molecule that each of n atoms is in, by bonds (m, 2) alone."""
+    return np.asarray(connected_components(_graph(n, bonds), directed=False)[1])
+
+
 def _levels(n: int, residues: IntArray, bonds: IntArray) -> list[tuple[IntArray, IntArray]]:
     """Sites to place one after another, each with the placed neighbour that it goes to."""
     if n == 0:
         return []
     _, first, owner = np.unique(residues, return_index=True, return_inverse=True)
-    _, piece = connected_components(_graph(n, bonds), directed=False)
+    piece = molecules_of(n, bonds)
     starts = np.unique(piece, return_index=True)[1]  # first site of each piece
     loose = starts[starts != first[owner[starts]]]
     joined = np.concatenate([bonds, np.stack([loose, first[owner[loose]]], axis=1)])

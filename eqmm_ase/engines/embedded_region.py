@@ -17,7 +17,7 @@ from eqmm_ase.cutting.qm_region import SelectedRegion
 from eqmm_ase.cutting.redistribution import REDISTRIBUTIONS, RedistributionName
 from eqmm_ase.data.boundary import CapRule, cap_jacobian, cap_position
 from eqmm_ase.data.lattice import minimum_image
-from eqmm_ase.data.unwrapping import make_whole
+from eqmm_ase.data.unwrapping import make_whole, molecules_of
 from eqmm_ase.engines.rest_charge import RestCharge, charges_with_rest
 from eqmm_ase.topology import Topology
 
@@ -87,6 +87,8 @@ class EmbeddedRegion:
         self._lay_out(hosts)
         bonds = topology.bonds[np.isin(topology.bonds, region.atoms).all(axis=1)]
         self._bonds = np.searchsorted(region.atoms, bonds)
+        self.molecules = molecules_of(len(region.atoms), self._bonds)
+        """(n_atoms,) of each ML atom, caps left out, the number of the molecule that it is in."""
         self._cap_lengths = [
             cap_length(cap_rule, *topology.atomic_numbers[[bond.q1, bond.m1]].tolist())
             for bond in region.bonds

@@ -15,6 +15,7 @@ from openmm import app, unit
 
 from eqmm_ase.arrays import FloatArray
 from eqmm_ase.cutting.trajectories import read_snapshots
+from eqmm_ase.engines.openmm_context import box_of
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.topology import Topology, quiet, read_topology
 from eqmm_ase.topology.evidence import topology_of
@@ -65,13 +66,14 @@ def load_system(
         a PDB.
     cutoff
         Å, of the real-space part of PME and of Lennard-Jones; by default 10, or as much as fits
-        into a smaller box.
+        into a smaller box. A System in XML keeps its own.
     rigid
         Whether waters are rigid and bonds to hydrogen are constrained.
     hydrogen_mass
         u, to which masses are repartitioned; None leaves them.
     isolated
-        The system does not repeat; a box in the files is ignored.
+        The system does not repeat; a box in the files is ignored. Without it, there must be one,
+        but for a System in XML that is not periodic.
 
     Raises
     ------
@@ -83,11 +85,9 @@ def load_system(
     kind = topology.suffix.lower()
     if coordinates is None and kind not in _PDB:
         raise LoadingError(f"{topology} holds no coordinates; give a file that does")
-    settings: dict[str, Any] = {}
-    if rigid:
-        settings |= {"constraints": app.HBonds, "rigidWater": True}
-    else:
-        settings |= {"constraints": None, "rigidWater": False}
+    if system is not None and hydrogen_mass is not None:
+        raise LoadingError(f"{system} has masses of its own; leave out --hydrogen-mass")
+    settings: dict[str, Any] = {"constraints": app.HBonds if rigid else None, "rigidWater": rigid}
     if hydrogen_mass is not None:
         settings["hydrogenMass"] = hydrogen_mass * unit.dalton
     sites = None if kind in _PDB else read_topology(topology)
@@ -98,7 +98,16 @@ def load_system(
     for snapshot in read_snapshots(coordinates or topology, count):  # noqa: B007 - the last one
         pass
     assert snapshot is not None  # `read_snapshots` refuses files without frames
-    cell = None if isolated else _reduced(snapshot.cell if snapshot.cell is not None else box)
+    cell = _reduced(snapshot.cell if snapshot.cell is not None else box)
+    if isinstance(found, openmm.System):
+        cell = _box_of_ready_made(found, cell, isolated)
+    elif isolated:
+        cell = None
+    elif cell is None:
+        raise LoadingError(
+            f"{coordinates or topology} holds no periodic box; give coordinates that do, or say "
+            "that the system is isolated (--isolated)"
+        )
     if cell is not None:
         source.setPeriodicBoxVectors(cell * unit.angstrom)
         within = _cutoff(cell, cutoff)
@@ -125,11 +134,7 @@ def _open(
         if path.suffix.lower() == ".top":
             made = app.GromacsTopFile(str(path))
         elif path.suffix.lower() == ".psf":
-            if not force_field:
-                raise LoadingError(f"{path} needs the files of its parameters (--force-field)")
-            psf = app.CharmmPsfFile(str(path))
-            parameters = app.CharmmParameterSet(*force_field)
-            return psf.topology, (lambda **args: psf.createSystem(parameters, **args)), None
+            return _open_psf(path, force_field)
         else:
             made = app.AmberPrmtopFile(str(path))
     except LoadingError:
@@ -137,6 +142,19 @@ def _open(
     except Exception as error:  # OpenMM's readers raise whatever they stumble over
         raise LoadingError(f"OpenMM cannot read {path}: {short_reason(error)}") from error
     return made.topology, made.createSystem, _box(made.topology)
+
+
+def _open_psf(path: Path, parameters: Sequence[str]) -> tuple[app.Topology, Any, None]:
+    if not parameters:
+        raise LoadingError(f"{path} needs the files of its parameters (--force-field)")
+    psf = app.CharmmPsfFile(str(path))
+    field = app.CharmmParameterSet(*parameters)
+
+    def create(**settings: Any) -> openmm.System:
+        psf.boxVectors = psf.topology.getPeriodicBoxVectors()  # which come from the coordinates
+        return psf.createSystem(field, **settings)
+
+    return psf.topology, create, None
 
 
 def _open_pdb(
@@ -150,16 +168,36 @@ def _open_pdb(
     pdb = path.suffix.lower() in (".pdb", ".ent")
     file = app.PDBFile(str(path)) if pdb else app.PDBxFile(str(path))
     if system is not None:
-        made = openmm.XmlSerializer.deserialize(system.read_text(encoding="utf-8"))
-        if not isinstance(made, openmm.System):
-            raise LoadingError(f"{system} holds a {type(made).__name__}; expected a System")
-        return file.topology, made, _box(file.topology)
+        return file.topology, _ready_made(system), _box(file.topology)
     field = app.ForceField(*force_field)
     return (
         file.topology,
         (lambda **args: field.createSystem(file.topology, **args)),
         _box(file.topology),
     )
+
+
+def _ready_made(path: Path) -> openmm.System:
+    try:
+        made = openmm.XmlSerializer.deserialize(path.read_text(encoding="utf-8"))
+    except (openmm.OpenMMException, OSError, ValueError) as error:
+        raise LoadingError(f"OpenMM cannot read {path}: {short_reason(error)}") from error
+    if not isinstance(made, openmm.System):
+        raise LoadingError(f"{path} holds a {type(made).__name__}; expected a System")
+    return made
+
+
+def _box_of_ready_made(
+    system: openmm.System, in_files: FloatArray | None, isolated: bool
+) -> FloatArray | None:
+    """The System says whether it repeats, and the files where they stand in which box."""
+    own = box_of(system)
+    if own is not None and isolated:
+        raise LoadingError(
+            "the System is periodic and cannot be isolated; leave out --isolated, or give a System "
+            "without a cutoff"
+        )
+    return own if own is None or in_files is None else in_files
 
 
 def _create(make: Any, settings: dict[str, Any], path: Path) -> openmm.System:

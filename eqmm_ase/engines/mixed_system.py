@@ -15,7 +15,11 @@ from eqmm_ase.cutting.qm_region import find_region
 from eqmm_ase.cutting.qm_region import total_charge as nearest_charge
 from eqmm_ase.cutting.redistribution import RedistributionName
 from eqmm_ase.data.boundary import CapRule
-from eqmm_ase.engines.classical_system import classical_rest, nonbonded_force
+from eqmm_ase.engines.classical_system import (
+    ClassicalSystemError,
+    classical_rest,
+    nonbonded_force,
+)
 from eqmm_ase.engines.cut_bonds import rules_of_run
 from eqmm_ase.engines.embedded_region import EmbeddedRegion
 from eqmm_ase.engines.openmm_context import box_of
@@ -154,6 +158,15 @@ def _reach(
     """How far charges act: as the user wants it, or as in the System."""
     reach = wanted or _as_in(nonbonded_force(system))
     cell = box_of(system)
+    if reach == "all" and cell is not None:
+        raise ClassicalSystemError(
+            "electrostatics is 'all', each charge once and where it is, and the System is "
+            "periodic; take 'ewald' or 'cutoff'"
+        )
+    if reach == "ewald" and cell is None:
+        raise ClassicalSystemError(
+            "electrostatics is 'ewald', and the System has no box; take 'cutoff' or 'all'"
+        )
     if reach == "cutoff" and cell is not None:
         Box.of(cell).check_holds(switch[1])
     return reach

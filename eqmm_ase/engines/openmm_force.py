@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -108,7 +109,16 @@ def callback_of(system: openmm.System) -> NetworkCallback:
     ValueError
         When the System has none.
     """
-    for force in system.getForces():
-        if (found := _LIVE.get(force.getName())) is not None:
+    for name in _force_names(system):
+        if (found := _LIVE.get(name)) is not None:
             return found
     raise ValueError("the System holds no network of EqMM")
+
+
+def _force_names(system: openmm.System) -> Iterator[str]:
+    """Of all forces, and of those that are terms of a CustomCVForce."""
+    for force in system.getForces():
+        yield force.getName()
+        if isinstance(force, openmm.CustomCVForce):
+            for number in range(force.getNumCollectiveVariables()):
+                yield force.getCollectiveVariable(number).getName()

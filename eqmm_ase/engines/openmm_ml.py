@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import openmm
 from openmm import app
-from openmmml.embeddings.utilities import InterpolationHelper
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
-from eqmm_ase.engines.classical_system import ClassicalSystemError, terms_within
+from eqmm_ase.engines.interpolation import interpolate as interpolate_systems
 from eqmm_ase.engines.mixed_system import mixed_system
 from eqmm_ase.engines.vacuum_potential import VacuumPotential
 
@@ -141,24 +140,9 @@ class EqMMPotential(MLPotentialImpl):
             **args,
         )
         if interpolate:
-            _interpolate(mixed.system, system, set(np.flatnonzero(mixed.region.inside).tolist()))
+            inside = set(np.flatnonzero(mixed.region.inside).tolist())
+            interpolate_systems(mixed.system, system, inside, forceGroup)
         if not returnInfo:
             return mixed.system
         n = topology.getNumAtoms()
         return {"system": mixed.system, "topology": topology, "oldToNew": list(range(n))}
-
-
-def _interpolate(mixed: openmm.System, classical: openmm.System, inside: set[int]) -> None:
-    """Make the energy λ E_mixed + (1 − λ) E_classical, λ the parameter ``lambda_interpolate``."""
-    helper = InterpolationHelper()
-    number = mixed.getNumForces() - 1  # the network, which was added last
-    network = mixed.getForce(number)
-    if not isinstance(network, openmm.PythonForce):
-        raise ClassicalSystemError("the System to interpolate does not end with a network")
-    helper.addMLTerm(openmm.XmlSerializer.clone(network))
-    mixed.removeForce(number)
-    for force in classical.getForces():
-        if (own := terms_within(force, inside)) is not None:
-            helper.addMMTerm(own)
-    helper.setupNonbonded(mixed, classical)
-    helper.setupInterpolation(mixed)

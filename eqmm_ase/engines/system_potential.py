@@ -29,7 +29,9 @@ from eqmm_ase.network.model_file import cast, load_model
 from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.network.traced import TracedModels
 from eqmm_ase.periodic.ewald import Ewald
+from eqmm_ase.periodic.nufft import finufft
 from eqmm_ase.periodic.prediction import SurroundedModels
+from eqmm_ase.periodic.region_in_box import RegionInBox
 from eqmm_ase.periodic.switched import INNER, OUTER, SwitchedCutoff
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 from eqmm_ase.uncertainty.contacts import ContactError, collapsed
@@ -121,6 +123,9 @@ class SystemPotential:
         self._watch = DomainWarnings(domain, self.calibration)
         domain.refuse_state(region.atomic_numbers, region.total_charge, region.spin_multiplicity)
         self._models = self._surrounded(switch)
+        self._in_box = RegionInBox(
+            region.molecules, switch[1] if electrostatics == "cutoff" else None
+        )
 
     @property
     def n_members(self) -> int:
@@ -146,6 +151,8 @@ class SystemPotential:
         """
         region = self.region
         now = region.configuration(positions, cell)
+        if cell is not None:
+            self._in_box.check(now.qm_positions[: len(region.molecules)], cell)
         self._watch.region(
             region.atomic_numbers, now.qm_positions, region.total_charge, region.spin_multiplicity
         )
@@ -203,6 +210,7 @@ class SystemPotential:
         if self.electrostatics == "all":
             return TracedModels(self._members)
         if self.electrostatics == "ewald":
+            finufft()  # that it is there, before anything has begun
             return SurroundedModels(self._members, Ewald(order, dtype=self._dtype))
         inner, outer = switch
         groups = np.unique(self.region.mm_groups, return_inverse=True)[1]

@@ -25,8 +25,8 @@ from eqmm_ase.engines.integrators import INTEGRATORS
 from eqmm_ase.engines.mixed_system import MixedSystem
 from eqmm_ase.engines.openmm_context import move_to, new_context, positions_of
 from eqmm_ase.engines.openmm_force import callback_of, minimise
+from eqmm_ase.engines.output.trajectory_writer import TrajectoryWriter
 from eqmm_ase.engines.run_settings import SystemRunError, SystemRunSettings
-from eqmm_ase.engines.trajectory_writer import TrajectoryWriter
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.units import KJ_PER_MOL
 
@@ -76,7 +76,7 @@ class SystemRun:
     folder
         Made when it is not there; goes on where an earlier run ended.
     trajectory
-        Name of the trajectory in the folder, ``.dcd`` or ``.xtc``.
+        Name of the trajectory in the folder, ``.dcd``, ``.xtc`` or ``.nc`` (AMBER).
     frame_of
         Turns positions (n, 3) Å and cell into a frame that can be labelled, for configurations
         beyond the limit of uncertainty.

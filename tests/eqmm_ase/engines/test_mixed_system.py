@@ -120,8 +120,7 @@ def test_the_net_force_vanishes(name) -> None:
     case = CASES[name]()
     _, forces = energy_and_forces(context(case.mixed, case.positions), {NETWORK})
     assert np.abs(forces).max() > 0.1
-    # The waves of the far part act on grid points to the tolerance of Ewald's sum.
-    assert np.abs(forces.sum(0)).max() < 1e-3
+    assert np.abs(forces.sum(0)).max() < 1e-9
 
 
 def test_where_the_ml_atoms_stand_does_not_matter() -> None:

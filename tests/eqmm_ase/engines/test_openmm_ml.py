@@ -75,9 +75,10 @@ def test_a_mixed_system_is_that_of_eqmm(box, potential, model_file) -> None:
 
 def test_interpolation_ends_at_the_classical_and_at_the_mixed_system(box, potential) -> None:
     topology, system, positions, ml = box
-    both = potential.createMixedSystem(
-        topology, system, ml, embedding="electrostatic", interpolate=True
-    )
+    with pytest.warns(UserWarning, match="constraints of the ML region have no term"):
+        both = potential.createMixedSystem(
+            topology, system, ml, embedding="electrostatic", interpolate=True
+        )
     mixed = potential.createMixedSystem(topology, system, ml, embedding="electrostatic")
     classical, _ = answers(system, positions)
     networked, forces = answers(mixed, positions)

@@ -74,7 +74,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("name", ["trajectory.dcd", "trajectory.xtc"])
+@pytest.mark.parametrize("name", ["trajectory.dcd", "trajectory.xtc", "trajectory.nc"])
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(box, tmp_path, name) -> None:
     whole, positions = a_run(box, tmp_path / "whole", name=name)
     rows = []

@@ -1,0 +1,1 @@
+"""What runs of whole systems write: trajectories, and tables of the ML region."""
