@@ -78,10 +78,17 @@ def make_whole(
         Lattice vectors as rows, Å; None leaves everything where it is.
     bonds : (m, 2)
         Rows of atoms that are bonded.
+
+    Raises
+    ------
+    ValueError
+        When a position is not a number.
     """
     whole = np.array(positions, float)
     if cell is None:
         return whole
+    if not np.isfinite(whole).all():
+        raise ValueError("positions of atoms are not finite numbers; check the structure")
     bonded = np.zeros((len(whole), len(whole)), dtype=bool)
     if bonds is not None:
         bonded[bonds[:, 0], bonds[:, 1]] = bonded[bonds[:, 1], bonds[:, 0]] = True

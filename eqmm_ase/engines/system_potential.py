@@ -150,6 +150,11 @@ class SystemPotential:
             When the energy is not a finite number.
         """
         region = self.region
+        if not np.isfinite(positions.sum()):
+            raise SystemPotentialError(
+                "positions of the system are not numbers any more: it has blown up; start from a "
+                "relaxed structure, with a shorter time step"
+            )
         now = region.configuration(positions, cell)
         if cell is not None:
             self._in_box.check(now.qm_positions[: len(region.molecules)], cell)

@@ -234,8 +234,9 @@ class SystemRun:
             chunk = min(_CHUNK, until - step)
             self._integrator.step(chunk)
             step += chunk
-            found = self._uncertainty()
-            if found is not None and found > limit and not beyond:
+            # Not the latest answer: that is about the configuration one step before.
+            now = self.mixed.potential(*positions_of(self.context)).uncertainty
+            if now is not None and now.forces.max() > limit and not beyond:
                 beyond = True
                 self._write_uncertain(step)
         return beyond

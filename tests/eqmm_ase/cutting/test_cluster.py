@@ -188,3 +188,9 @@ def test_shortest_repeat_sees_through_a_skewed_description_of_the_same_lattice()
     cell = np.diag([10.0, 12.0, 14.0])
     skewed = np.array([[2, 1, 0], [1, 1, 0], [0, 3, 1]]) @ cell
     assert shortest_repeat(skewed) == pytest.approx(10.0)
+
+
+def test_atoms_that_are_nowhere_are_refused() -> None:
+    positions = np.array([[0.0, 0.0, 0.0], [np.nan, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    with pytest.raises(ValueError, match="not finite numbers"):
+        make_whole(positions, 10.0 * np.eye(3))

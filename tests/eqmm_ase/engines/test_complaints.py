@@ -27,6 +27,7 @@ from eqmm_ase.engines.openmm_context import (  # noqa: E402
 )
 from eqmm_ase.engines.openmm_force import callback_of  # noqa: E402
 from eqmm_ase.engines.rest_charge import RestChargeError  # noqa: E402
+from eqmm_ase.engines.system_potential import SystemPotentialError  # noqa: E402
 from eqmm_ase.network.batch import FrameBatch  # noqa: E402
 from eqmm_ase.periodic.ewald import Ewald  # noqa: E402
 from eqmm_ase.periodic.prediction import SurroundedModels  # noqa: E402
@@ -120,6 +121,16 @@ def test_constraints_inside_the_region_make_no_nan(keep) -> None:
     assert max(wrong) < 1e-5
     free = [abs(np.linalg.norm(at[i] - at[j]) - length) for i, j, length in inside]
     assert (max(free) > 1e-3) is not keep
+
+
+@pytest.mark.parametrize("row", [0, 3, 30])
+def test_nan_ends_in_a_sentence_not_in_a_search_without_end(row) -> None:
+    topology, system, positions, ml = methanol_in_water(16.0, method=app.PME, cutoff=7.0)
+    mixed = mixed_system(topology, system, ml, random_model(), **SETTINGS)
+    positions = np.array(positions)
+    positions[row] = np.nan
+    with pytest.raises(SystemPotentialError, match="not numbers any more: it has blown up"):
+        mixed.potential(positions, box_of(system))
 
 
 def constraints_of(system) -> list[tuple[int, int, float]]:
