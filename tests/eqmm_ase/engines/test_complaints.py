@@ -123,6 +123,21 @@ def test_constraints_inside_the_region_make_no_nan(keep) -> None:
     assert (max(free) > 1e-3) is not keep
 
 
+def test_a_minimiser_is_turned_back_where_a_charge_would_be_on_an_atom() -> None:
+    topology, system, positions, ml = methanol_in_water(16.0, method=app.PME, cutoff=7.0)
+    mixed = mixed_system(topology, system, ml, random_model(), **SETTINGS)
+    callback = callback_of(mixed.system)
+    made = context(mixed.system, positions)
+    relaxed = made.getState(energy=True).getPotentialEnergy()
+    overlapping = np.array(positions)
+    overlapping[ml[-1] + 1] = positions[ml[0]] + 0.05
+    move_to(made, overlapping, None)
+    with pytest.raises(openmm.OpenMMException, match="must not be among the MM sites"):
+        made.getState(energy=True)
+    callback.searching = True
+    assert made.getState(energy=True).getPotentialEnergy() > 1e3 * abs(relaxed)
+
+
 @pytest.mark.parametrize("row", [0, 3, 30])
 def test_nan_ends_in_a_sentence_not_in_a_search_without_end(row) -> None:
     topology, system, positions, ml = methanol_in_water(16.0, method=app.PME, cutoff=7.0)
