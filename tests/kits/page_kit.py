@@ -85,6 +85,15 @@ NOT_RUN = {
         "tutorials/own_simulation",
         "$ eqmm-datagen cut topol.tpr run.xtc -o frames.h5 --medium protein \\",
     ): "a GROMACS run",
+    (
+        "tutorials/whole_system",
+        "$ python -m scripts.systems.villin -o villin",
+    ): "half an hour",
+    (
+        "tutorials/whole_system",
+        "$ eqmm-datagen cut villin.pdb run/trajectory.dcd -o again.h5 --system system.xml "
+        "--medium protein --frames ::2 \\",
+    ): "the run before it",
     ("howto/cluster", "$ cp scripts/examples/slurm/* campaign/"): "a cluster",
 }
 """Page and first line of each ``console`` block, and what a test lacks to run it."""
