@@ -29,7 +29,6 @@ from eqmm_ase.network.model_file import cast, load_model
 from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.network.traced import TracedModels
 from eqmm_ase.periodic.ewald import Ewald
-from eqmm_ase.periodic.nufft import finufft
 from eqmm_ase.periodic.prediction import SurroundedModels
 from eqmm_ase.periodic.region_in_box import RegionInBox
 from eqmm_ase.periodic.switched import INNER, OUTER, SwitchedCutoff
@@ -215,7 +214,6 @@ class SystemPotential:
         if self.electrostatics == "all":
             return TracedModels(self._members)
         if self.electrostatics == "ewald":
-            finufft()  # that it is there, before anything has begun
             return SurroundedModels(self._members, Ewald(order, dtype=self._dtype))
         inner, outer = switch
         groups = np.unique(self.region.mm_groups, return_inverse=True)[1]

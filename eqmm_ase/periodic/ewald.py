@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from eqmm_ase.periodic.cell import Box, Images, check_no_site_on_atom, images_within
 from eqmm_ase.periodic.far import FarPart
 from eqmm_ase.periodic.near import NearPart
-from eqmm_ase.periodic.nufft import NonUniformFFT
+from eqmm_ase.periodic.nufft import NonUniformFFT, finufft
 from eqmm_ase.periodic.waves import WaveGrid
 from eqmm_ase.units import COULOMB_CONSTANT
 
@@ -123,6 +123,7 @@ class Ewald:
             raise ValueError(f"the tolerance of Ewald's sum is {tolerance}; give 1e-15 to 0.1")
         if cutoff is not None and not 0.0 < cutoff < math.inf:
             raise ValueError(f"the cutoff of Ewald's sum is {cutoff} Å; give a positive length")
+        finufft()  # that it is there, before anything has begun
         self.l_max, self.tolerance, self.cutoff, self.dtype = l_max, tolerance, cutoff, dtype
         self.splitting: Splitting | None = None
         self._grid: WaveGrid | None = None

@@ -80,7 +80,7 @@ def closest_in_training(
 
 def farthest_contact(numbers: NDArray[np.integer], domain: Domain) -> float:
     """Å, beyond which no charge is a contact of atoms with these atomic numbers (n_qm,)."""
-    return MUCH_CLOSER * max(reach.max() for reach in _reaches(numbers, domain))
+    return _farthest(_reaches(numbers, domain))
 
 
 def deepest_contact(
@@ -104,9 +104,9 @@ def deepest_contact(
     """
     if not squared.size:
         return None
-    negative, positive = _reaches(numbers, domain)
+    negative, positive = reaches = _reaches(numbers, domain)
     # Few pairs are near: one pass over all, then only those.
-    farthest = farthest_contact(numbers, domain)
+    farthest = _farthest(reaches)
     atom, site = np.divmod(np.flatnonzero(squared < farthest**2), squared.shape[1])
     felt = charges[site] != 0.0
     atom, site = atom[felt], site[felt]
@@ -127,6 +127,10 @@ def _reaches(numbers: NDArray[np.integer], domain: Domain) -> tuple[FloatArray, 
         unknown = np.full(len(numbers), FLOOR / MUCH_CLOSER)
         return unknown, unknown
     return domain.reach(numbers, -1.0), domain.reach(numbers, 1.0)
+
+
+def _farthest(reaches: tuple[FloatArray, FloatArray]) -> float:
+    return float(MUCH_CLOSER * max(reach.max() for reach in reaches))
 
 
 def collapsed(numbers: NDArray[np.integer], distances: FloatArray) -> str:

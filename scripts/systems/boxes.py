@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import StringIO
+from typing import Any
 
 import numpy as np
 import openmm
@@ -15,6 +16,8 @@ from ase import Atoms
 from ase.build import molecule
 from numpy.typing import NDArray
 from openmm import app, unit
+
+from eqmm_ase.engines.mixed_system import MixedSystem, mixed_system
 
 FloatArray = NDArray[np.float64]
 
@@ -123,6 +126,17 @@ class Box:
         """Lattice vectors as rows, (3, 3) Å."""
         vectors = self.system.getDefaultPeriodicBoxVectors()
         return np.array([vector.value_in_unit(unit.angstrom) for vector in vectors])
+
+    def coupled(self, model: Any, **settings: Any) -> MixedSystem:
+        """The box with a model in the place of its solute, by `mixed_system` and its settings."""
+        return mixed_system(
+            self.topology,
+            self.system,
+            self.ml_atoms,
+            model,
+            total_charge=self.total_charge,
+            **settings,
+        )
 
 
 def solute_of(name: str) -> Atoms:

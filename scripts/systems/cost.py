@@ -15,7 +15,6 @@ import openmm
 import torch
 from openmm import unit
 
-from eqmm_ase.engines.mixed_system import mixed_system
 from eqmm_ase.engines.openmm_context import move_to, new_context
 from eqmm_ase.network.traced import PATIENCE
 from scripts.common import RESULTS, argument_parser, write_results
@@ -46,9 +45,7 @@ def step_seconds(context: openmm.Context, steps: int) -> float:
 def measure(solute: str, model: Path, edge: float, steps: int) -> dict[str, Any]:
     """Medians over rounds of ms a step, with and without network."""
     box = make_box(solute, edge)
-    mixed = mixed_system(
-        box.topology, box.system, box.ml_atoms, model, total_charge=box.total_charge
-    )
+    mixed = box.coupled(model)
     classical = running(box.system, box)
     openmm.LocalEnergyMinimizer.minimize(classical, maxIterations=5)
     networked = running(mixed.system, box)

@@ -18,9 +18,9 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from eqmm_ase.engines.mixed_system import mixed_system
 from eqmm_ase.engines.openmm_context import move_to, new_context
 from eqmm_ase.network.committee import members_of
+from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import load_model
 from eqmm_ase.progress_bar import ProgressBar
 from eqmm_ase.units import KJ_PER_MOL
@@ -32,6 +32,11 @@ _EVERY = 20  # steps between energies
 _BLOCKS = 10
 _TIGHT = 1e-6
 """Of constraints, relative: with OpenMM's 1e-5 rigid water alone drifts."""
+
+
+def first_member(path: Path) -> MultiscaleModel:
+    """A model, or the first of a committee."""
+    return members_of(load_model(path)[0])[0]
 
 
 def hold_together(system: openmm.System, box: Box) -> None:
@@ -120,14 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     box = make_box(options.solute, options.edge, hydrogen_mass=options.hydrogen_mass)
-    mixed = mixed_system(
-        box.topology,
-        box.system,
-        box.ml_atoms,
-        members_of(load_model(options.model)[0])[0],
-        total_charge=box.total_charge,
-        electrostatics=options.electrostatics,
-    )
+    mixed = box.coupled(first_member(options.model), electrostatics=options.electrostatics)
     systems = {"network": mixed.system} | (
         {} if options.without_control else {"classical": box.system}
     )

@@ -22,7 +22,6 @@ import torch
 from datagen.labels.method import Method
 from datagen.labels.single_point import label_frame
 from eqmm_ase.data.frame import Frame
-from eqmm_ase.engines.mixed_system import mixed_system
 from eqmm_ase.engines.openmm_context import positions_of
 from eqmm_ase.network.committee import members_of
 from eqmm_ase.network.model_file import load_model
@@ -31,7 +30,7 @@ from eqmm_ase.units import BOHR
 from scripts.common import argument_parser, text_table, write_results
 from scripts.systems.boxes import make_box
 from scripts.systems.cost import running, step_seconds
-from scripts.systems.truth import cutter
+from scripts.systems.truth import cutter, level_of
 
 _ROUNDS = 5
 _STEPS = 40
@@ -90,14 +89,7 @@ def measure(solute: str, path: Path, edge: float) -> Iterator[dict[str, Any]]:
     plain = _rounds(classical, _STEPS)
     yield {"potential": "force field alone", "ms": plain}
     for name, (source, reach) in couple.items():
-        mixed = mixed_system(
-            box.topology,
-            box.system,
-            box.ml_atoms,
-            source,
-            total_charge=box.total_charge,
-            electrostatics=reach,  # type: ignore[arg-type]
-        )
+        mixed = box.coupled(source, electrostatics=reach)
         context = running(mixed.system, box)
         context.setPositions(start / 10.0)
         context.getIntegrator().step(PATIENCE + 5)  # from then on the network is traced
@@ -108,12 +100,10 @@ def measure(solute: str, path: Path, edge: float) -> Iterator[dict[str, Any]]:
                 context.getIntegrator().step(1)
                 frames.append(cut(positions_of(context)[0], box.cell))
         yield {"potential": f"{name}/MM", "ms": _rounds(context, _STEPS)}
-    level = {name: card["method"][name] for name in ("functional", "basis", "dispersion")}
+    method = Method(**level_of(card), charges=("mulliken",))
     others: dict[str, Callable[[], list[float]]] = {
         "GFN2-xTB/MM": lambda: gfn2(frames),
-        f"{level['functional'].upper()}/{level['basis'].upper()}/MM": lambda: dft(
-            frames, Method(**level, charges=("mulliken",))
-        ),
+        f"{method.functional.upper()}/{method.basis.upper()}/MM": lambda: dft(frames, method),
     }
     for name, function in others.items():
         try:

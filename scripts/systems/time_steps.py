@@ -20,14 +20,11 @@ import openmm
 from openmm import unit
 from openmm.mtsintegrator import MTSIntegrator
 
-from eqmm_ase.engines.mixed_system import mixed_system
 from eqmm_ase.engines.system_potential import SystemPotentialError
-from eqmm_ase.network.committee import members_of
-from eqmm_ase.network.model_file import load_model
 from eqmm_ase.uncertainty.contacts import ContactError
 from scripts.common import argument_parser, text_table, write_results
 from scripts.systems.boxes import make_box
-from scripts.systems.nve import equilibrated, figures, follow
+from scripts.systems.nve import equilibrated, figures, first_member, follow
 
 _GROUP = 1  # force group of the network
 
@@ -64,18 +61,11 @@ WAYS = (
 
 def run(ways: Sequence[Steps], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Drift, swing and cost of each way."""
-    member = members_of(load_model(options.model)[0])[0]
+    member = first_member(options.model)
     rows, starts = [], {}
     for way in ways:
         box = make_box(options.solute, options.edge, hydrogen_mass=way.hydrogen_mass)
-        mixed = mixed_system(
-            box.topology,
-            box.system,
-            box.ml_atoms,
-            member,
-            total_charge=box.total_charge,
-            group=_GROUP,
-        )
+        mixed = box.coupled(member, group=_GROUP)
         if way.hydrogen_mass not in starts:
             starts[way.hydrogen_mass] = equilibrated(mixed.system, box, options, 1.0)
         start, name = starts[way.hydrogen_mass], f"{way.hydrogen_mass:g} u, {way.step:g} fs"

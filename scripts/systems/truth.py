@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from eqmm_ase.cutting.trajectories import Snapshot
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.lattice import minimum_image
 from eqmm_ase.engines.classical_system import nonbonded_force
-from eqmm_ase.engines.mixed_system import MixedSystem, mixed_system
+from eqmm_ase.engines.mixed_system import MixedSystem
 from eqmm_ase.engines.openmm_context import move_to, new_context, positions_of
 from eqmm_ase.files.dataset_file import read_frames, write_frames
 from eqmm_ase.progress_bar import ProgressBar
@@ -135,6 +134,11 @@ def _set_charges(context: openmm.Context, rows: Sequence[int], charges: np.ndarr
     force.updateParametersInContext(context)
 
 
+def level_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of `Method` for the level of theory of a model."""
+    return {name: card["method"][name] for name in ("functional", "basis", "dispersion")}
+
+
 def cutter(mixed: MixedSystem, radius: float) -> Callable[[np.ndarray, np.ndarray], Frame]:
     """Function from positions and box to a frame of whole residues within a radius."""
     region = mixed.region
@@ -167,19 +171,22 @@ def in_box(mixed: MixedSystem, positions: np.ndarray, cell: np.ndarray) -> tuple
     return found.energy, found.forces[mixed.region.region.atoms]
 
 
+@dataclass(frozen=True, eq=False)
 class Answers:
     """Energies and QM forces of one method in one kind of surroundings, over all frames."""
 
-    def __init__(self, each: Sequence[tuple[float, np.ndarray]]) -> None:
+    energies: np.ndarray  # (F,) kcal/mol, without their mean
+    forces: np.ndarray  # (F, n, 3) kcal/mol/Å
+
+    @classmethod
+    def of(cls, each: Sequence[tuple[float, np.ndarray]]) -> Answers:
+        """From energies in eV and forces in eV/Å."""
         energies = np.array([energy for energy, _ in each]) / KCAL_PER_MOL
-        self.energies = energies - energies.mean()
-        self.forces = np.array([forces for _, forces in each]) / KCAL_PER_MOL
+        forces = np.array([forces for _, forces in each]) / KCAL_PER_MOL
+        return cls(energies - energies.mean(), forces)
 
     def __sub__(self, other: Answers) -> Answers:
-        difference = Answers.__new__(Answers)
-        difference.energies = self.energies - other.energies
-        difference.forces = self.forces - other.forces
-        return difference
+        return Answers(self.energies - other.energies, self.forces - other.forces)
 
     def rms(self) -> dict[str, float]:
         """Root-mean-square energy without its mean, kcal/mol, and force component."""
@@ -191,7 +198,7 @@ class Answers:
 
 def labels_of(frames: Sequence[Frame]) -> Answers:
     """Labels as answers."""
-    return Answers([(frame.energy, frame.qm_forces) for frame in frames])  # type: ignore[misc]
+    return Answers.of([(frame.energy, frame.qm_forces) for frame in frames])  # type: ignore[misc]
 
 
 def report(labels: dict[str, Answers], model: dict[str, Answers]) -> dict[str, Any]:
@@ -219,20 +226,15 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     box = make_box(options.solute, options.edge, constraints=None)  # the solute is held
     calculator = EqMM(options.model)
-    couple = partial(
-        mixed_system, box.topology, box.system, box.ml_atoms, total_charge=box.total_charge
-    )
     if not (folder / "snapshots.npy").exists():
         solutes = geometries(options.frames, options.number)
         np.save(folder / "snapshots.npy", snapshots(box, calculator, solutes, options))
     images = np.load(folder / "snapshots.npy")
-    mixed = couple(options.model)
-    switched = couple(options.model, electrostatics="cutoff")
+    mixed = box.coupled(options.model)
+    switched = box.coupled(options.model, electrostatics="cutoff")
 
-    names = {"density_fit": False, "charges": ("mulliken",)}
-    method = Method(
-        **{k: calculator.card["method"][k] for k in ("functional", "basis", "dispersion")} | names
-    )
+    # PySCF's periodic gradient lacks the response of density fitting.
+    method = Method(**level_of(calculator.card), density_fit=False, charges=("mulliken",))
     clusters = {
         f"{radius:g}": [cutter(mixed, radius)(x, box.cell) for x in images] for radius in RADII
     }
@@ -242,17 +244,17 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             folder / f"cluster-{name}.h5", frames, lambda frame: label_frame(frame, method).frame
         )
         labels[name] = labels_of(found)
-        answers[name] = Answers([in_cluster(calculator, frame) for frame in frames])
+        answers[name] = Answers.of([in_cluster(calculator, frame) for frame in frames])
     whole = [cutter(mixed, np.inf)(x, box.cell) for x in images]
     found = labelled(folder / "box.h5", whole, lambda frame: label_in_periodic_box(frame, method))
     labels["box"] = labels_of(found)
-    answers["box"] = Answers([in_box(mixed, x, box.cell) for x in images])
-    answers["box, switched cutoff"] = Answers([in_box(switched, x, box.cell) for x in images])
+    answers["box"] = Answers.of([in_box(mixed, x, box.cell) for x in images])
+    answers["box, switched cutoff"] = Answers.of([in_box(switched, x, box.cell) for x in images])
     return {
         "atoms": len(box.positions),
         "frames": len(images),
         "edge": options.edge,
-        "method": {**method.settings()},
+        "method": dict(method.settings()),
         **report(labels, answers),
     }
 

@@ -7,9 +7,24 @@ import openmm
 from dipeptide_kit import DIPEPTIDE, POSITIONS
 from openmm import app, unit
 
+from eqmm_ase.engines.openmm_context import energy_and_forces, move_to, new_context
 from scripts.systems.boxes import make_box
 
 FIELDS = ("amber14-all.xml", "amber14/tip3p.xml")
+
+
+def answers(
+    system: openmm.System,
+    positions: np.ndarray,
+    groups: set[int] | None = None,
+    **parameters: float,
+) -> tuple[float, np.ndarray]:
+    """Energy, eV, and forces, eV/Å, of a System with these global parameters, double precision."""
+    context = new_context(system, "Reference")
+    move_to(context, positions, None)
+    for name, value in parameters.items():
+        context.setParameter(name, value)
+    return energy_and_forces(context, groups)
 
 
 def methanol_in_water(

@@ -29,7 +29,7 @@ RNG = np.random.default_rng(0)
 
 
 def answers(energies: np.ndarray, forces: np.ndarray) -> Answers:
-    return Answers(
+    return Answers.of(
         [(e * KCAL_PER_MOL, f * KCAL_PER_MOL) for e, f in zip(energies, forces, strict=True)]
     )
 

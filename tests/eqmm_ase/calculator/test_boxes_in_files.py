@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import Atoms
-from ase.calculators.mixing import SumCalculator
 from ase.io import read, write
 from calculator_kit import BOX, bound, charges_in_box, methanol, random_model, some_charges
+from run_kit import RUNS, moved
 
 from eqmm_ase import EqMM, cli, read_structure, save_model
 from eqmm_ase.files.stored_charges import EMBEDDING
 from eqmm_ase.files.structures import StructureError
 from eqmm_ase.simulation.dynamics import run_md
 from eqmm_ase.simulation.ensembles import MDSettings
-from eqmm_ase.simulation.lennard_jones import HeldLennardJones
 from eqmm_ase.simulation.relax import RunError, relax
 
 pytest.importorskip("finufft")
 
 
-def relaxed(atoms: Atoms, path: Path) -> None:
-    relax(atoms, steps=2, trajectory=path)
-
-
-def moved(atoms: Atoms, path: Path) -> None:
-    run_md(atoms, MDSettings(), steps=4, trajectory=path, interval=2)
-
-
-def summed(atoms: Atoms, path: Path) -> None:
-    far = np.ones(6), np.zeros(6), [[9.0, 0, 0]], [1.0], [1.0]
-    atoms.calc = SumCalculator([HeldLennardJones(*far), atoms.calc])
-    relaxed(atoms, path)
-
-
 @pytest.mark.parametrize("count", [0, 12])
-@pytest.mark.parametrize("run", [relaxed, moved, summed])
+@pytest.mark.parametrize("run", RUNS)
 def test_files_of_runs_keep_the_box_of_the_charges(run, count, tmp_path):
     path = tmp_path / "run.traj"
     atoms = bound()

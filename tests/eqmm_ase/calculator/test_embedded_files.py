@@ -14,7 +14,8 @@ from ase.db import connect
 from ase.io import read, write
 from ase.mep import NEB
 from ase.optimize import BFGS
-from calculator_kit import SpringModel, embedded, methanol, random_model, some_charges
+from calculator_kit import bound, embedded, methanol, random_model, some_charges
+from run_kit import RUNS, moved
 
 from eqmm_ase import EqMM, cli, read_structure, save_model
 from eqmm_ase.files.stored_charges import EMBEDDING
@@ -22,7 +23,7 @@ from eqmm_ase.files.structures import StructureError
 from eqmm_ase.simulation.dynamics import run_md
 from eqmm_ase.simulation.ensembles import MDSettings
 from eqmm_ase.simulation.lennard_jones import HeldLennardJones
-from eqmm_ase.simulation.relax import RunError, relax
+from eqmm_ase.simulation.relax import RunError
 
 MODEL = random_model()
 
@@ -148,28 +149,7 @@ def test_databases_keep_it_with_the_parameters_of_the_calculator(name, tmp_path)
 # --- files that hold the charges ---
 
 
-def bound() -> Atoms:
-    atoms = methanol()
-    atoms.calc = EqMM(SpringModel(methanol(0.0)), dtype="float64")
-    atoms.calc.embed(*some_charges())
-    return atoms
-
-
-def relaxed(atoms: Atoms, path: Path) -> None:
-    relax(atoms, steps=2, trajectory=path)
-
-
-def moved(atoms: Atoms, path: Path) -> None:
-    run_md(atoms, MDSettings(), steps=4, trajectory=path, interval=2)
-
-
-def summed(atoms: Atoms, path: Path) -> None:
-    far = np.ones(6), np.zeros(6), [[9.0, 0, 0]], [1.0], [1.0]
-    atoms.calc = SumCalculator([HeldLennardJones(*far), atoms.calc])
-    relaxed(atoms, path)
-
-
-@pytest.mark.parametrize("run", [relaxed, moved, summed])
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("image", ["", "@0"])
 def test_images_of_a_run_give_the_same_energy_again(run, image, tmp_path):
     path = tmp_path / "run.traj"

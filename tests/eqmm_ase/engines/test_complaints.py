@@ -15,7 +15,7 @@ pytest.importorskip("finufft")
 
 from openmm import app, unit  # noqa: E402
 from permuted_system import permuted  # noqa: E402
-from system_kit import dipeptide_in_water, methanol_in_water  # noqa: E402
+from system_kit import answers, dipeptide_in_water, methanol_in_water  # noqa: E402
 
 from eqmm_ase.engines.mixed_system import MixedSystem, mixed_system  # noqa: E402
 from eqmm_ase.engines.openmm_context import (  # noqa: E402
@@ -46,10 +46,6 @@ def context(system, positions):
     made = new_context(system, "Reference")
     move_to(made, positions, None)
     return made
-
-
-def answers(system, positions, groups=None):
-    return energy_and_forces(context(system, positions), groups)
 
 
 # ML atoms that are not contiguous or not first.

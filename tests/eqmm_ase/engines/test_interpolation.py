@@ -14,7 +14,12 @@ openmmml = pytest.importorskip("openmmml")
 pytest.importorskip("finufft")
 
 from openmm import app  # noqa: E402
-from system_kit import charmm_dipeptide_in_water, dipeptide_in_water, methanol_in_water  # noqa: E402
+from system_kit import (  # noqa: E402
+    answers,
+    charmm_dipeptide_in_water,
+    dipeptide_in_water,
+    methanol_in_water,
+)
 
 from eqmm_ase.engines.openmm_context import (  # noqa: E402
     energy_and_forces,
@@ -41,14 +46,6 @@ METHODS = {"PME": app.PME, "reaction field": app.CutoffPeriodic, "no cutoff": ap
 def potential(model=PEPTIDE):
     openmmml.MLPotential.registerImplFactory("eqmm", EqMMPotentialFactory())
     return openmmml.MLPotential("eqmm", model=model, total_charge=0, dtype="float64")
-
-
-def answers(system, positions, **parameters):
-    made = new_context(system, "Reference")
-    move_to(made, positions, None)
-    for name, value in parameters.items():
-        made.setParameter(name, value)
-    return energy_and_forces(made)
 
 
 def both_ways(region, method, model=PEPTIDE):

@@ -14,15 +14,10 @@ pytest.importorskip("finufft")
 
 from openmm import app  # noqa: E402
 from openmmml import MLPotential  # noqa: E402
-from system_kit import methanol_in_water  # noqa: E402
+from system_kit import answers, methanol_in_water  # noqa: E402
 
 from eqmm_ase import save_model  # noqa: E402
 from eqmm_ase.engines.mixed_system import mixed_system  # noqa: E402
-from eqmm_ase.engines.openmm_context import (  # noqa: E402
-    energy_and_forces,
-    move_to,
-    new_context,
-)
 from eqmm_ase.engines.openmm_ml import EqMMPotentialFactory  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -45,14 +40,6 @@ def potential(model_file):
     # The entry point does this where the package is installed.
     MLPotential.registerImplFactory("eqmm", EqMMPotentialFactory())
     return MLPotential("eqmm", model=model_file, total_charge=0, dtype="float64")
-
-
-def answers(system, positions, **parameters):
-    context = new_context(system, "Reference")
-    move_to(context, positions, None)
-    for name, value in parameters.items():
-        context.setParameter(name, value)
-    return energy_and_forces(context)
 
 
 def test_the_entry_point_names_the_factory() -> None:
