@@ -1,4 +1,4 @@
-"""Does a model hold in a long run? Dynamics in a box, frames relabelled by DFT, water around an ion.
+"""Does a model hold in a long run? Dynamics in a box, relabelled frames, water around an ion.
 
     python -m scripts.systems.long_run MODEL -o FOLDER
 
