@@ -22,6 +22,7 @@ LAYERS = {
         "calculator",
         "periodic",
         "network",
+        "kernels",
         "uncertainty",
         "files",
         "models",

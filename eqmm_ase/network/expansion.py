@@ -6,8 +6,9 @@ Around atom i the potential of the MM charges is φ(R_i + x) = Σ_lm C^i_lm R_lm
 
 (regular and irregular real solid harmonics R, I of `eqmm_ase.network.harmonics`): potential, field,
 field gradient, … in (L+1)² numbers. All derivatives are closed-form because ∇I_l is a combination
-of I_{l+1}; a gradient with respect to all charges' positions is then one matrix product, cheaper
-than tracing the harmonics.
+of I_{l+1}; a gradient with respect to all charges' positions is then one more sum over pairs,
+cheaper than tracing the harmonics. On the CPU all sums are compiled loops
+(`eqmm_ase.kernels.pair_sums`).
 
 Source: Lei, Yagi, Sugita, J. Chem. Phys. 160, 214109 (2024), there in Cartesian form; A. J. Stone,
 The Theory of Intermolecular Forces (2013), ch. 3, for the spherical one.
@@ -15,20 +16,19 @@ The Theory of Intermolecular Forces (2013), ch. 3, for the spherical one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
+from eqmm_ase.kernels import pair_sums
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.harmonics import gradient_matrix, irregular_harmonics, n_components
 from eqmm_ase.units import COULOMB_CONSTANT
 
-# Atom-charge pairs handled at once: the harmonics of one block (25 rows for L = 3) stay in a
-# core's cache, which is 4-5 times faster than one pass over 22 atoms × 3000 charges.
-_PAIRS_PER_BLOCK = 8192
+_PAIRS_PER_BLOCK = 1 << 20  # atom-charge pairs handled at once on a GPU, whose memory they share
 
 
 def expand(frames: FrameBatch, l_max: int) -> torch.Tensor:
@@ -59,11 +59,14 @@ class Expansion:
     def __init__(self, frames: FrameBatch, l_max: int) -> None:
         self.l_max = l_max
         self.charges = frames.mm_charges.detach()
+        self.pairs = [(atoms.detach(), sites.detach()) for atoms, sites, _ in _each(frames)]
         self.sizes = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
-        with torch.no_grad():
-            parts = [_expansion_parts(*frame, l_max) for frame in _each(frames)]
-            self.harmonics = [part[4:] for part in parts]
-            self.raised = torch.cat([part[3] for part in parts], dim=1)  # to order L+1, (b, N)
+        weights = self.charges.unsqueeze(0).split(self.sizes[1], dim=1)
+        parts = [
+            _sum_over_sites(atoms, sites, own, l_max + 1)[..., 0]
+            for (atoms, sites), own in zip(self.pairs, weights, strict=True)
+        ]
+        self.raised = torch.cat(parts, dim=1)  # to order L+1, (b, N)
         packed = self.raised[: n_components(l_max)]
         self.tensors = packed.T.clone().requires_grad_()  # (N, a)
 
@@ -82,8 +85,9 @@ class _PullBack(torch.autograd.Function):
         ctx.expansion = expansion
         columns = _column_rows(expansion.l_max, grad.dtype, grad.device) @ grad.T
         columns = columns.reshape(4, -1, len(grad))  # H in the first three, G in the last
-        frames = zip(expansion.harmonics, columns.split(expansion.sizes[0], dim=2), strict=True)
-        per_site = torch.cat([_sum_over_atoms(*frame) for frame in frames])  # (K, 4)
+        order = expansion.l_max + 1
+        frames = zip(expansion.pairs, columns.split(expansion.sizes[0], dim=2), strict=True)
+        per_site = torch.cat([_sum_over_atoms(*pair, own, order) for pair, own in frames])  # (K, 4)
         atoms = -(columns[:3] * expansion.raised).sum(1).T
         return atoms, per_site[:, :3] * expansion.charges.unsqueeze(1), per_site[:, 3].clone()
 
@@ -93,10 +97,11 @@ class _PullBack(torch.autograd.Function):
         ctx: Any, u_atoms: torch.Tensor, u_sites: torch.Tensor, u_charges: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         expansion = ctx.expansion
-        n_qm, n_mm = expansion.sizes
+        order = expansion.l_max + 1
         weights = torch.cat([u_sites.T * expansion.charges, u_charges.unsqueeze(0)])
-        frames = zip(expansion.harmonics, weights.split(n_mm, dim=1), n_qm, strict=True)
-        moments = torch.cat([_sum_over_sites(*frame) for frame in frames], dim=1)  # (b, N, 4)
+        frames = zip(expansion.pairs, weights.split(expansion.sizes[1], dim=1), strict=True)
+        parts = [_sum_over_sites(atoms, sites, own, order) for (atoms, sites), own in frames]
+        moments = torch.cat(parts, dim=1)  # (b, N, 4)
         moments = moments.permute(2, 0, 1).contiguous()
         moments[:3] -= u_atoms.T.unsqueeze(1) * expansion.raised
         rows = _column_rows(expansion.l_max, moments.dtype, moments.device)
@@ -119,10 +124,11 @@ class _Expansion(torch.autograd.Function):
     def forward(
         ctx: Any, atoms: torch.Tensor, sites: torch.Tensor, charges: torch.Tensor, l_max: int
     ) -> torch.Tensor:
-        parts = _expansion_parts(atoms, sites, charges, l_max)
-        ctx.save_for_backward(*parts)
+        # One order more than asked for: the gradient is made of it.
+        tensors = _sum_over_sites(atoms, sites, charges.unsqueeze(0), l_max + 1)[..., 0]
+        ctx.save_for_backward(atoms, sites, charges, tensors)
         ctx.l_max = l_max
-        return parts[3][: n_components(l_max)].clone()
+        return tensors[: n_components(l_max)].clone()
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -147,13 +153,13 @@ class _ExpansionGradient(torch.autograd.Function):
         sites: torch.Tensor,
         charges: torch.Tensor,
         tensors: torch.Tensor,
-        *harmonics: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         heads = torch.einsum("adb,ai->dbi", gradient_matrix(l_max).to(grad), grad)
         padded = torch.nn.functional.pad(grad, (0, 0, 0, len(tensors) - len(grad)))
-        per_site = _sum_over_atoms(harmonics, torch.cat([heads, padded.unsqueeze(0)]))
+        columns = torch.cat([heads, padded.unsqueeze(0)])
+        per_site = _sum_over_atoms(atoms, sites, columns, l_max + 1)
         grad_atoms = -(heads * tensors).sum(1).T
-        ctx.save_for_backward(atoms, sites, charges, tensors, heads, per_site, *harmonics)
+        ctx.save_for_backward(atoms, sites, charges, tensors, heads, per_site)
         ctx.l_max = l_max
         return grad_atoms, per_site[:, :3] * charges.unsqueeze(1), per_site[:, 3].clone()
 
@@ -164,10 +170,10 @@ class _ExpansionGradient(torch.autograd.Function):
     ) -> tuple[torch.Tensor | None, ...]:
         # The derivative of S = u_R·dE/dR + u_r·dE/dr + u_q·dE/dq, first with respect to G, in which
         # S is linear, …
-        atoms, sites, charges, tensors, heads, per_site, *harmonics = ctx.saved_tensors
+        atoms, sites, charges, tensors, heads, per_site = ctx.saved_tensors
         l_max = ctx.l_max
         weights = torch.cat([u_sites.T * charges, u_charges.unsqueeze(0)])
-        moments = _sum_over_sites(harmonics, weights, len(atoms))  # (b, n_qm, 4)
+        moments = _sum_over_sites(atoms, sites, weights, l_max + 1)  # (b, n_qm, 4)
         drag = u_atoms.T.unsqueeze(1)  # (3, 1, n_qm)
         shifts = moments[..., :3].permute(2, 0, 1) - drag * tensors  # (3, b, n_qm)
         grad_grad = torch.einsum("adb,dbi->ai", gradient_matrix(l_max).to(heads), shifts)
@@ -176,23 +182,22 @@ class _ExpansionGradient(torch.autograd.Function):
         # … then with respect to positions and charges, for which order L+2 enters.
         raising = gradient_matrix(l_max + 1).to(heads)
         curvature = torch.einsum("dbi,bec->deci", heads, raising)  # (3, 3, c, n_qm)
-        harmonics2 = _pair_harmonics(atoms, sites, l_max + 2)
         weights2 = torch.cat([weights[:3], charges.unsqueeze(0)])
-        moments2 = _sum_over_sites(harmonics2, weights2, len(atoms))
+        moments2 = _sum_over_sites(atoms, sites, weights2, l_max + 2)
         shifts2 = moments2[..., :3].permute(2, 0, 1) - drag * moments2[..., 3]
         grad_atoms = torch.einsum("dci,deci->ie", shifts2, curvature)
         grad_atoms = -grad_atoms - torch.einsum("bi,ebi->ie", moments[..., 3], heads)
 
         dragged = torch.einsum("di,deci->eci", u_atoms.T, curvature)
         columns = torch.cat([curvature.flatten(0, 1), dragged])
-        own = _sum_over_atoms(harmonics2, columns)  # (n_mm, 9 + 3)
+        own = _sum_over_atoms(atoms, sites, columns, l_max + 2)  # (n_mm, 9 + 3)
         turned = torch.einsum("kd,kde->ke", u_sites, own[:, :9].reshape(-1, 3, 3)) - own[:, 9:]
         grad_sites = charges.unsqueeze(1) * turned + u_charges.unsqueeze(1) * per_site[:, :3]
 
-        pulled = _sum_over_atoms(harmonics, (drag * heads).sum(0, keepdim=True))
+        dragged = (drag * heads).sum(0, keepdim=True)
+        pulled = _sum_over_atoms(atoms, sites, dragged, l_max + 1)
         grad_charges = (u_sites * per_site[:, :3]).sum(1) - pulled[:, 0]
-        unused = (None,) * (len(harmonics) + 1)
-        return None, grad_grad, grad_atoms, grad_sites, grad_charges, *unused
+        return None, grad_grad, grad_atoms, grad_sites, grad_charges, None
 
 
 def _each(frames: FrameBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -202,40 +207,61 @@ def _each(frames: FrameBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor, torc
     return zip(frames.qm_positions.split(n_qm), sites, charges, strict=True)
 
 
-def _expansion_parts(
-    atoms: torch.Tensor, sites: torch.Tensor, charges: torch.Tensor, l_max: int
-) -> tuple[torch.Tensor, ...]:
-    """What the gradient is made from: the arguments, C to order L+1, and the harmonics."""
-    # One order more than asked for: the gradient is made of it.
-    harmonics = _pair_harmonics(atoms, sites, l_max + 1)
-    tensors = _sum_over_sites(harmonics, charges.unsqueeze(0), len(atoms))[..., 0]
-    return atoms, sites, charges, tensors, *harmonics
-
-
-def _pair_harmonics(atoms: torch.Tensor, sites: torch.Tensor, l_max: int) -> list[torch.Tensor]:
-    """I_lm(r_k − R_i) in blocks of sites, each ((l_max+1)²·n_qm, n_sites)."""
-    # Contiguous, as everything made of them then is: 4 times faster than rows of length 3.
-    rows, columns = (x.T.contiguous() for x in (atoms, sites))
-    rows, columns = rows.unsqueeze(2), columns.unsqueeze(1)  # (3, n_qm, 1), (3, 1, n_mm)
-    blocks = columns.split(max(1, _PAIRS_PER_BLOCK // max(1, len(atoms))), dim=2)
-    n_rows = n_components(l_max) * len(atoms)
-    return [
-        irregular_harmonics((block - rows).flatten(1), l_max).reshape(n_rows, block.shape[2])
-        for block in blocks
-    ]
-
-
 def _sum_over_sites(
-    harmonics: Sequence[torch.Tensor], weights: torch.Tensor, n_qm: int
+    atoms: torch.Tensor, sites: torch.Tensor, weights: torch.Tensor, l_max: int
 ) -> torch.Tensor:
     """k_e Σ_k I_bik w_ck: (c, n_mm) → (b, n_qm, c)."""
-    # Weights in long rows: 3 times faster than a matrix of a few columns.
-    blocks = weights.split([block.shape[1] for block in harmonics], dim=1)
-    total = sum(b @ w.T for b, w in zip(harmonics, blocks, strict=True))
-    return COULOMB_CONSTANT * total.reshape(-1, n_qm, len(weights))
+    if atoms.is_cpu:
+        at, of, own = _arrays(atoms, sites.T, weights)
+        total = torch.from_numpy(pair_sums.sum_over_sites(at, of, own, l_max))
+    else:
+        total = sum_over_sites_in_blocks(atoms, sites, weights, l_max)
+    return COULOMB_CONSTANT * total
 
 
-def _sum_over_atoms(harmonics: Sequence[torch.Tensor], columns: torch.Tensor) -> torch.Tensor:
+def _sum_over_atoms(
+    atoms: torch.Tensor, sites: torch.Tensor, columns: torch.Tensor, l_max: int
+) -> torch.Tensor:
     """k_e Σ_bi I_bik h_cbi: (c, b, n_qm) → (n_mm, c)."""
-    rows = COULOMB_CONSTANT * columns.flatten(1)
-    return torch.cat([rows @ block for block in harmonics], dim=1).T
+    columns = COULOMB_CONSTANT * columns
+    if not atoms.is_cpu:
+        return sum_over_atoms_in_blocks(atoms, sites, columns, l_max).T
+    at, of, own = _arrays(atoms, sites.T, columns)
+    return torch.from_numpy(pair_sums.sum_over_atoms(at, of, own, l_max)).T
+
+
+def _arrays(*tensors: torch.Tensor) -> list[Any]:
+    """Contiguous, as a loop is compiled for every layout it meets."""
+    return [x.contiguous().numpy() for x in tensors]
+
+
+def sum_over_sites_in_blocks(
+    atoms: torch.Tensor, sites: torch.Tensor, weights: torch.Tensor, l_max: int
+) -> torch.Tensor:
+    """`eqmm_ase.kernels.pair_sums.sum_over_sites` by torch, for other devices than the CPU."""
+    blocks = _harmonics_in_blocks(atoms, sites, l_max)
+    own = weights.split(_block_size(atoms), dim=1)
+    total = sum(block @ w.T for block, w in zip(blocks, own, strict=True))
+    return total.reshape(n_components(l_max), len(atoms), len(weights))
+
+
+def sum_over_atoms_in_blocks(
+    atoms: torch.Tensor, sites: torch.Tensor, columns: torch.Tensor, l_max: int
+) -> torch.Tensor:
+    """`eqmm_ase.kernels.pair_sums.sum_over_atoms` by torch, for other devices than the CPU."""
+    rows = columns.flatten(1)
+    return torch.cat([rows @ block for block in _harmonics_in_blocks(atoms, sites, l_max)], dim=1)
+
+
+def _harmonics_in_blocks(
+    atoms: torch.Tensor, sites: torch.Tensor, l_max: int
+) -> Iterator[torch.Tensor]:
+    """I_lm(r_k − R_i) in blocks of sites, each ((l_max+1)²·n_qm, n_sites)."""
+    rows = atoms.T.unsqueeze(2)  # (3, n_qm, 1)
+    for block in sites.T.unsqueeze(1).split(_block_size(atoms), dim=2):
+        harmonics = irregular_harmonics((block - rows).flatten(1), l_max)
+        yield harmonics.reshape(n_components(l_max) * len(atoms), block.shape[2])
+
+
+def _block_size(atoms: torch.Tensor) -> int:
+    return max(1, _PAIRS_PER_BLOCK // max(1, len(atoms)))

@@ -184,6 +184,13 @@ def coupling(l_first: int, l_second: int, l_out: int, *, symmetric: bool = False
     )
 
 
+def gather_matrix(table: Coupling, l_out: int) -> torch.Tensor:
+    """(components, outputs of the coupling): adds up the paths, each l to unit variance."""
+    matrix = torch.zeros(n_components(l_out), len(table.target), dtype=torch.float64)
+    matrix[table.target, torch.arange(len(table.target))] = 1.0
+    return matrix / matrix.sum(1, keepdim=True).clamp(min=1.0).sqrt()
+
+
 class ExactModule(torch.nn.Module):
     """A module whose constants are kept in float64 and rounded to the module's dtype, never back.
 

@@ -11,12 +11,13 @@ import torch
 
 from eqmm_ase.network.edges import Edges
 from eqmm_ase.network.harmonics import (
-    Coupling,
     ExactModule,
     coupling,
     degree_of_component,
+    gather_matrix,
     n_components,
 )
+from eqmm_ase.network.trilinear import message, product
 
 
 class PackedLinear(torch.nn.Module):
@@ -46,28 +47,30 @@ class PackedProduct(ExactModule):
     gather: torch.Tensor
     path: torch.Tensor
 
-    def __init__(self, table: Coupling, l_out: int, channels: int) -> None:
+    def __init__(
+        self, l_first: int, l_second: int, l_out: int, channels: int, *, symmetric: bool = False
+    ) -> None:
         super().__init__()
-        n_paths = len(table.paths)
-        self.weight = torch.nn.Parameter(torch.randn(n_paths, channels))
+        self.orders = (l_first, l_second, l_out, int(symmetric))
+        table = coupling(l_first, l_second, l_out, symmetric=symmetric)
+        self.weight = torch.nn.Parameter(torch.randn(len(table.paths), channels))
         self.register_constant("tensor", table.tensor.flatten(0, 1).T)
         self.register_constant("gather", gather_matrix(table, l_out))
         self.register_buffer("path", table.path, persistent=False)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """(a, n, c), (b, n, c) → (l_out components, n, c)."""
+        if first.is_cpu:
+            return product(first, second, self.weight, self.orders)
+        return self.composed(first, second)
+
+    def composed(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """`forward` by torch's own operations, on any device."""
         n, channels = first.shape[1:]
         outer = (first.unsqueeze(1) * second.unsqueeze(0)).reshape(-1, n * channels)
         coupled = (self.tensor @ outer).reshape(-1, n, channels)
         weighted = coupled * self.weight.index_select(0, self.path).unsqueeze(1)
         return (self.gather @ weighted.flatten(1)).reshape(-1, n, channels)
-
-
-def gather_matrix(table: Coupling, l_out: int) -> torch.Tensor:
-    """(components, outputs of the coupling): adds up the paths, each l to unit variance."""
-    matrix = torch.zeros(n_components(l_out), len(table.target), dtype=torch.float64)
-    matrix[table.target, torch.arange(len(table.target))] = 1.0
-    return matrix / matrix.sum(1, keepdim=True).clamp(min=1.0).sqrt()
 
 
 class EdgeWeights(torch.nn.Module):
@@ -96,15 +99,22 @@ class Density(torch.nn.Module):
         super().__init__()
         self.weights = EdgeWeights(channels, n_radial, hidden, (l_max + 1) * channels)
         self.register_buffer("degree", degree_of_component(l_max), persistent=False)
+        self.orders = (0, l_max)
 
     def forward(self, scalars: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(n, c) → (a, n, c)."""
-        n, channels = scalars.shape
-        weights = self.weights(scalars, edges).unflatten(1, (-1, channels))
+        weights = self.weights(scalars, edges).unflatten(1, (-1, scalars.shape[1]))
+        if scalars.is_cpu:
+            ends = edges.sender, edges.receiver
+            return message(scalars.unsqueeze(0), edges.harmonics.T, weights, *ends, self.orders)
+        return self.composed(scalars, weights, edges)
+
+    def composed(self, scalars: torch.Tensor, weights: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """Sum of the messages by torch's own operations, on any device."""
         radial = weights * edges.from_sender(scalars).unsqueeze(1)  # (E, l, c)
         harmonics = edges.harmonics.T.unsqueeze(2)  # (E, a, 1)
         messages = radial.index_select(1, self.degree) * harmonics
-        return edges.sum_at_receiver(messages, n).transpose(0, 1)
+        return edges.sum_at_receiver(messages, len(scalars)).transpose(0, 1)
 
 
 class Message(ExactModule):
@@ -124,11 +134,19 @@ class Message(ExactModule):
         self.register_constant("gather", gather_matrix(table, l_max))
         self.register_buffer("path", table.path, persistent=False)
         self.shape = (n_out, n_components(l_max))
+        self.orders = (l_max, l_max)
 
     def forward(self, features: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(a, n, c) → (a, n, c)."""
+        weights = self.weights(features[0], edges).unflatten(1, (-1, features.shape[2]))
+        if features.is_cpu:
+            ends = edges.sender, edges.receiver
+            return message(features, edges.harmonics.T, weights, *ends, self.orders)
+        return self.composed(features, weights, edges)
+
+    def composed(self, features: torch.Tensor, weights: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """Sum of the messages by torch's own operations, on any device."""
         n, channels = features.shape[1:]
-        weights = self.weights(features[0], edges).unflatten(1, (-1, channels))
         steering = edges.harmonics.T @ self.steering  # (E, o·b)
         steering = steering.reshape(-1, *self.shape)
         sent = edges.from_sender(features.transpose(0, 1))  # (E, b, c)

@@ -21,7 +21,6 @@ from eqmm_ase.network.edges import EdgeGeometry, Edges
 from eqmm_ase.network.environment import EnvironmentFeatures, EnvironmentMix
 from eqmm_ase.network.expansion import expand
 from eqmm_ase.network.features import Neighbourhood, PrecomputedFeatures
-from eqmm_ase.network.harmonics import coupling
 from eqmm_ase.network.layers import Density, InvariantUpdate, Message, PackedLinear, PackedProduct
 from eqmm_ase.network.long_range import LongRange
 from eqmm_ase.network.readout import AtomicEnergy, ChargeFlow, Multipoles
@@ -97,12 +96,9 @@ class Layer(torch.nn.Module):
         self.mix_message = PackedLinear(l_max, channels, channels, scale=0.5)
         if config.polarisable:
             self.environment = EnvironmentMix(config.l_expansion, config.n_near, channels)
-            table = coupling(l_max, config.l_expansion, l_max)
-            self.polarise = PackedProduct(table, l_max, channels)
+            self.polarise = PackedProduct(l_max, config.l_expansion, l_max, channels)
             self.mix_polarised = PackedLinear(l_max, channels, channels, scale=0.5)
-        self.many_body = PackedProduct(
-            coupling(l_max, l_max, l_max, symmetric=True), l_max, channels
-        )
+        self.many_body = PackedProduct(l_max, l_max, l_max, channels, symmetric=True)
         self.mix_many_body = PackedLinear(l_max, channels, channels, scale=0.5)
         self.invariants = InvariantUpdate(l_max, channels, config.hidden)
 

@@ -6,7 +6,6 @@ import torch
 
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.edges import Edges
-from eqmm_ase.network.harmonics import coupling
 from eqmm_ase.network.layers import EdgeWeights, PackedLinear, PackedProduct
 
 # Untrained outputs are this small against typical ones. Otherwise random charges of several e make
@@ -62,8 +61,7 @@ class Multipoles(torch.nn.Module):
 
     def __init__(self, l_hidden: int, l_max: int, channels: int) -> None:
         super().__init__()
-        table = coupling(l_hidden, l_hidden, l_max, symmetric=True)
-        self.product = PackedProduct(table, l_max, channels)
+        self.product = PackedProduct(l_hidden, l_hidden, l_max, channels, symmetric=True)
         self.out = PackedLinear(l_max, channels, 1, scale=0.1 * _START)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Loops over pairs and edges, compiled by numba when first called. Arrays in, arrays out."""
