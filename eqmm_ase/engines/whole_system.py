@@ -232,6 +232,11 @@ class RelaxedSurroundings(_SystemCalculator):
         self.context = new_context(self.mixed.system, platform, threads)
         move_to(self.context, np.asarray(positions, np.float64), box_of(self.mixed.system))
 
+    @property
+    def positions(self) -> FloatArray:
+        """(n_particles, 3) Å, of all particles now: where the next image of a path can start."""
+        return positions_of(self.context)[0]
+
     def region_atoms(self) -> Atoms:
         """Atoms of the ML region where they are now, with this calculator."""
         positions, cell = positions_of(self.context)
