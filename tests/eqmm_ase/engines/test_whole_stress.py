@@ -182,3 +182,7 @@ def test_there_is_no_stress_without_a_box(model) -> None:
     atoms = WholeSystem(topology, system, ml, model, **SETTINGS).atoms_at(positions)
     with pytest.raises(PropertyNotImplementedError, match="no stress without a periodic box"):
         atoms.get_stress()
+    atoms.set_cell(EDGE * np.eye(3))
+    atoms.pbc = True  # of atoms alone: the System does not repeat
+    with pytest.raises(PropertyNotImplementedError, match="give System and atoms one"):
+        atoms.get_stress()
