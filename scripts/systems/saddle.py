@@ -4,9 +4,9 @@
 
 ASE and Sella move the six atoms of the ML region; OpenMM relaxes flexible water before every step
 (micro-iterations), at 0 K. The water has many minima. So that the path stays in one, each geometry
-starts from the water of the one before: from the first complex to the saddle, from there down to
-the complex of the path, and along the band. What is left is the difference between the two
-complexes, which says how far energies can be trusted.
+starts from the water of the one before: from the first complex to the saddle, from there down to a
+complex, once more to the saddle and down, and along the band. What the rounds differ by says how far
+energies can be trusted.
 
 What is done is kept in the folder; the same command goes on.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,8 @@ CARBON, FIRST, SECOND = 0, 1, 2
 TOLERANCE = 5e-4  # eV/Å, RMS of the forces on the surroundings
 FMAX = 0.05  # eV/Å, on the region
 BAND_FMAX, BAND_STEPS, BETWEEN = 0.15, 10, 2
-VIBRATION_TOLERANCE = 2e-4
-DISPLACEMENT = 0.01  # Å, for vibrations; at twice that, anharmonicity turns hindered turns imaginary
 CURVATURE_STEP = 0.02  # Å, of Sella's curvatures, above the noise of the relaxation
+ROUNDS = 2  # from the complex to the saddle and down again
 FROZEN = 1e3  # eV/Å, for water that is held
 _HYDROGEN = (0.0400014 * unit.nanometer, 0.192464 * unit.kilojoule_per_mole)
 WALK = 6  # geometries from the complex to the guess of the saddle
@@ -125,7 +125,7 @@ def at_saddle(atoms: Atoms, fmax: float, **settings: Any) -> Atoms:
 
 def frequencies(atoms: Atoms, name: Path) -> tuple[list[float], np.ndarray]:
     """Wavenumbers, cm⁻¹, imaginary ones negative, and the mode of the lowest, (n, 3)."""
-    vibrations = Vibrations(atoms, name=str(name), delta=DISPLACEMENT)
+    vibrations = Vibrations(atoms, name=str(name))
     vibrations.run()
     found = vibrations.get_frequencies()
     signed = [round(float(value.real - abs(value.imag)), 1) for value in found]
@@ -203,27 +203,41 @@ def run(study: Study) -> dict[str, Any]:
     """All figures; energies in kcal/mol above the complex of the path."""
     folder = study.folder
     gas = kept(folder / "gas.json", lambda: in_gas(folder))
-    start = study.state("complex", lambda: relaxed(study.region(study.box.positions)))
-    saddle = study.state("saddle", lambda: walked(study, start, np.array(gas["positions"])))
-    # No force of the water is above that tolerance: it stays where it is.
-    frozen, mode = frequencies(study.region(saddle.positions, FROZEN), folder / "frozen")
-    again = study.region(saddle.positions, VIBRATION_TOLERANCE)
-    relaxed_water, _ = frequencies(again, folder / "relaxed")
-    end = study.state("reactant", lambda: downhill(study, saddle, mode))
+    geometry = np.array(gas.pop("positions"))
+    end = study.state("complex-0", lambda: relaxed(study.region(study.box.positions)))
+    rounds: list[tuple[State, State]] = [(end, end)]
+    for number in range(1, ROUNDS + 1):
+        saddle = study.state(f"saddle-{number}", lambda end=end: walked(study, end, geometry))
+        # No force of the water is above that tolerance: it stays where it is. A displacement of
+        # 0.01 Å changes its forces by less than a relaxation leaves.
+        held = study.region(saddle.positions, FROZEN)
+        wavenumbers, mode = frequencies(held, folder / f"vibrations-{number}")
+        down = partial(downhill, study, saddle, mode)
+        end = study.state(f"complex-{number}", down)
+        rounds.append((saddle, end))
+    rest = float(np.linalg.norm(held.get_forces(), axis=1).max())
     path = kept(folder / "band.json", lambda: band(study, [end, saddle]))
 
     def above(energy: float) -> float:
         return (energy - end.energy) / KCAL_PER_MOL
 
     return {
-        "what": "Cl- + CH3Cl in relaxed flexible TIP3P of CHARMM at 0 K; wavenumbers cm-1, imaginary < 0",
+        "what": "Cl- + CH3Cl in relaxed flexible TIP3P of CHARMM at 0 K, energies above the last "
+        "complex, wavenumbers in held water, imaginary ones < 0",
+        "units": "kcal/mol, Å, 1/cm, eV/Å",
         "atoms": len(study.box.positions),
-        "settings": {"tolerance": TOLERANCE, "fmax": FMAX, "displacement": DISPLACEMENT},
-        "gas": {name: value for name, value in gas.items() if name != "positions"},
-        "saddle": {"energy": above(saddle.energy), "bonds": study.bonds(saddle)},
-        "wavenumbers": {"relaxed": relaxed_water, "frozen": frozen},
-        "complex": {"bonds": study.bonds(end)},
-        "first_complex": {"energy": above(start.energy), "bonds": study.bonds(start)},
+        "settings": {"tolerance": TOLERANCE, "fmax": FMAX, "band_fmax": BAND_FMAX},
+        "gas": gas,
+        "first_complex": {"energy": above(rounds[0][1].energy), "bonds": study.bonds(rounds[0][1])},
+        "rounds": [
+            {
+                "saddle": {"energy": above(top.energy), "bonds": study.bonds(top)},
+                "complex": {"energy": above(low.energy), "bonds": study.bonds(low)},
+                "barrier": (top.energy - low.energy) / KCAL_PER_MOL,
+            }
+            for top, low in rounds[1:]
+        ],
+        "saddle": {"fmax": rest, "wavenumbers": wavenumbers},
         "band": {**path, "energies": [above(energy) for energy in path["energies"]]},
     }
 

@@ -18,6 +18,9 @@ from openmm import app  # noqa: E402
 from system_kit import methanol_in_water  # noqa: E402
 
 from eqmm_ase import EqMM  # noqa: E402
+from eqmm_ase.engines.mixed_system import mixed_system  # noqa: E402
+from eqmm_ase.engines.openmm_context import move_to, new_context, positions_of  # noqa: E402
+from eqmm_ase.engines.openmm_force import minimise  # noqa: E402
 from eqmm_ase.engines.whole_system import RelaxedSurroundings  # noqa: E402
 from scripts.common import TEST_DATA  # noqa: E402
 
@@ -25,32 +28,40 @@ pytestmark = pytest.mark.slow
 
 MODEL = TEST_DATA / "methanol.eqmm"
 CARBON, OXYGEN, HYDROXYL = 0, 1, 3
+SETTINGS = {"total_charge": 0, "dtype": "float64"}
 TOLERANCE = 1e-4  # eV/Å, a hundredth of the usual one, so that energies have one value
 
 
 @pytest.fixture(scope="module")
 def droplet():
-    """Methanol and flexible water, without a box: topology, System, positions, rows."""
-    return methanol_in_water(11.0, constraints=None, rigid=False, method=app.NoCutoff)
+    """Methanol and six flexible waters, without a box: topology, System, positions, rows."""
+    settings = {"constraints": None, "rigid": False, "method": app.NoCutoff}
+    topology, system, positions, ml = methanol_in_water(8.0, **settings)
+    context = new_context(system, "Reference")
+    move_to(context, positions, None)
+    openmm.LocalEnergyMinimizer.minimize(context)  # the long way without a network
+    return topology, system, positions_of(context)[0], ml
 
 
 def region(droplet, positions: np.ndarray | None = None) -> Atoms:
     topology, system, start, ml = droplet
-    settings = {"total_charge": 0, "dtype": "float64", "platform": "Reference"}
     return RelaxedSurroundings(
         *(topology, system, ml, MODEL, start if positions is None else positions),
+        platform="Reference",
         tolerance=TOLERANCE,
-        **settings,
+        **SETTINGS,
     ).region_atoms()
 
 
 @pytest.fixture(scope="module")
 def minimum(droplet) -> np.ndarray:
     """Positions of all particles at a minimum of everything."""
-    atoms = region(droplet)
-    BFGS(atoms, logfile=None).run(fmax=0.005, steps=100)
-    assert np.abs(atoms.get_forces()).max() < 0.005
-    return atoms.calc.positions
+    topology, system, positions, ml = droplet
+    mixed = mixed_system(topology, system, ml, MODEL, **SETTINGS)
+    context = new_context(mixed.system, "Reference")
+    move_to(context, positions, None)
+    minimise(context, TOLERANCE)
+    return positions_of(context)[0]
 
 
 @pytest.fixture
@@ -78,7 +89,7 @@ def test_a_path_has_its_ends_and_no_jump_between_them(droplet, minimum, atoms) -
     axis = atoms.positions[CARBON] - atoms.positions[OXYGEN]
     methyl = atoms[[2, 4, 5]]
     turned = []
-    for angle in (0, 30, 60, 90, 120):
+    for angle in (0, 60, 120):
         methyl.positions = atoms.positions[[2, 4, 5]]
         methyl.rotate(angle, axis, center=atoms.positions[CARBON])
         turned.append(methyl.positions.copy())
@@ -94,7 +105,7 @@ def test_a_path_has_its_ends_and_no_jump_between_them(droplet, minimum, atoms) -
     energies = np.array([image.get_potential_energy() for image in images])
     energies -= energies[0]
     assert energies[-1] == pytest.approx(0.0, abs=0.01)
-    assert energies.argmax() == 2
+    assert energies.argmax() == 1
     assert 0.02 < energies.max() < 0.2  # 0.047 eV in the gas phase
 
 
