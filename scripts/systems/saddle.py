@@ -5,8 +5,8 @@
 ASE and Sella move the six atoms of the ML region; OpenMM relaxes flexible water before every step
 (micro-iterations), at 0 K. The water has many minima. So that the path stays in one, each geometry
 starts from the water of the one before: from the first complex to the saddle, from there down to a
-complex, once more to the saddle and down, and along the band. What the rounds differ by says how far
-energies can be trusted.
+complex, once more to the saddle and down, and along the band. What the rounds differ by says how
+far energies can be trusted.
 
 What is done is kept in the folder; the same command goes on.
 """
@@ -27,7 +27,6 @@ from ase.build import minimize_rotation_and_translation
 from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
 from ase.vibrations import Vibrations
-
 from openmm import app, unit
 
 from eqmm_ase import EqMM
