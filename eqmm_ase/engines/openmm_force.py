@@ -23,6 +23,7 @@ from eqmm_ase.units import KJ_PER_MOL, NANOMETRE
 
 FORCE_NAME = "EqMM"
 _WALL = 1e12  # kJ/mol, higher than anything a line search has seen
+_DEEPEST = 100.0  # eV, more than surroundings at rest can give a region
 _CONSTRAINED = 1e-5  # to which part constraints are kept
 
 _LIVE: WeakValueDictionary[str, NetworkCallback] = WeakValueDictionary()
@@ -52,6 +53,8 @@ class NetworkCallback:
         """Whether a minimiser tries steps: one into nonsense is then turned back by a wall."""
         self.guarded = False
         """Whether that wall also stands where charges are far closer than in training."""
+        self.floor = -np.inf
+        """eV; a minimiser that finds less energy in the region has left what the model knows."""
         _LIVE[name] = self
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
@@ -65,6 +68,8 @@ class NetworkCallback:
         except (SystemPotentialError, ContactError, SiteOnAtomError):
             if not self.searching:
                 raise
+            return _WALL, np.zeros_like(positions)
+        if self.searching and found.energy < self.floor:
             return _WALL, np.zeros_like(positions)
         self.latest = found
         return found.energy / KJ_PER_MOL, found.forces * (NANOMETRE / KJ_PER_MOL)
@@ -88,11 +93,14 @@ def minimise(context: openmm.Context, tolerance: float = 0.1) -> None:
     """
     callback, accepted = callback_of(context.getSystem()), _Accepted()
     start, cell = positions_of(context)
-    # The first step of a search may be long, and lead to where the model's energy has no bottom.
+    # The first step of a search may be long, tear molecules apart, and lead to where the model's
+    # energy has no bottom.
     callback.guarded = not callback.potential.too_close(start, cell)
-    callback.searching = True
+    callback.searching, callback.latest, callback.floor = True, None, -np.inf
     try:
         begun = _energy(context)
+        if callback.latest is not None:
+            callback.floor = callback.latest.energy - _DEEPEST
         openmm.LocalEnergyMinimizer.minimize(
             context,
             tolerance / KJ_PER_MOL * unit.kilojoule_per_mole / unit.angstrom,
