@@ -110,24 +110,24 @@ def test_a_band_finds_the_minimum_between_its_ends(droplet, minimum, atoms) -> N
 
 
 def test_vibrations_are_those_of_the_gas_with_hindered_turns(
-    atoms, tmp_path: Path, monkeypatch
+    droplet, minimum, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    atoms = region(droplet, minimum, 1e3)  # more than any force: water that is held
     gas = Atoms(atoms.numbers, atoms.positions, calculator=EqMM(MODEL, dtype="float64"))
     BFGS(gas, logfile=None).run(fmax=0.001)
     found = {}
     for name, each in (("gas", gas), ("water", atoms)):
         vibrations = Vibrations(each, name=name)
         vibrations.run()
-        found[name] = vibrations.get_frequencies()
-    assert np.abs(found["water"].imag).max() == 0.0
-    assert found["water"].real.min() > 20.0  # of the gas phase, six are zero
-    assert np.abs(found["gas"][:6]).max() < 60.0
-    skeleton = slice(7, 17)  # all but the torsion and the stretch of the hydroxyl group
-    shift = np.abs(found["water"][skeleton] - found["gas"][skeleton])
-    assert shift.max() < 120.0
-    hydroxyl = (found["water"][-1] - found["gas"][-1]).real
-    assert -600.0 < hydroxyl < 0.0  # a hydrogen bond
+        frequencies = vibrations.get_frequencies()
+        found[name] = frequencies.real - np.abs(frequencies.imag)
+    assert np.abs(found["gas"][:6]).max() < 60.0  # 0.01 Å is much for turns: they stretch bonds
+    assert found["water"][0] > -60.0
+    assert found["water"][5] > 100.0  # of the gas phase, six are zero
+    shift = np.abs(found["water"][7:] - found["gas"][7:])  # all but the torsion
+    assert shift.max() < 150.0
+    assert shift.max() > 5.0
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_constraints_of_ase_hold_in_the_region(atoms, constraint) -> None:
 
 def test_a_failed_step_of_a_minimiser_is_taken_back(droplet, minimum, monkeypatch) -> None:
     calculator = region(droplet, minimum).calc
-    context, search = calculator.context, openmm.LocalEnergyMinimizer.minimize
+    context = calculator.context
     accepted = minimum + 0.001
 
     def failing(context, tolerance, reporter) -> None:
@@ -161,7 +161,6 @@ def test_a_failed_step_of_a_minimiser_is_taken_back(droplet, minimum, monkeypatc
     monkeypatch.setattr(openmm.LocalEnergyMinimizer, "minimize", failing)
     minimise(context)
     np.testing.assert_allclose(calculator.positions, accepted, atol=1e-5)
-    monkeypatch.setattr(openmm.LocalEnergyMinimizer, "minimize", search)
 
 
 def test_minimisers_see_a_wall_where_no_charge_came_in_training(droplet, minimum) -> None:
@@ -173,9 +172,11 @@ def test_minimisers_see_a_wall_where_no_charge_came_in_training(droplet, minimum
     callback = callback_of(mixed.system)
     context = new_context(mixed.system, "Reference")
     move_to(context, near, None)
-    energy, _ = energy_and_forces(context)
+    assert energy_and_forces(context)[0] < -1e9  # no bottom
     callback.searching = callback.guarded = True
-    assert energy_and_forces(context)[0] > energy + 1e9
+    assert energy_and_forces(context)[0] > 1e9
+    callback.guarded, callback.floor = False, -1e6
+    assert energy_and_forces(context)[0] > 1e9
     for cell in (None, 30.0 * np.eye(3)):  # in a box, from wherever the image is
         moved = near.copy()
         moved[6:9] += 0.0 if cell is None else cell[0]
