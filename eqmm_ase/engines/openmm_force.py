@@ -99,8 +99,7 @@ def minimise(context: openmm.Context, tolerance: float = 0.1) -> None:
     callback.searching, callback.latest, callback.floor = True, None, -np.inf
     try:
         begun = _energy(context)
-        if callback.latest is not None:
-            callback.floor = callback.latest.energy - _DEEPEST
+        callback.floor = _floor(callback)
         openmm.LocalEnergyMinimizer.minimize(
             context,
             tolerance / KJ_PER_MOL * unit.kilojoule_per_mole / unit.angstrom,
@@ -124,6 +123,10 @@ class _Accepted(openmm.MinimizationReporter):
         """Keep them; the answer says to go on."""
         self.last = np.reshape(x, (-1, 3)) * NANOMETRE
         return False
+
+
+def _floor(callback: NetworkCallback) -> float:
+    return -np.inf if callback.latest is None else callback.latest.energy - _DEEPEST
 
 
 def _energy(context: openmm.Context) -> float:

@@ -104,7 +104,7 @@ class WholeSystem(_SystemCalculator):
         **settings: Any,
     ) -> None:
         super().__init__()
-        self._rotation = np.eye(3)  # from ASE's axes to OpenMM's
+        self._rotation: FloatArray = np.eye(3)  # from ASE's axes to OpenMM's
         self.mixed = mixed_system(topology, system, ml_atoms, model, **settings)
         if count := self.mixed.system.getNumConstraints():
             raise WholeSystemError(

@@ -206,7 +206,7 @@ def run(study: Study) -> dict[str, Any]:
     end = study.state("complex-0", lambda: relaxed(study.region(study.box.positions)))
     rounds: list[tuple[State, State]] = [(end, end)]
     for number in range(1, ROUNDS + 1):
-        saddle = study.state(f"saddle-{number}", lambda end=end: walked(study, end, geometry))
+        saddle = study.state(f"saddle-{number}", partial(walked, study, end, geometry))
         # No force of the water is above that tolerance: it stays where it is. A displacement of
         # 0.01 Å changes its forces by less than a relaxation leaves.
         held = study.region(saddle.positions, FROZEN)
