@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import openmm
-from ase.geometry import cell_to_cellpar, cellpar_to_cell
 from openmm import app, unit
 
 from eqmm_ase.arrays import FloatArray
 from eqmm_ase.cutting.trajectories import read_snapshots
-from eqmm_ase.engines.openmm_context import box_of
+from eqmm_ase.engines.openmm_context import box_of, reduced_box
 from eqmm_ase.foreign_errors import short_reason
 from eqmm_ase.topology import Topology, quiet, read_topology
 from eqmm_ase.topology.evidence import topology_of
@@ -247,11 +246,4 @@ def _box(topology: app.Topology) -> FloatArray | None:
 
 
 def _reduced(cell: FloatArray | None) -> FloatArray | None:
-    """Lattice vectors in the form that OpenMM wants."""
-    if cell is None:
-        return None
-    first, second, third = cellpar_to_cell(cell_to_cellpar(cell))
-    third = third - second * np.round(third[1] / second[1])
-    third = third - first * np.round(third[0] / first[0])
-    second = second - first * np.round(second[0] / first[0])
-    return np.array([first, second, third])
+    return None if cell is None else reduced_box(cell)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import openmm
+from ase.cell import Cell
 from numpy.typing import NDArray
 from openmm import unit
 
@@ -60,6 +61,32 @@ def move_to(context: openmm.Context, positions: FloatArray, cell: FloatArray | N
         context.setPeriodicBoxVectors(*(np.asarray(cell) * unit.angstrom))
     context.setPositions(positions * unit.angstrom)
     context.computeVirtualSites()
+
+
+def reduced_box(cell: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """A box in the form that OpenMM wants, and the rotation into it.
+
+    Parameters
+    ----------
+    cell
+        Lattice vectors as rows, (3, 3) Å, turned in any way, of either hand.
+
+    Returns
+    -------
+    box
+        (3, 3) Å, vectors of the same lattice, turned: lower triangular, its diagonal positive, and
+        each vector at most half of the ones before it along their axes.
+    rotation
+        (3, 3), proper: ``positions @ rotation`` stand in `box` as positions did in `cell`.
+    """
+    lower, back = Cell(cell).standard_form()
+    # Of a left-handed cell the diagonal is negative; −a, −b, −c span the same lattice.
+    box = lower.array * np.sign(np.diag(lower))[:, None]
+    for row, axis in ((2, 1), (2, 0), (1, 0)):
+        box[row] -= np.round(box[row, axis] / box[axis, axis]) * box[axis]
+        if 2.0 * abs(box[row, axis]) > box[axis, axis]:  # by rounding, which OpenMM refuses
+            box[row] -= np.sign(box[row, axis]) * box[axis]
+    return box, np.asarray(back).T
 
 
 def positions_of(context: openmm.Context) -> tuple[FloatArray, FloatArray | None]:

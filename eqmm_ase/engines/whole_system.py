@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import openmm
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.fd import calculate_numerical_stress
 from numpy.typing import NDArray
 
 from eqmm_ase.arrays import FloatArray
@@ -21,9 +23,14 @@ from eqmm_ase.engines.openmm_context import (
     new_context,
     positions_of,
     real_particles,
+    reduced_box,
 )
 from eqmm_ase.engines.openmm_force import callback_of, minimise
 from eqmm_ase.engines.system_potential import SystemEnergy
+
+_STRAIN = 3e-3
+"""Of the differences for the stress: many pairs cross the force field's cutoff, whose jumps average
+out, and what is left of higher derivatives is 0.1 % of the stress of liquid water."""
 
 
 class WholeSystemError(ValueError):
@@ -62,6 +69,10 @@ class WholeSystem(_SystemCalculator):
     (``constraints=None, rigidWater=False``): a rigid water has no bonds that would hold it
     together in ASE. `RelaxedSurroundings` takes rigid waters too.
 
+    In a periodic box it has the stress, for ASE's filters of cells and barostats: dE/dε / V of the
+    whole energy, by central differences, as OpenMM knows no virial. It costs twelve energies, and
+    only where it is asked for. The cell may have any orientation.
+
     Parameters
     ----------
     topology, system, ml_atoms, model
@@ -79,6 +90,8 @@ class WholeSystem(_SystemCalculator):
         When the System has constraints outside the ML region.
     """
 
+    implemented_properties = [*_SystemCalculator.implemented_properties, "stress"]  # noqa: RUF012
+
     def __init__(
         self,
         topology: Any,
@@ -91,15 +104,23 @@ class WholeSystem(_SystemCalculator):
         **settings: Any,
     ) -> None:
         super().__init__()
+        self._rotation: FloatArray = np.eye(3)  # from ASE's axes to OpenMM's
         self.mixed = mixed_system(topology, system, ml_atoms, model, **settings)
         if count := self.mixed.system.getNumConstraints():
             raise WholeSystemError(
                 f"the System has {count} constraints, which ASE does not keep; make it with "
                 "constraints=None and rigidWater=False, or take RelaxedSurroundings"
             )
+        self._default_box = box_of(self.mixed.system)
         self.context = new_context(self.mixed.system, platform, threads)
         self.real = real_particles(self.mixed.system)
         """(n_atoms,) rows of the atoms among all particles; virtual sites are left out."""
+
+    @property
+    def latest(self) -> SystemEnergy:
+        """Last prediction of the model, its forces along the axes of the atoms."""
+        found = super().latest
+        return replace(found, forces=found.forces @ self._rotation.T)
 
     def atoms_at(self, positions: FloatArray, cell: FloatArray | None = None) -> Atoms:
         """Atoms of the whole system with this calculator.
@@ -112,7 +133,7 @@ class WholeSystem(_SystemCalculator):
             Lattice vectors as rows, (3, 3) Å; None takes the System's box, if it has one.
         """
         if cell is None:
-            cell = box_of(self.mixed.system)
+            cell = self._default_box
         system, topology = self.mixed.system, self.mixed.region.topology
         return Atoms(
             numbers=topology.atomic_numbers[self.real],
@@ -129,13 +150,38 @@ class WholeSystem(_SystemCalculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Compute energy and forces; ASE calls this when they are out of date."""
+        """Compute energy and forces, and the stress where it is asked for.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            The stress without a periodic box.
+        """
+        # Before the rest: it asks this calculator about strained atoms.
+        stress = {}
+        if "stress" in properties:
+            stress["stress"] = self._stress(self.atoms if atoms is None else atoms)
         super().calculate(atoms, properties, system_changes)
         particles = np.zeros((self.mixed.system.getNumParticles(), 3))
         particles[self.real] = self.atoms.positions
-        cell = self.atoms.cell.array if self.atoms.pbc.any() else None
+        cell = self._default_box
+        if self.atoms.pbc.any():
+            cell, self._rotation = reduced_box(self.atoms.cell.array)
+            particles = particles @ self._rotation
         move_to(self.context, particles, cell)
         self._keep(self.real)
+        self.results |= {"forces": self.results["forces"] @ self._rotation.T, **stress}
+
+    def _stress(self, atoms: Atoms) -> FloatArray:
+        """dE/dε / V in Voigt's order, (6,) eV/Å³."""
+        if self._default_box is None or not atoms.pbc.all():
+            raise PropertyNotImplementedError(
+                "there is no stress without a periodic box: give System and atoms one"
+            )
+        strained = atoms.copy()
+        strained.set_constraint()
+        strained.calc = self
+        return np.asarray(calculate_numerical_stress(strained, _STRAIN))
 
 
 class RelaxedSurroundings(_SystemCalculator):
@@ -181,6 +227,11 @@ class RelaxedSurroundings(_SystemCalculator):
             self.mixed.system.setParticleMass(int(row), 0.0)
         self.context = new_context(self.mixed.system, platform, threads)
         move_to(self.context, np.asarray(positions, np.float64), box_of(self.mixed.system))
+
+    @property
+    def positions(self) -> FloatArray:
+        """(n_particles, 3) Å, of all particles now: where the next image of a path can start."""
+        return positions_of(self.context)[0]
 
     def region_atoms(self) -> Atoms:
         """Atoms of the ML region where they are now, with this calculator."""

@@ -142,6 +142,11 @@ RESULTS: Mapping[str, Result] = {
         ),
         system_rows.time_steps,
     ),
+    "system_saddle": Result(
+        "python -m scripts.systems.saddle -o FOLDER",
+        ("", "C–Cl, Å", "C–Cl, Å", "saddle above complex, kcal/mol"),
+        system_rows.saddle,
+    ),
     "system_truth_sn2": _truth("sn2"),
     "system_truth_sn2/errors": _truth("sn2", errors=True),
     "system_truth_methanol": _truth("methanol"),

@@ -54,6 +54,20 @@ def truth_errors(content: Content) -> Rows:
         yield [where, number(errors["energy"]), number(errors["qm_forces"])]
 
 
+def saddle(content: Content) -> Rows:
+    """Rows of the table of ``system_saddle.json``."""
+    gas, rounds = content["gas"], content["rounds"]
+    yield ["gas", *_bonds(gas["bonds"]), number(gas["barrier_kcal_per_mol"], 3)]
+    for count, row in enumerate(rounds, 1):
+        bonds, barrier = _bonds(row["saddle"]["bonds"]), number(row["barrier"], 3)
+        yield [f"relaxed water, round {count}", *bonds, barrier]
+
+
+def _bonds(lengths: list[float]) -> list[str]:
+    """The longer one first: which chlorine leaves is a matter of the water."""
+    return [f"{length:.2f}" for length in sorted(lengths, reverse=True)]
+
+
 def _spaced(value: int) -> str:
     return f"{value:,}".replace(",", " ")
 
