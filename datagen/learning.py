@@ -115,6 +115,7 @@ def learn(
     settings: LearningSettings,
     *,
     workers: int | None = None,
+    label_device: str = "cpu",
     console: Console | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[Path]:
@@ -130,6 +131,8 @@ def learn(
         How.
     workers
         Processes that label; all cores when None, 0 for this process.
+    label_device
+        Where they compute, ``cpu`` or ``gpu``, as in `datagen.label_frames`.
     console
         Where progress goes; standard error when None.
     on_progress
@@ -145,7 +148,7 @@ def learn(
     ------
     LearningError
         A folder of another learning, labels of another program, frames that cannot be labelled.
-    DatasetError, ConfigError, RunError, CampaignError, OSError
+    DatasetError, ConfigError, RunError, CampaignError, DeviceError, OSError
         As training, exploring and labelling.
     """
     folder, console = Path(folder), console or messages()
@@ -165,7 +168,8 @@ def learn(
             say(console, f"round {number}: the committee knew every structure it came to")
             break
         if not this.labels.exists():
-            _label(uncertain, this, level, cores() if workers is None else workers, on_progress)
+            processes = cores() if workers is None else workers
+            _label(uncertain, this, level, processes, label_device, on_progress)
         labelled = read_frames(this.labels)
         say(console, f"round {number}: {len(labelled)} of {len(uncertain)} frames labelled")
         _keep(this, labelled, method, settings.exploration.seed)
@@ -259,11 +263,17 @@ def _label(
     this: Round,
     level: Method,
     workers: int,
+    device: str,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
-    campaign = this.path / "labels.h5.campaign"
     summary = label_frames(
-        frames, level, campaign, workers=workers, output=this.labels, on_progress=on_progress
+        frames,
+        level,
+        this.path / "labels.h5.campaign",
+        workers=workers,
+        device=device,
+        output=this.labels,
+        on_progress=on_progress,
     )
     if not summary.done:
         reason, _, example = summary.failures[0]

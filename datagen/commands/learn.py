@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from datagen.commands.campaign_output import ShownProgress
+from datagen.commands.options import device_option
 from datagen.learning import LearningSettings
 from datagen.learning import learn as run
 from eqmm_ase.command_line import files_and_settings
@@ -34,10 +35,12 @@ from eqmm_ase.terminal import messages
 @exploration_options
 @click.option("--seed", default=0, help="Of exploring; that of training is training.seed.")
 @click.option("--workers", type=click.IntRange(min=1), help="Labelling.  [default: all cores]")
+@device_option("--label-device")
 def learn(
     arguments: tuple[str, ...],
     output: Path,
     workers: int | None,
+    label_device: str,
     **options: Any,
 ) -> None:
     """Train a committee on LABELS, then let it find, and learn, what it does not know.
@@ -59,7 +62,13 @@ def learn(
     console = messages()
     with ShownProgress(console) as shown:
         committees = run(
-            files, output, settings, workers=workers, console=console, on_progress=shown.update
+            files,
+            output,
+            settings,
+            workers=workers,
+            label_device=label_device,
+            console=console,
+            on_progress=shown.update,
         )
     for path in committees:
         _, card = load_model(path)
