@@ -3,8 +3,9 @@
 What is particular about it, all read in version 1.9.0:
 
 - The one order is PySCF's object, fitted, then ``to_gpu()``, then GPU4PySCF's ``mm_charge``. A GPU
-  object that is fitted later takes another auxiliary basis (it does not ask for the functional);
-  one of PySCF's in charges cannot be brought to the GPU.
+  object that is fitted later does not ask for the functional: with def2 basis sets and a functional
+  without exact exchange it takes another auxiliary basis. One of PySCF's in charges cannot be
+  brought to the GPU.
 - The energy of nuclei and charges, and that of dispersion, are kept in the object when its charges
   change: every mean field here is a new object, and shares nothing with another.
 - Charges are points; Gaussian ones are refused by an assertion. Frames have no radii.
