@@ -148,6 +148,7 @@ def test_the_first_frame_of_each_molecule_is_checked_and_some_after_it(monkeypat
     assert [frame.energy for frame in checked] == [outcomes[n].frame.energy for n in (0, 3)]
     worker.label_task(replace(water_in_charges(), **CATION), QUICK, "gpu")
     assert len(checked) == 3
+    worker._labelled.clear()
     worker.label_task(water_in_charges(), QUICK)
     assert len(checked) == 3, "labels of the CPU have nothing to be compared with"
 
