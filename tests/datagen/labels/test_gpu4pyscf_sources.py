@@ -132,6 +132,10 @@ def test_gpu4pyscf_is_as_it_was_when_the_order_of_wrappers_was_chosen(installed:
     assert "charge_model == 'point'" in words("qmmm/itrf.py", "QMMMSCF.energy_nuc")
     assert "predefined_auxbasis" not in words("df/df_jk.py", "density_fit")
     assert "dm.ndim == 2" in words("gto/int3c1e.py", "get_int3c1e_density_contracted")
+    for file in ("scf/hf.py", "scf/uhf.py", "dft/rks.py"):
+        assert "scf_summary['e1'] = e1" in words(file, "energy_elec")
+    assert "rks.energy_elec(" in words("dft/uks.py", "energy_elec")
+    assert "scf_summary['nuc'] = nuc" in words("scf/hf.py", "energy_tot")
     settings = installed("__config__.py")
     assert "getDeviceCount()" in settings
     assert "set_limit(fraction=" in settings
