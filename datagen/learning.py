@@ -27,6 +27,7 @@ from rich.console import Console
 
 from datagen.campaigns.campaign import label_frames
 from datagen.campaigns.status import Progress
+from datagen.labels.devices import refuse_unknown
 from datagen.labels.method import Method
 from datagen.processes.executors import cores
 from eqmm_ase.atomic_write import write_text
@@ -151,6 +152,7 @@ def learn(
     DatasetError, ConfigError, RunError, CampaignError, DeviceError, OSError
         As training, exploring and labelling.
     """
+    refuse_unknown(label_device)
     folder, console = Path(folder), console or messages()
     frames, method, content_hash = read_files([Path(path) for path in files])
     level = _level(method)
