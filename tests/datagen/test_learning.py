@@ -209,6 +209,7 @@ def test_the_command_learns(labels, tmp_path):
     assert json.loads((folder / "learning.json").read_text())["members"] == 2
 
 
+@pytest.mark.slow
 def test_labels_are_computed_on_the_device_that_is_asked_for(labels, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(learn_command, "run", lambda *_, **options: told.append(options) or [])
