@@ -48,8 +48,8 @@ def label_task(frame: Frame, method: Method, device: str = "cpu") -> Outcome:
     """Label a frame in this process, warm where the same molecule was here before.
 
     On a GPU, one of `CHECK_EVERY` frames is compared with the CPU. Raises what
-    `datagen.labels.single_point.label_frame` raises, `DeviceDisagreementError`, and
-    `WorkerDiedError` when the GPU has failed.
+    `datagen.labels.single_point.label_frame` raises, `DeviceDisagreementError`, and what
+    `failing_with` makes of the failure of a GPU.
     """
     molecule, backend = (*molecule_of(frame), method), backend_of(device)
     with failing_with(device):

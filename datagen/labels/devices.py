@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from datagen.errors import DeviceError, WorkerDiedError
+from datagen.errors import DeviceError, MemoryLimitError, WorkerDiedError
 from eqmm_ase.foreign_errors import short_reason
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("cpu", "gpu")
 _ELSE = "or compute on the CPU"
+_NO_MEMORY = "cudaErrorMemoryAllocation"
 
 
 def backend_of(device: str) -> Backend:
@@ -53,19 +54,29 @@ def check_device(device: str) -> None:
 
 @contextmanager
 def failing_with(device: str) -> Iterator[None]:
-    """Turn an error of CUDA into a `WorkerDiedError`: all that this process tries next would fail.
+    """Say in words of our own what fails on a GPU: its memory, or itself.
 
-    Memory that runs out is no such error: the next frame may need less.
+    Raises
+    ------
+    MemoryLimitError
+        When there was too little of it; CuPy says so in two ways, within its pool and outside.
+    WorkerDiedError
+        For other errors of CUDA: all that this process tries after one would fail.
     """
     if device == "cpu":
         yield
         return
-    import cupy
+    from cupy import cuda
 
+    failures = cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError, MemoryError
     try:
         yield
-    except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
-        raise WorkerDiedError(f"the GPU failed ({short_reason(error)})") from error
+    except failures as error:
+        reason = short_reason(error)
+        if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
+            sentence = f"the frame took more memory than the GPU or this process has ({reason})"
+            raise MemoryLimitError(sentence) from error
+        raise WorkerDiedError(f"the GPU failed ({reason})") from error
 
 
 @lru_cache

@@ -155,7 +155,7 @@ class GuardedProcess:
             raise WorkerDiedError(f"the worker process {self._ending()}") from error
         if kind == RESULT:
             return cast(T, value)
-        if isinstance(value, WorkerDiedError):  # it says so itself
+        if isinstance(value, WorkerDiedError | MemoryLimitError):  # it says so itself
             self._kill()
         raise value
 

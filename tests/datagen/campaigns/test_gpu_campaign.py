@@ -23,7 +23,12 @@ from datagen.campaigns.config import ExecutorConfig, load_campaign_config, open_
 from datagen.campaigns.gpu import GPUProcesses, device_names
 from datagen.campaigns.worker import molecule_of
 from datagen.cli import cli
-from datagen.errors import DeviceDisagreementError, DeviceError, WorkerDiedError
+from datagen.errors import (
+    DeviceDisagreementError,
+    DeviceError,
+    MemoryLimitError,
+    WorkerDiedError,
+)
 from datagen.labels.plain_pyscf import PlainPySCF
 from datagen.labels.single_point import label_frame
 from datagen.processes.executors import InThisProcess, LocalProcesses
@@ -128,15 +133,16 @@ def test_a_gpu_that_disagrees_stops_the_campaign_and_no_frame_is_to_blame(
 
 
 @pytest.mark.slow
-def test_a_process_that_says_that_it_is_of_no_more_use_is_replaced():
+@pytest.mark.parametrize("error", [WorkerDiedError, MemoryLimitError])
+def test_a_process_that_says_that_it_is_of_no_more_use_is_replaced(error):
     with LocalProcesses(1) as executor:
         first = executor.submit(os.getpid).result()
-        assert isinstance(executor.submit(_of_no_more_use).exception(), WorkerDiedError)
+        assert isinstance(executor.submit(_of_no_more_use, error).exception(), error)
         assert executor.submit(os.getpid).result() != first
 
 
-def _of_no_more_use() -> None:
-    raise WorkerDiedError("the GPU failed (cudaErrorIllegalAddress)")
+def _of_no_more_use(error: type[Exception]) -> None:
+    raise error("the GPU failed (cudaErrorIllegalAddress)")
 
 
 @pytest.mark.parametrize(

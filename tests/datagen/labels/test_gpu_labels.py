@@ -14,7 +14,12 @@ from gpu_kit import stand_in_gpu
 from label_kit import water_in_charges
 
 from datagen.campaigns import worker
-from datagen.errors import DeviceDisagreementError, DeviceError, WorkerDiedError
+from datagen.errors import (
+    DeviceDisagreementError,
+    DeviceError,
+    MemoryLimitError,
+    WorkerDiedError,
+)
 from datagen.labels import cross_check, devices, scf
 from datagen.labels.backend import mm_sites
 from datagen.labels.calculator import ReferenceCalculator
@@ -162,16 +167,23 @@ def test_a_label_names_the_programs_that_made_it():
 
 
 @pytest.mark.usefixtures("fresh_worker")
-def test_a_gpu_that_failed_needs_another_process_and_one_that_is_full_does_not(monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "message", "expected", "sentence"),
+    [
+        ("CUDARuntimeError", "cudaErrorIllegalAddress: 0x1", WorkerDiedError, "the GPU failed"),
+        ("CUDARuntimeError", "cudaErrorMemoryAllocation: no", MemoryLimitError, "more memory"),
+        ("CUDADriverError", "CUDA_ERROR_ECC_UNCORRECTABLE: x", WorkerDiedError, "the GPU failed"),
+        ("OutOfMemoryError", "Out of memory allocating 12 bytes", MemoryLimitError, "more memory"),
+    ],
+)
+def test_a_gpu_that_failed_is_told_from_one_that_is_full(
+    monkeypatch, kind, message, expected, sentence
+):
+    backend_of("gpu")
     import cupy
 
-    backend_of("gpu")
-    failure = cupy.cuda.runtime.CUDARuntimeError
-    monkeypatch.setattr(GPU4PySCF, "gradients", _raises(failure, "cudaErrorIllegalAddress: 0x1"))
-    with pytest.raises(WorkerDiedError, match=r"the GPU failed \(cudaErrorIllegalAddress"):
-        worker.label_task(water_in_charges(), QUICK, "gpu")
-    monkeypatch.setattr(GPU4PySCF, "gradients", _raises(MemoryError, "12 GB"))
-    with pytest.raises(MemoryError):
+    monkeypatch.setattr(GPU4PySCF, "gradients", _raises(getattr(cupy, kind), message))
+    with pytest.raises(expected, match=rf"{sentence}.*\({message.partition(':')[0]}"):
         worker.label_task(water_in_charges(), QUICK, "gpu")
 
 

@@ -45,12 +45,17 @@ class CUDADriverError(RuntimeError):
     """As CuPy names it."""
 
 
+class OutOfMemoryError(MemoryError):
+    """As CuPy names it."""
+
+
 def _device_count():
     if "STAND_IN_NO_DEVICE" in os.environ:
         raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
     return len(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(","))
 
 
+# Names and no modules: CuPy's own `driver` cannot be imported from.
 cuda = SimpleNamespace(
     runtime=SimpleNamespace(getDeviceCount=_device_count, CUDARuntimeError=CUDARuntimeError),
     driver=SimpleNamespace(CUDADriverError=CUDADriverError),
