@@ -30,6 +30,14 @@ class LabelCheckError(RuntimeError):
     """A computed label contradicts itself and is thrown away."""
 
 
+class DeviceError(ValueError):
+    """Labels were to be computed on a device that is not there, or has no program."""
+
+
+class DeviceDisagreementError(RuntimeError):
+    """A label of the GPU is not that of the CPU; the campaign stops."""
+
+
 class WorkerDiedError(RuntimeError):
     """The process that computed the frame ended without an answer (killed, out of memory)."""
 

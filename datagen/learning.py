@@ -27,6 +27,7 @@ from rich.console import Console
 
 from datagen.campaigns.campaign import label_frames
 from datagen.campaigns.status import Progress
+from datagen.labels.devices import refuse_unknown
 from datagen.labels.method import Method
 from datagen.processes.executors import cores
 from eqmm_ase.atomic_write import write_text
@@ -115,6 +116,7 @@ def learn(
     settings: LearningSettings,
     *,
     workers: int | None = None,
+    label_device: str = "cpu",
     console: Console | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[Path]:
@@ -130,6 +132,8 @@ def learn(
         How.
     workers
         Processes that label; all cores when None, 0 for this process.
+    label_device
+        Where they compute, ``cpu`` or ``gpu``, as in `datagen.label_frames`.
     console
         Where progress goes; standard error when None.
     on_progress
@@ -145,9 +149,10 @@ def learn(
     ------
     LearningError
         A folder of another learning, labels of another program, frames that cannot be labelled.
-    DatasetError, ConfigError, RunError, CampaignError, OSError
+    DatasetError, ConfigError, RunError, CampaignError, DeviceError, OSError
         As training, exploring and labelling.
     """
+    refuse_unknown(label_device)
     folder, console = Path(folder), console or messages()
     frames, method, content_hash = read_files([Path(path) for path in files])
     level = _level(method)
@@ -165,7 +170,8 @@ def learn(
             say(console, f"round {number}: the committee knew every structure it came to")
             break
         if not this.labels.exists():
-            _label(uncertain, this, level, cores() if workers is None else workers, on_progress)
+            processes = cores() if workers is None else workers
+            _label(uncertain, this, level, processes, label_device, on_progress)
         labelled = read_frames(this.labels)
         say(console, f"round {number}: {len(labelled)} of {len(uncertain)} frames labelled")
         _keep(this, labelled, method, settings.exploration.seed)
@@ -259,11 +265,17 @@ def _label(
     this: Round,
     level: Method,
     workers: int,
+    device: str,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
-    campaign = this.path / "labels.h5.campaign"
     summary = label_frames(
-        frames, level, campaign, workers=workers, output=this.labels, on_progress=on_progress
+        frames,
+        level,
+        this.path / "labels.h5.campaign",
+        workers=workers,
+        device=device,
+        output=this.labels,
+        on_progress=on_progress,
     )
     if not summary.done:
         reason, _, example = summary.failures[0]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from datagen.campaigns.collect import method_of, write_dataset
 from datagen.campaigns.frame_loop import FrameLoop
+from datagen.campaigns.gpu import local_executor
 from datagen.campaigns.ledger import Ledger, Row
 from datagen.campaigns.lock import hold
 from datagen.campaigns.status import Progress, Summary
@@ -33,8 +34,9 @@ from datagen.errors import (
     DamagedResultsError,
     DiskFullError,
 )
+from datagen.labels.devices import refuse_unknown
 from datagen.labels.method import Method
-from datagen.processes.executors import CallExecutor, InThisProcess, LocalProcesses
+from datagen.processes.executors import CallExecutor
 from datagen.processes.guarded_process import Limits
 from eqmm_ase.data.frame import Frame
 
@@ -231,6 +233,7 @@ def label_frames(
     folder: str | os.PathLike[str],
     *,
     workers: int = 1,
+    device: str = "cpu",
     limits: Limits = _NO_LIMITS,
     output: str | os.PathLike[str] | None = None,
     retry_failed: bool = False,
@@ -248,6 +251,9 @@ def label_frames(
         Folder of the campaign, created if missing.
     workers
         Number of worker processes; 0 computes in this process.
+    device
+        Where labels are computed: ``cpu``, or ``gpu`` by GPU4PySCF, with one worker process on each
+        device of ``CUDA_VISIBLE_DEVICES``, or on the first.
     limits
         Time (s) and memory (GB) that a frame may take in a worker process; by default no limits.
     output
@@ -268,11 +274,14 @@ def label_frames(
     CampaignError
         When another process works on the campaign, its labels are of another method, workers
         cannot start, or limits are given without workers.
+    DeviceError, DeviceDisagreementError
+        When there is no such device, or its labels are not those of the CPU.
     DiskFullError
         When there is no room for a result; run again once there is.
     OSError
         When the folder or the output cannot be written.
     """
+    refuse_unknown(device)
     if limits.any and not workers:
         raise CampaignError("limits need a worker process to end: give workers = 1 or more")
     with Campaign(folder, method) as campaign:
@@ -281,7 +290,7 @@ def label_frames(
         if retry_failed:
             campaign.retry_failed(names)
         if campaign.summary(names).waiting:
-            with LocalProcesses(workers, limits) if workers else InThisProcess() as executor:
+            with local_executor(workers, device, limits) as executor:
                 campaign.run(executor, names, on_progress)
         if output is not None:
             campaign.collect(output, names)

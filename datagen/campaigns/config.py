@@ -4,6 +4,8 @@
     method: {functional: b3lyp, basis: 6-31g*}
     executor: {name: processes, workers: 8, timeout: 3600, memory_limit: 4}
 
+    executor: {name: gpu, devices: [0, 1]}  # one process on each
+
 Everything may be left out: a campaign that has frames and a method keeps them. Only the method
 enters the labels; the executor may be another one each time.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from datagen.campaigns.campaign import Campaign
+from datagen.campaigns.gpu import GPUProcesses
 from datagen.campaigns.status import Progress, Summary
 from datagen.errors import CampaignError
 from datagen.labels.method import Method
@@ -34,11 +37,16 @@ class ExecutorConfig:
     """Where frames are computed."""
 
     name: str = "processes"
-    """`processes` on this machine, or `parsl` for a cluster."""
+    """`processes` on this machine, `gpu` for its GPUs, `parsl` for a cluster, `parsl-gpu` for the
+    GPUs of one."""
 
     workers: int | None = None
     """Frames computed at a time; by default as many as this machine has cores. With Parsl, as many
-    frames as are handed to it at a time: the cores of all its blocks."""
+    frames as are handed to it at a time: the cores of all its blocks, or their GPUs."""
+
+    devices: tuple[int, ...] | None = None
+    """GPUs of this machine, one process on each, counted from 0; null for all that
+    `CUDA_VISIBLE_DEVICES` names, or the first where it is not set."""
 
     timeout: float | None = None
     """Longest time for a frame, s; null for no limit."""
@@ -52,16 +60,36 @@ class ExecutorConfig:
     def __post_init__(self) -> None:
         if self.name not in EXECUTORS:
             raise ConfigError(
-                f"setting executor.name is {self.name!r}; expected {' or '.join(EXECUTORS)}"
+                f"setting executor.name is {self.name!r}; expected one of {', '.join(EXECUTORS)}"
             )
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"setting executor.workers is {self.workers}; expected at least 1")
-        if (self.parsl_config is None) == (self.name == "parsl"):
+        if (self.parsl_config is None) == self.name.startswith("parsl"):
             raise ConfigError(
                 f"executor {self.name} with executor.parsl_config = {self.parsl_config!r}; "
-                "the executor parsl needs that file, and no other has a use for it"
+                "the executors parsl and parsl-gpu need that file, and no other has a use for it"
             )
+        self._check_devices()
         check_limits(self.timeout, self.memory_limit)
+
+    def _check_devices(self) -> None:
+        if self.name == "gpu" and self.workers is not None:
+            raise ConfigError(
+                f"executor gpu with executor.workers = {self.workers}; it has one process on each "
+                "of executor.devices: set those"
+            )
+        if self.devices is None:
+            return
+        if self.name != "gpu":
+            raise ConfigError(
+                f"executor {self.name} with executor.devices = {list(self.devices)}; "
+                "only the executor gpu has a use for them"
+            )
+        if not self.devices or min(self.devices) < 0 or len(set(self.devices)) < len(self.devices):
+            raise ConfigError(
+                f"setting executor.devices is {list(self.devices)}; expected numbers from 0, each "
+                "once"
+            )
 
     @property
     def limits(self) -> Limits:
@@ -142,6 +170,8 @@ def run_campaign(
         When the settings make no sense.
     CampaignError, DiskFullError, OSError
         As `Campaign` says.
+    DeviceError, DeviceDisagreementError
+        When there is no GPU, or its labels are not those of the CPU.
     """
     config, method = load_campaign_config(folder, overrides)
     if method is None and not (folder / "ledger.sqlite").is_file():
@@ -164,7 +194,7 @@ def open_executor(config: ExecutorConfig, folder: Path) -> CallExecutor:
 
     Raises
     ------
-    CampaignError, OSError
+    CampaignError, DeviceError, OSError
         When they cannot be started.
     """
     return EXECUTORS[config.name](config, folder, config.workers or cores())
@@ -174,6 +204,10 @@ def _processes(config: ExecutorConfig, _folder: Path, slots: int) -> CallExecuto
     return LocalProcesses(slots, config.limits)
 
 
+def _gpu(config: ExecutorConfig, _folder: Path, _slots: int) -> CallExecutor:
+    return GPUProcesses(config.devices, config.limits)
+
+
 def _parsl(config: ExecutorConfig, folder: Path, slots: int) -> CallExecutor:
     from datagen.campaigns.parsl import ParslWorkers
 
@@ -181,8 +215,16 @@ def _parsl(config: ExecutorConfig, folder: Path, slots: int) -> CallExecutor:
     return ParslWorkers(folder / config.parsl_config, slots, config.limits, folder / "parsl")
 
 
+def _parsl_gpu(config: ExecutorConfig, folder: Path, slots: int) -> CallExecutor:
+    executor = _parsl(config, folder, slots)
+    executor.device = "gpu"
+    return executor
+
+
 EXECUTORS: Mapping[str, Callable[[ExecutorConfig, Path, int], CallExecutor]] = {
     "processes": _processes,
+    "gpu": _gpu,
     "parsl": _parsl,
+    "parsl-gpu": _parsl_gpu,
 }
 """Name → what starts it, from its settings, the campaign's folder and the frames at a time."""

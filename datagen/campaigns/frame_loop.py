@@ -6,21 +6,26 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from pathlib import Path
 
 from datagen.campaigns.ledger import Ledger, Row
 from datagen.campaigns.status import Progress
 from datagen.campaigns.storage import from_bytes, result_path, write_result
-from datagen.campaigns.worker import Outcome, label_task
+from datagen.campaigns.worker import Outcome, label_task, molecule_of
 from datagen.errors import (
     CampaignError,
+    DeviceDisagreementError,
+    DeviceError,
     WorkerDiedError,
     full_disk_is_a_sentence,
     is_full_disk,
 )
 from datagen.labels.method import Method
 from datagen.processes.executors import CallExecutor
+from eqmm_ase.data.frame import Frame
 
+_NOT_THE_FRAMES_FAULT = CampaignError | DeviceError | DeviceDisagreementError
 _MAX_DEATHS = 3  # a frame that ends its process this often is given up
 
 Ended = tuple[str, Future[Outcome]]
@@ -61,7 +66,13 @@ class FrameLoop:
         self._folder, self._ledger, self._method = folder, ledger, method
         self._executor, self._on_progress = executor, on_progress
         self._total, self._states = len(rows), Counter(row.state for row in rows)
-        self._queue = deque(row.frame_id for row in rows if row.state == "waiting")
+        self._task: Callable[[Frame, Method], Outcome] = label_task
+        waiting = [row.frame_id for row in rows if row.state == "waiting"]
+        if executor.device != "cpu":
+            self._task = partial(label_task, device=executor.device)
+            # The density of a molecule, and what a GPU keeps of it, serve its next frame.
+            waiting.sort(key=lambda name: molecule_of(from_bytes(ledger.inputs(name))))
+        self._queue = deque(waiting)
         self._running: dict[Future[Outcome], str] = {}
         self._deaths: Counter[str] = Counter()
 
@@ -88,7 +99,7 @@ class FrameLoop:
     def _submit(self, names: Sequence[str]) -> None:
         for name in names:
             frame = from_bytes(self._ledger.inputs(name))
-            self._running[self._executor.submit(label_task, frame, self._method)] = name
+            self._running[self._executor.submit(self._task, frame, self._method)] = name
 
     def _record(self, ended: Sequence[Ended], begun: Sequence[str], now: float) -> None:
         """Write into the ledger, in one transaction, what ended and what began."""
@@ -117,8 +128,8 @@ class FrameLoop:
         error = future.exception()
         with full_disk_is_a_sentence(self._folder):
             if error is not None:
-                if isinstance(error, CampaignError) or is_full_disk(error):
-                    raise error  # not the frame's fault
+                if isinstance(error, _NOT_THE_FRAMES_FAULT) or is_full_disk(error):
+                    raise error
                 message = str(error)
                 if isinstance(error, WorkerDiedError):
                     message = f"its worker process died {_MAX_DEATHS} times; the last time {error}"

@@ -9,6 +9,7 @@ import click
 
 from datagen.campaigns.campaign import label_frames
 from datagen.commands.campaign_output import ShownProgress, show_summary
+from datagen.commands.options import device_option
 from datagen.errors import CampaignError
 from datagen.labels.charges import SCHEMES
 from datagen.labels.method import Method
@@ -40,6 +41,7 @@ from eqmm_ase.setting_options import setting_options, settings_from
     type=click.IntRange(min=1),
     help="Processes, one thread each.  [default: all cores]",
 )
+@device_option("--device")
 @setting_options(Limits, names={"memory": "--memory-limit"})
 @click.option(
     "--campaign",
@@ -54,6 +56,7 @@ def label(
     output: Path,
     overwrite: bool,
     workers: int | None,
+    device: str,
     campaign: Path | None,
     retry_failed: bool,
     **options: Any,
@@ -69,6 +72,8 @@ def label(
     if not method.is_dft:
         without = f"--functional {method.functional}, which needs no grid"
         refuse_idle(context, ["grid_level"], without)
+    if device == "gpu":
+        refuse_idle(context, ["workers"], "--device gpu, which has one process on each device")
     folder = campaign or output.with_name(output.name + ".campaign")
     _check_output(output, frames, folder, overwrite)
     regions = read_frames(frames)
@@ -79,6 +84,7 @@ def label(
             method,
             folder,
             workers=workers or cores(),
+            device=device,
             limits=limits,
             output=output,
             retry_failed=retry_failed,

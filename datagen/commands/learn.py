@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from datagen.commands.campaign_output import ShownProgress
+from datagen.commands.options import device_option
 from datagen.learning import LearningSettings
 from datagen.learning import learn as run
-from eqmm_ase.command_line import files_and_settings
+from eqmm_ase.command_line import files_and_settings, refuse_idle
 from eqmm_ase.commands.evaluate import show_metrics
 from eqmm_ase.commands.explore import exploration_options
 from eqmm_ase.network.model_file import load_model
@@ -34,10 +35,14 @@ from eqmm_ase.terminal import messages
 @exploration_options
 @click.option("--seed", default=0, help="Of exploring; that of training is training.seed.")
 @click.option("--workers", type=click.IntRange(min=1), help="Labelling.  [default: all cores]")
+@device_option("--label-device")
+@click.pass_context
 def learn(
+    context: click.Context,
     arguments: tuple[str, ...],
     output: Path,
     workers: int | None,
+    label_device: str,
     **options: Any,
 ) -> None:
     """Train a committee on LABELS, then let it find, and learn, what it does not know.
@@ -47,6 +52,10 @@ def learn(
     from its own weights with all labels (`eqmm train --from`). SECTION.KEY=VALUE are settings of
     the trainings. The same command goes on where it was interrupted.
     """
+    if label_device == "gpu":
+        refuse_idle(
+            context, ["workers"], "--label-device gpu, which has one process on each device"
+        )
     files, overrides = files_and_settings(arguments)
     own = {name: options.pop(name) for name in ("rounds", "members")}
     settings = LearningSettings(
@@ -59,7 +68,13 @@ def learn(
     console = messages()
     with ShownProgress(console) as shown:
         committees = run(
-            files, output, settings, workers=workers, console=console, on_progress=shown.update
+            files,
+            output,
+            settings,
+            workers=workers,
+            label_device=label_device,
+            console=console,
+            on_progress=shown.update,
         )
     for path in committees:
         _, card = load_model(path)

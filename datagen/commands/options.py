@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from datagen.errors import ExchangeError
+from datagen.labels.devices import DEVICES
 from datagen.solvent.media import solvent_names
 from eqmm_ase.atomic_write import refuse_unwritable
 
@@ -60,3 +61,15 @@ def open_valences_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "are taken for missing hydrogens.",
     )
     return option(command)
+
+
+def device_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Where labels are computed, under the name that a command has for it."""
+    return click.option(
+        name,
+        type=click.Choice(DEVICES),
+        default="cpu",
+        show_default=True,
+        help="Where labels are computed; gpu is GPU4PySCF, with one process on each device of "
+        "CUDA_VISIBLE_DEVICES, or on the first.",
+    )

@@ -5,8 +5,9 @@ density and checks the label against itself. Everything else is asked of a backe
 
     PlainPySCF        textbook PySCF, the reference that others are tested against
     AcceleratedPySCF  kernels of our own where they cover the method, and the plain ones elsewhere
+    GPU4PySCF         the same objects on an NVIDIA GPU
 
-All values are in atomic units.
+`datagen.labels.devices` says which one a device has. All values are in atomic units.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ class Backend(Protocol):
     """Computes mean fields of a QM region in MM point charges, and their derivatives.
 
     A mean field is an object with PySCF's interface (``mol``, ``kernel``, ``make_rdm1``,
-    ``e_tot`` …); what it holds inside is the backend's affair.
+    ``e_tot`` …) whose arrays are NumPy's; what it holds inside is the backend's affair.
     """
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the programs that compute, by name."""
 
     def mean_field(self, molecule: Any, frame: Frame, method: Method) -> Any:
         """Mean field of the QM region in its charges, not yet run.

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import ArrayLike
 
+from datagen.labels.devices import backend_of
 from datagen.labels.method import Method
 from datagen.labels.single_point import label_frame
 from datagen.labels.warm_start import WarmDensity
@@ -37,11 +38,15 @@ class ReferenceCalculator(Calculator):
         and 1.
     charge_scheme
         Which of the method's charges ASE gets.
+    device
+        Where it computes: ``cpu``, or ``gpu`` by GPU4PySCF, on the first device that CUDA shows.
 
     Raises
     ------
     ValueError
         When the method has no such charges, or the atoms contradict themselves.
+    DeviceError
+        When there is no such device.
     InvalidFrameError, SCFNotConvergedError, LabelCheckError
         From a calculation, as in `label_frame`.
     """
@@ -57,12 +62,14 @@ class ReferenceCalculator(Calculator):
         total_charge: int | None = None,
         spin_multiplicity: int | None = None,
         charge_scheme: str = "mulliken",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         if charge_scheme not in method.charges:
             raise ValueError(
                 f"charge_scheme is {charge_scheme!r}; the method has {', '.join(method.charges)}"
             )
+        self._backend = backend_of(device)
         self.method = method
         self._mm_charges = np.array(mm_charges, dtype=np.float64)
         self._mm_positions = np.array(mm_positions, dtype=np.float64).reshape(-1, 3)
@@ -92,7 +99,7 @@ class ReferenceCalculator(Calculator):
             self._mm_charges,
             *state,
         )
-        result = label_frame(frame, self.method, density=self._density)
+        result = label_frame(frame, self.method, density=self._density, backend=self._backend)
         self._density = result.density
         self.results = {
             "energy": result.frame.energy,

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pyscf.qmmm.itrf import QMMMGrad
 
 from datagen.errors import LabelCheckError
 from datagen.labels.backend import Gradients, mm_sites, total_density
-from datagen.labels.method import Method
+from datagen.labels.method import Method, program_versions
 from eqmm_ase.data.frame import Frame
 
 _SHARED = ("with_df", "grids", "_eri")  # what depends on the atoms only
@@ -23,6 +22,10 @@ _BLOCK = 200  # sites whose integrals are in memory at once
 
 class PlainPySCF:
     """Backend of PySCF's own classes; see `datagen.labels.backend.Backend` for the methods."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of PySCF and what it calls, by name."""
+        return program_versions()
 
     def mean_field(self, molecule: Any, frame: Frame, method: Method) -> Any:
         """Mean field of the QM region in its charges, not yet run."""
@@ -68,8 +71,7 @@ class PlainPySCF:
             block = slice(start, start + _BLOCK)
             integrals = molecule.intor("int1e_grids", grids=sites[block])
             potential[block] = -np.einsum("kij,ij->k", integrals, density)
-        for charge, position in zip(molecule.atom_charges(), molecule.atom_coords(), strict=True):
-            potential += charge / np.linalg.norm(sites - position, axis=1)
+        add_nuclei(potential, molecule, sites)
         return potential
 
     def gradients(self, field: Any, sites: np.ndarray, charges: np.ndarray) -> Gradients:
@@ -99,6 +101,12 @@ def bare_mean_field(molecule: Any, method: Method) -> Any:
     return field
 
 
+def add_nuclei(potential: np.ndarray, molecule: Any, sites: np.ndarray) -> None:
+    """Add what the nuclei contribute at sites (n, 3) in Bohr to a potential (n,) in Hartree/e."""
+    for charge, position in zip(molecule.atom_charges(), molecule.atom_coords(), strict=True):
+        potential += charge / np.linalg.norm(sites - position, axis=1)
+
+
 def gradient_object(field: Any) -> Any:
     """PySCF's gradient of a mean field, made sure that it knows of the charges.
 
@@ -108,7 +116,7 @@ def gradient_object(field: Any) -> Any:
         When the charges were wrapped in an order that loses their gradient.
     """
     gradient = field.nuc_grad_method()
-    if hasattr(field, "mm_mol") and not isinstance(gradient, QMMMGrad):
+    if hasattr(field, "mm_mol") and not hasattr(gradient, "grad_hcore_mm"):
         raise LabelCheckError(
             f"PySCF made the gradient {type(gradient).__name__}, which leaves out the MM charges"
         )

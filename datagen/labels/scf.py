@@ -78,7 +78,8 @@ def _run_damped(field: Any) -> bool:
 
 def _run_second_order(field: Any) -> bool:
     solver = field.newton()
-    solver.kernel(_guess(field, "minao"))
+    # By name: GPU4PySCF takes what comes first for orbitals, and those of the stage before stay.
+    solver.kernel(dm0=_guess(field, "minao"))
     return _run_ordinary(field, solver.make_rdm1())
 
 

@@ -7,7 +7,7 @@ of `datagen.errors`: `WorkerDiedError` is worth another try, the others are abou
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -23,15 +23,26 @@ class CallExecutor(Executor):
     """An executor that says how many calls it can work on."""
 
     slots: int
+    device = "cpu"
+    """Where its calls compute labels: `cpu` or `gpu`."""
     concurrent = True
     """Whether `submit` returns before the call is computed."""
 
 
 class InThisProcess(CallExecutor):
-    """Computes on submission, without any other process: for debugging and small jobs."""
+    """Computes on submission, without any other process: for debugging and small jobs.
+
+    Parameters
+    ----------
+    device
+        Where labels are computed.
+    """
 
     slots = 1
     concurrent = False
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Call the function now; its result or error is in the future."""
@@ -57,6 +68,8 @@ class LocalProcesses(CallExecutor):
         What each call may take.
     on_report
         Called, from any thread, with what calls report (`datagen.processes.worker_loop.report`).
+    environments
+        Variables of each process beside those of this one.
 
     Raises
     ------
@@ -69,11 +82,15 @@ class LocalProcesses(CallExecutor):
         workers: int,
         limits: Limits = _NO_LIMITS,
         on_report: Callable[[Any], None] = lambda _: None,
+        environments: Sequence[Mapping[str, str]] = (),
     ) -> None:
         if workers < 1:
             raise CampaignError(f"workers is {workers}; expected at least 1")
         self.slots = workers
-        self._workers = [GuardedProcess(limits, on_report) for _ in range(workers)]
+        self._workers = [
+            GuardedProcess(limits, on_report, environment)
+            for environment in environments or [{}] * workers
+        ]
         self._idle: SimpleQueue[GuardedProcess] = SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)

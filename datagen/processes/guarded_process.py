@@ -17,11 +17,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from datagen.errors import CampaignError, FrameTimeoutError, MemoryLimitError, WorkerDiedError
@@ -32,6 +33,7 @@ T = TypeVar("T")
 GIGABYTE = 1_000_000_000  # bytes
 _WATCH_INTERVAL = 0.1  # s; a fast leak fills about a gigabyte in this time
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from datagen.processes.worker_loop import main; main(int(sys.argv[1]))"
@@ -77,12 +79,18 @@ class GuardedProcess:
     on_report
         Called, by whoever waits for the answer, with what a call reports meanwhile
         (`datagen.processes.worker_loop.report`).
+    environment
+        Variables of the process beside those of this one.
     """
 
     def __init__(
-        self, limits: Limits = _NO_LIMITS, on_report: Callable[[Any], None] = lambda _: None
+        self,
+        limits: Limits = _NO_LIMITS,
+        on_report: Callable[[Any], None] = lambda _: None,
+        environment: Mapping[str, str] = _NOTHING,
     ) -> None:
         self._limits, self._on_report = limits, on_report
+        self._environment = {**_ONE_THREAD, **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._ended = threading.Event()
@@ -105,7 +113,7 @@ class GuardedProcess:
         # A session of its own: Ctrl-C in the terminal is for the campaign to answer.
         process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), json.dumps(sys.path)],
-            env=os.environ | _ONE_THREAD,
+            env=os.environ | self._environment,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -129,7 +137,8 @@ class GuardedProcess:
         FrameTimeoutError, MemoryLimitError
             When the call went over a limit; the process is ended and the next call gets a new one.
         WorkerDiedError
-            When the process ended by itself or was killed; the next call gets a new one.
+            When the process ended by itself, was killed, or says that it is of no more use; the
+            next call gets a new one.
         """
         self.start()
         assert self._connection is not None
@@ -146,6 +155,8 @@ class GuardedProcess:
             raise WorkerDiedError(f"the worker process {self._ending()}") from error
         if kind == RESULT:
             return cast(T, value)
+        if isinstance(value, WorkerDiedError | MemoryLimitError):  # it says so itself
+            self._kill()
         raise value
 
     def end(self) -> None:

@@ -6,13 +6,15 @@ import io
 import json
 from dataclasses import replace
 
+import click
 import pytest
 from campaign_kit import QUICK, waters
 from rich.console import Console
 
 from datagen import learning
 from datagen.cli import cli
-from datagen.errors import SCFNotConvergedError
+from datagen.commands import learn as learn_command
+from datagen.errors import DeviceError, SCFNotConvergedError
 from datagen.labels.single_point import label_frame
 from datagen.learning import LearningError, LearningSettings, learn
 from eqmm_ase.files.dataset_file import ReferenceData, read_frames, write_frames
@@ -205,6 +207,26 @@ def test_the_command_learns(labels, tmp_path):
     committee, _ = load_model(folder / "round-1" / "committee.eqmm")
     assert len(members_of(committee)) == 2
     assert json.loads((folder / "learning.json").read_text())["members"] == 2
+
+
+@pytest.mark.slow
+def test_labels_are_computed_on_the_device_that_is_asked_for(labels, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(learn_command, "run", lambda *_, **options: told.append(options) or [])
+    words = [str(labels), "-o", str(tmp_path / "learning"), "--label-device", "gpu"]
+    cli.get_command(None, "learn").main(words, standalone_mode=False)
+    assert told[0]["label_device"] == "gpu"
+    with pytest.raises(click.UsageError, match="--workers has no effect beside --label-device gpu"):
+        cli.get_command(None, "learn").main([*words, "--workers", "2"], standalone_mode=False)
+
+    def label_frames(*_, device, **__):
+        raise DeviceError(device)
+
+    monkeypatch.setattr(learning, "label_frames", label_frames)
+    with pytest.raises(DeviceError, match="gpu"):
+        learning._label([], learning.Round(tmp_path, 1), QUICK, 1, "gpu", None)
+    with pytest.raises(DeviceError, match="device is 'cuda'; expected cpu or gpu"):
+        learn([labels], tmp_path / "learning", SETTINGS, label_device="cuda")
 
 
 def test_a_folder_of_an_earlier_version_goes_on(tmp_path):

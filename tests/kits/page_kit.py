@@ -95,6 +95,16 @@ NOT_RUN = {
         "--medium protein --frames ::2 \\",
     ): "the run before it",
     ("howto/cluster", "$ cp scripts/examples/slurm/* campaign/"): "a cluster",
+    (
+        "howto/gpu",
+        '$ pip install ".[gpu]"                                          # CUDA 12',
+    ): "a network",
+    (
+        "howto/gpu",
+        "$ eqmm-datagen label frames.h5 -o labels.h5 --functional b3lyp --basis '6-31g*' "
+        "--device gpu",
+    ): "a GPU",
+    ("howto/gpu", "$ cp scripts/examples/slurm_gpu/* campaign/"): "a cluster",
 }
 """Page and first line of each ``console`` block, and what a test lacks to run it."""
 

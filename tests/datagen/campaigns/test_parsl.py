@@ -18,11 +18,13 @@ from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
 import datagen
+from datagen.campaigns import parsl
 from datagen.campaigns.campaign import Campaign
-from datagen.campaigns.config import load_campaign_config, open_executor
+from datagen.campaigns.config import ExecutorConfig, load_campaign_config, open_executor
 from datagen.campaigns.parsl import ParslWorkers, _pass_on, _read_config
 from datagen.campaigns.worker import label_task
 from datagen.errors import CampaignError, FrameTimeoutError, WorkerDiedError
+from datagen.processes.executors import InThisProcess
 from datagen.processes.guarded_process import Limits
 from eqmm_ase.files.dataset_file import read_frames
 
@@ -104,12 +106,23 @@ def test_parsl_configuration_that_is_none_is_a_sentence(tmp_path, content, sente
 
 
 @pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
-def test_example_for_slurm_is_a_configuration_that_parsl_accepts():
-    folder = ROOT / "scripts" / "examples" / "slurm"
+@pytest.mark.parametrize(
+    ("example", "device", "memory"), [("slurm", "cpu", 3.5), ("slurm_gpu", "gpu", 60.0)]
+)
+def test_examples_for_slurm_are_configurations_that_parsl_accepts(example, device, memory):
+    folder = ROOT / "scripts" / "examples" / example
     config, method = load_campaign_config(folder)
     assert method is not None
-    assert config.executor.limits == Limits(timeout=3600, memory=3.5)
+    assert config.executor.limits == Limits(timeout=3600, memory=memory)
     parsl_config = _read_config(folder / config.executor.parsl_config)
     (executor,) = parsl_config.executors
     nodes = executor.provider.max_blocks * executor.provider.nodes_per_block
     assert config.executor.workers == nodes * executor.max_workers_per_node
+    assert (device == "gpu") == (len(executor.available_accelerators) == 4)
+
+
+def test_parsl_on_gpus_computes_labels_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(parsl, "ParslWorkers", lambda *_: InThisProcess())
+    for name, device in {"parsl": "cpu", "parsl-gpu": "gpu"}.items():
+        settings = ExecutorConfig(name=name, parsl_config="parsl.py")
+        assert open_executor(settings, tmp_path).device == device

@@ -143,8 +143,11 @@ def test_retry_for_a_reason_leaves_the_frames_that_failed_for_another(tmp_path):
         ("executor: {worker: 3}", "unknown setting executor.worker; did you mean executor.workers"),
         ("executor: {workers: many}", "executor.workers is 'many'; expected a whole number"),
         ("executor: {workers: 0}", "executor.workers is 0; expected at least 1"),
-        ("executor: {name: gpu}", "executor.name is 'gpu'; expected processes or parsl"),
-        ("executor: {name: parsl}", "the executor parsl needs that file"),
+        (
+            "executor: {name: cuda}",
+            "executor.name is 'cuda'; expected one of processes, gpu,",
+        ),
+        ("executor: {name: parsl}", "the executors parsl and parsl-gpu need that file"),
         ("executor: {timeout: -1}", "the timeout limit is -1; expected above 0"),
         ("method: {functional: b3lip}", "b3lip"),
         ("method: {basis: 6-31q}", "no basis set '6-31q'"),

@@ -1,4 +1,4 @@
-"""Whatever computes a label, the label is the same: own kernels against plain PySCF."""
+"""Whatever computes a label, the label is the same: own kernels, plain PySCF, and a GPU if any."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ pytest.importorskip("pyscf")
 
 from label_kit import water_in_charges
 
+from datagen.errors import DeviceError
 from datagen.labels.accelerated.accelerated_pyscf import ACCELERATED
+from datagen.labels.cross_check import worst_difference
+from datagen.labels.devices import backend_of
 from datagen.labels.method import Method
 from datagen.labels.plain_pyscf import PlainPySCF
 from datagen.labels.single_point import label_frame
@@ -60,3 +63,24 @@ def test_every_label_is_the_same_by_own_kernels_and_by_plain_pyscf(frame, settin
     assert quick.charges.keys() == plain.charges.keys() == set(method.charges)
     for scheme, expected in plain.charges.items():
         np.testing.assert_allclose(quick.charges[scheme], expected, atol=1e-6, err_msg=scheme)
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    """The backend of a GPU that is really there."""
+    try:
+        return backend_of("gpu")
+    except DeviceError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # GPU4PySCF's advice on libraries
+@pytest.mark.parametrize(("frame", "settings"), CASES)
+def test_every_label_of_a_gpu_is_that_of_the_cpu_within_the_tolerances_of_campaigns(
+    gpu, frame, settings
+):
+    method = Method(**{"basis": "6-31g", "grid_level": 1, **TIGHT, **settings})
+    found, expected = (label_frame(frame, method, backend=b).frame for b in (gpu, ACCELERATED))
+    name, excess = worst_difference(found, expected)
+    assert excess <= 1.0, name

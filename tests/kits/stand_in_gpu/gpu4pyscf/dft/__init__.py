@@ -1,0 +1,1 @@
+"""As in GPU4PySCF."""

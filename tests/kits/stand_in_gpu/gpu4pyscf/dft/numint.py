@@ -1,0 +1,3 @@
+"""As in GPU4PySCF."""
+
+from pyscf.dft.numint import NumInt as NumInt

@@ -1,0 +1,3 @@
+"""As in GPU4PySCF; the host knows that it is unrestricted."""
+
+from gpu4pyscf.scf.hf import from_cpu as from_cpu
