@@ -68,10 +68,10 @@ class Case:
 CASES: Mapping[str, Case] = {
     "methanol, TIP3P, 30 Å": Case(partial(make_box, "methanol", 30.0), "methanol", 2000),
     "Cl⁻ + CH3Cl, TIP3P, 30 Å": Case(partial(make_box, "sn2", 30.0), "sn2", 2000),
-    "methanol, TIP3P, 67 Å": Case(partial(make_box, "methanol", 67.0), "methanol", 500),
-    "Cl⁻ + CH3Cl, TIP3P, 67 Å": Case(partial(make_box, "sn2", 67.0), "sn2", 500),
-    "methanol, TIP3P, 100 Å": Case(partial(make_box, "methanol", 100.0), "methanol", 200),
-    "Cl⁻ + CH3Cl, TIP3P, 100 Å": Case(partial(make_box, "sn2", 100.0), "sn2", 200),
+    "methanol, TIP3P, 67 Å": Case(partial(make_box, "methanol", 67.0), "methanol", 200),
+    "Cl⁻ + CH3Cl, TIP3P, 67 Å": Case(partial(make_box, "sn2", 67.0), "sn2", 200),
+    "methanol, TIP3P, 100 Å": Case(partial(make_box, "methanol", 100.0), "methanol", 100),
+    "Cl⁻ + CH3Cl, TIP3P, 100 Å": Case(partial(make_box, "sn2", 100.0), "sn2", 100),
     "methanol, OPC": Case(partial(make_box, "methanol", 27.5, water="opc"), "methanol", 2000),
     "side chain of alanine dipeptide, ff14SB": Case(
         partial(dipeptide_box, 28.0), "side_chain", 2000
