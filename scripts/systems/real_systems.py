@@ -45,9 +45,9 @@ from eqmm_ase.terminal import screen
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.common import RESULTS, TEST_DATA, argument_parser, write_results
 from scripts.demonstration.demo_pipeline import Stage, run_stages
+from scripts.systems import dipeptide
 from scripts.systems.boxes import Box, make_box
 from scripts.systems.cost import step_seconds
-from scripts.systems.dipeptide import dipeptide_box
 
 _ROUNDS = 10
 _TIMESTEP = 1.0  # fs
@@ -74,7 +74,7 @@ CASES: Mapping[str, Case] = {
     "Cl⁻ + CH3Cl, TIP3P, 100 Å": Case(partial(make_box, "sn2", 100.0), "sn2", 100),
     "methanol, OPC": Case(partial(make_box, "methanol", 27.5, water="opc"), "methanol", 2000),
     "side chain of alanine dipeptide, ff14SB": Case(
-        partial(dipeptide_box, 28.0), "side_chain", 2000
+        partial(dipeptide.dipeptide_box, 28.0), "side_chain", 2000
     ),
     "acetate and Na⁺, CHARMM36": Case(
         partial(make_box, "acetate", 30.0, water="charmm", neutralize=True), "acetate", 2000
@@ -95,11 +95,6 @@ STAGES: Mapping[str, Sequence[Stage]] = {
     ),
     "side_chain": (
         Stage(
-            "Run alanine dipeptide in water",
-            "python -m scripts.systems.dipeptide -o .",
-            "sampling.dcd",
-        ),
-        Stage(
             "Cut the methyl group of its side chain",
             "eqmm-datagen cut dipeptide.pdb sampling.dcd -o frames.h5 --system system.xml "
             "--medium water --qm 'resname ALA and name CB HB1 HB2 HB3'",
@@ -118,6 +113,8 @@ def model_file(name: str, folder: Path) -> Path:
         return ready[name]
     place = (folder / name).resolve()
     place.mkdir(parents=True, exist_ok=True)
+    if name == "side_chain" and not (place / "sampling.dcd").exists():
+        dipeptide.main(["-o", str(place)])
     if run_stages(STAGES[name], place, screen()):
         raise SystemExit(f"the model of {name} could not be made; the message is above")
     return place / "model.eqmm"
