@@ -257,8 +257,9 @@ def temperature(context: openmm.Context) -> float:
 
 
 def largest_force(context: openmm.Context) -> float:
-    """eV/Å, on any particle."""
-    return float(np.linalg.norm(energy_and_forces(context)[1], axis=1).max())
+    """eV/Å, on any atom, with the shares of its virtual sites."""
+    forces = energy_and_forces(context)[1][real_particles(context.getSystem())]
+    return float(np.linalg.norm(forces, axis=1).max())
 
 
 def look_at(name: str, model: Path) -> dict[str, Any]:
