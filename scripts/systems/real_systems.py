@@ -71,7 +71,6 @@ CASES: Mapping[str, Case] = {
     "methanol, TIP3P, 67 Å": Case(partial(make_box, "methanol", 67.0), "methanol", 200),
     "Cl⁻ + CH3Cl, TIP3P, 67 Å": Case(partial(make_box, "sn2", 67.0), "sn2", 200),
     "methanol, TIP3P, 100 Å": Case(partial(make_box, "methanol", 100.0), "methanol", 100),
-    "Cl⁻ + CH3Cl, TIP3P, 100 Å": Case(partial(make_box, "sn2", 100.0), "sn2", 100),
     "methanol, OPC": Case(partial(make_box, "methanol", 27.5, water="opc"), "methanol", 2000),
     "side chain of alanine dipeptide, ff14SB": Case(
         partial(dipeptide.dipeptide_box, 28.0), "side_chain", 2000
@@ -79,6 +78,7 @@ CASES: Mapping[str, Case] = {
     "acetate and Na⁺, CHARMM36": Case(
         partial(make_box, "acetate", 30.0, water="charmm", neutralize=True), "acetate", 2000
     ),
+    "Cl⁻ + CH3Cl, TIP3P, 100 Å": Case(partial(make_box, "sn2", 100.0), "sn2", 100),
 }
 
 _LABEL = "eqmm-datagen label frames.h5 -o labels.h5 --functional b3lyp --basis '6-31g*'"
@@ -298,6 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             rows.append(pool.submit(look_at, name, model).result())
         print(json.dumps(rows[-1], ensure_ascii=False, indent=1), flush=True)
+        rows.sort(key=lambda row: list(CASES).index(row["system"]))
         content = {"what": "whole systems run and checked, one thread", "systems": rows}
         write_results(chosen.output, content, ("eqmm", "torch", "openmm", "finufft"))
 
