@@ -52,6 +52,7 @@ from scripts.systems.cost import step_seconds
 _ROUNDS = 10
 _TIMESTEP = 1.0  # fs
 _FRICTION = 10.0  # 1/ps: a relaxed box is warm after a fraction of a picosecond
+_RELAXATION = 100  # iterations
 _STEP = 5e-5  # Å, of finite differences
 _NETWORK = 1  # force group
 
@@ -209,7 +210,10 @@ def checks(box: Box, model: Path, positions: np.ndarray) -> dict[str, Any]:
 
 
 def short_run(mixed: MixedSystem, box: Box, steps: int) -> tuple[dict[str, float], np.ndarray]:
-    """The system with its network and without, in turns, from one relaxed structure.
+    """The system with its network and without, in turns.
+
+    Water relaxes around the classical solute first, and then everything with the network: in water
+    that knows nothing of the charge, an ion may react before it is solvated.
 
     Returns
     -------
@@ -218,9 +222,10 @@ def short_run(mixed: MixedSystem, box: Box, steps: int) -> tuple[dict[str, float
         are medians over rounds without the first, in which the network is not traced yet.
     """
     networked, classical = (_running(system) for system in (mixed.system, box.system))
-    move_to(networked, box.positions, box.cell)
+    move_to(classical, box.positions, box.cell)
+    openmm.LocalEnergyMinimizer.minimize(classical, maxIterations=_RELAXATION)
+    move_to(networked, *positions_of(classical))
     minimise(networked)
-    move_to(classical, *positions_of(networked))
     for context in (networked, classical):
         context.setVelocitiesToTemperature(300.0 * unit.kelvin, 1)
     rows = []
