@@ -6,9 +6,9 @@ For each system: a short run at constant temperature with the network and withou
 in double precision at the last configuration, the ledger against the energy of the Context, the net
 force, and the forces on all kinds of atoms against finite differences of the energy.
 
-Models of acetate and of a side chain are made first, by the commands that this prints, in half an
-hour of one core; what is finished is kept in a folder. A system that the output file has already is
-left out: the same command goes on.
+Models of acetate and of a side chain are made when they are needed, by commands that are printed;
+what is finished is kept in a folder. A system that the output file has already is left out: the
+same command goes on.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ CASES: Mapping[str, Case] = {
 }
 
 _LABEL = "eqmm-datagen label frames.h5 -o labels.h5 --functional b3lyp --basis '6-31g*'"
+_TRAIN = "eqmm train labels.h5 -o model.eqmm"
 STAGES: Mapping[str, Sequence[Stage]] = {
     "acetate": (
         Stage(
@@ -92,7 +93,7 @@ STAGES: Mapping[str, Sequence[Stage]] = {
             "frames.h5",
         ),
         Stage("Label the frames", _LABEL, "labels.h5"),
-        Stage("Train", "eqmm train labels.h5 -o model.eqmm", "model.eqmm"),
+        Stage("Train", f"{_TRAIN} training.max_steps=4000", "model.eqmm"),
     ),
     "side_chain": (
         Stage(
@@ -102,7 +103,7 @@ STAGES: Mapping[str, Sequence[Stage]] = {
             "frames.h5",
         ),
         Stage("Label the frames", _LABEL, "labels.h5"),
-        Stage("Train", "eqmm train labels.h5 -o model.eqmm", "model.eqmm"),
+        Stage("Train", f"{_TRAIN} training.max_steps=2500", "model.eqmm"),
     ),
 }
 
