@@ -85,13 +85,13 @@ def _ready_box(
 ) -> None:
     solvent = medium.components[0][0]
     volume = _OCTAHEDRON * repeat**3
-    needed = math.ceil(volume / solvent.molecular_volume)
     ions = _ions_of(medium, volume, solute_charge)
+    needed = math.ceil(volume / solvent.molecular_volume) + sum(ions.values())  # which replace it
     buffer = max(repeat / 2 - extent - _GAP, 2.0)
     added = 0
     for _ in range(_BOX_ATTEMPTS):
         added = _run_tleap(_ready_script(solvent, buffer, ions), work)
-        if added >= needed + sum(ions.values()):
+        if added >= needed:
             return
         buffer += 0.5 * repeat * ((needed / max(added, 1)) ** (1 / 3) - 1) + 0.02
     raise ParameterError(

@@ -14,21 +14,27 @@ from typing import Any
 import numpy as np
 import openmm
 from openmm import app
-from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
-
-from eqmm_ase.engines.interpolation import interpolate as interpolate_systems
-from eqmm_ase.engines.mixed_system import mixed_system
-from eqmm_ase.engines.vacuum_potential import VacuumPotential
-
-EMBEDDING = "electrostatic"
 
 
-class EqMMPotentialFactory(MLPotentialImplFactory):
-    """Makes the potential ``"eqmm"``."""
+class EqMMPotentialFactory:
+    """Makes the potential ``"eqmm"``: an `openmmml.mlpotential.MLPotentialImplFactory`.
+
+    It is that by its method and stands above the imports: openmm-ml asks for it while it is being
+    imported itself, be it by this module.
+    """
 
     def createImpl(self, name: str, **args: Any) -> MLPotentialImpl:  # noqa: N802 - openmm-ml's
         """The potential; settings are those of `EqMMPotential`."""
         return EqMMPotential(**args)
+
+
+from openmmml.mlpotential import MLPotentialImpl  # noqa: E402
+
+from eqmm_ase.engines.interpolation import interpolate as interpolate_systems  # noqa: E402
+from eqmm_ase.engines.mixed_system import mixed_system  # noqa: E402
+from eqmm_ase.engines.vacuum_potential import VacuumPotential  # noqa: E402
+
+EMBEDDING = "electrostatic"
 
 
 class EqMMPotential(MLPotentialImpl):

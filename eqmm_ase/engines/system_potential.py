@@ -251,16 +251,6 @@ class SystemPotential:
         image_energy = float(np.mean([float(one.image_energy) for one in each]))
         return [one.total for one in each], image_energy
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Plans of Fourier transforms cannot be pickled; they are made again when they are needed.
-        state = self.__dict__.copy()
-        if isinstance(self._models, SurroundedModels):
-            settings = self._models.surroundings
-            if isinstance(settings, Ewald):
-                fresh = Ewald(settings.l_max, tolerance=settings.tolerance, dtype=settings.dtype)
-                state["_models"] = SurroundedModels(self._members, fresh)
-        return state
-
 
 def opened(
     model: str | os.PathLike[str] | MultiscaleModel | Committee,

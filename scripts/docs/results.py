@@ -28,6 +28,7 @@ _ERRORS = ("energy, kcal/mol", "QM forces, kcal/mol/Å", "MM forces, %", "charge
 _CELLS = ("energy, kcal/mol", "QM forces, kcal/mol/Å", "MM forces, %")
 _STUDY = "python -m scripts.studies."
 _BENCHMARK = "python -m scripts.benchmarks."
+_REAL = "python -m scripts.systems.real_systems"
 
 
 def _nve(options: str) -> Result:
@@ -151,6 +152,22 @@ RESULTS: Mapping[str, Result] = {
     "system_truth_sn2/errors": _truth("sn2", errors=True),
     "system_truth_methanol": _truth("methanol"),
     "system_truth_methanol/errors": _truth("methanol", errors=True),
+    "system_real": Result(
+        _REAL,
+        (
+            *("", "atoms", "ledger, kcal/mol", "net force, eV/Å"),
+            *("force against finite differences, eV/Å", "largest on"),
+        ),
+        system_rows.system_checks,
+    ),
+    "system_real/runs": Result(
+        _REAL,
+        (
+            *("", "ps", "temperature, K", "largest force, eV/Å"),
+            *("step, ms", "classical step, ms", "ratio", "memory, MB"),
+        ),
+        system_rows.system_runs,
+    ),
     "benchmark_labels": Result(
         f"{_BENCHMARK}benchmark_labels",
         ("", "charges", "labels an hour", "times PySCF", "deviation of forces, kcal/mol/Å"),

@@ -68,6 +68,29 @@ def _bonds(lengths: list[float]) -> list[str]:
     return [f"{length:.2f}" for length in sorted(lengths, reverse=True)]
 
 
+def system_checks(content: Content) -> Rows:
+    """Rows of the table of ``system_real.json``: what must hold to rounding."""
+    for row in content["systems"]:
+        errors = {
+            kind: max(found["network"], found["all"]) for kind, found in row["forces"].items()
+        }
+        worst = max(errors, key=lambda kind: errors[kind])
+        found = row["ledger_error"], row["net_force_network"], errors[worst]
+        yield [row["system"], _spaced(row["atoms"]), *(number(x, 1) for x in found), worst]
+
+
+def system_runs(content: Content) -> Rows:
+    """Rows of the table of runs in ``system_real.json``."""
+    for row in content["systems"]:
+        yield [
+            row["system"],
+            number(row["ps"]),
+            *(number(row["temperature"], 3), number(row["largest_force"])),
+            *(number(row[name], 3) for name in ("ms", "ms_classical", "ratio")),
+            str(row["memory_MB"]),
+        ]
+
+
 def _spaced(value: int) -> str:
     return f"{value:,}".replace(",", " ")
 

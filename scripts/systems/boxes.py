@@ -2,6 +2,7 @@
 
 Lennard-Jones and bonded terms as in GAFF2; of chloride, that of Joung and Cheatham. The chlorine
 that attacks and the one that leaves keep their spheres, so that a reaction needs one for both.
+Acetate is that of CHARMM36, whose Lennard-Jones terms are a force of their own in OpenMM.
 """
 
 from __future__ import annotations
@@ -99,16 +100,18 @@ SN2_XML = """
 """
 """Chloromethane and chloride; atoms in the order of the labelled frames."""
 
-WATER = {"tip3p": "amber14/tip3p.xml", "opc": "opc.xml"}
+WATER = {"tip3p": "amber14/tip3p.xml", "opc": "opc.xml", "charmm": "charmm36/water.xml"}
 _NAMES = {
     "methanol": ("MOH", ["C1", "O1", "H1", "H2", "H3", "H4"]),
     "sn2": ("SN2", ["C1", "CL1", "CL2", "H1", "H2", "H3"]),
+    "acetate": ("ACET", ["C2", "O1", "O2", "C1", "H1", "H2", "H3"]),
 }
 _BONDS = {
     "methanol": ((0, 1), (0, 2), (1, 3), (0, 4), (0, 5)),
     "sn2": ((0, 1), (0, 3), (0, 4), (0, 5)),
+    "acetate": ((0, 1), (0, 2), (0, 3), (3, 4), (3, 5), (3, 6)),
 }
-TOTAL_CHARGE = {"methanol": 0, "sn2": -1}
+TOTAL_CHARGE = {"methanol": 0, "sn2": -1, "acetate": -1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,13 +143,23 @@ class Box:
 
 
 def solute_of(name: str) -> Atoms:
-    """Atoms of a solute: ``methanol``, or ``sn2`` as its ion–dipole complex."""
+    """Atoms of a solute: ``methanol``, ``acetate``, or ``sn2`` as its ion–dipole complex."""
     if name == "methanol":
         return molecule("CH3OH")
+    if name == "acetate":
+        acid = molecule("CH3COOH")
+        del acid[3]  # the acid's hydrogen
+        return acid
     atoms = molecule("CH3Cl")  # C, Cl, H, H, H
     carbon, chlorine = atoms.positions[:2]
     behind = carbon - 1.85 * (chlorine - carbon)
     return Atoms("CCl2H3", [carbon, chlorine, behind, *atoms.positions[2:]])
+
+
+def _field_of(solute: str) -> Any:
+    """What `openmm.app.ForceField` takes for a solute."""
+    own = {"methanol": METHANOL_XML, "sn2": SN2_XML}
+    return StringIO(own[solute]) if solute in own else "charmm36.xml"
 
 
 def make_box(
@@ -160,24 +173,26 @@ def make_box(
     constraints: object = app.HBonds,
     rigid: bool = True,
     hydrogen_mass: float | None = None,
+    neutralize: bool = False,
 ) -> Box:
     """A solute in a cubic box of water.
 
     Parameters
     ----------
     solute
-        ``methanol`` or ``sn2``; the box of the anion is charged.
+        ``methanol``, ``sn2`` or ``acetate``.
     edge
         Å.
     water
-        ``tip3p``, or ``opc``, which has virtual sites.
+        ``tip3p``; ``opc``, which has virtual sites; ``charmm`` around acetate.
     last
         Whether the solute stands behind all water.
     method, cutoff, constraints, rigid, hydrogen_mass
         Of the System; Å and u.
+    neutralize
+        Whether a sodium ion stands in the water beside an anion; otherwise its box is charged.
     """
-    xml = METHANOL_XML if solute == "methanol" else SN2_XML
-    field = app.ForceField(StringIO(xml), WATER[water])
+    field = app.ForceField(_field_of(solute), WATER[water])
     atoms, (residue_name, names) = solute_of(solute), _NAMES[solute]
     topology = app.Topology()
     residue = topology.addResidue(residue_name, topology.addChain())
@@ -193,7 +208,7 @@ def make_box(
         field,
         model="tip4pew" if water == "opc" else "tip3p",
         boxSize=openmm.Vec3(*[edge / 10.0] * 3) * unit.nanometer,
-        neutralize=False,
+        neutralize=neutralize,
     )
     if last:
         whole = app.Modeller(modeller.topology, modeller.positions)

@@ -11,6 +11,7 @@ pytest.importorskip("openmm")
 pytest.importorskip("rdkit")
 
 from datagen.molecules.solute import read_solute
+from datagen.solvent import boxes
 from datagen.solvent.boxes import make_box
 from datagen.solvent.force_field import parameterise
 from datagen.solvent.md import charges_and_residues, equilibrate, load_box
@@ -55,6 +56,21 @@ def test_salt_has_its_concentration_and_balances_the_solute(methanol, parameters
     ions = np.bincount(residues)[residues] == 1
     assert sorted(charges[ions].round(6)) == [-1.0] * 4 + [1.0] * 3
     assert charges.sum() == pytest.approx(-1.0, abs=1e-6)  # the solute here has no charge
+
+
+@pytest.mark.parametrize("salt", ["NaCl:0.5", "NaCl:1.0"])
+def test_water_that_ions_replace_is_asked_for_at_the_start(salt, monkeypatch, tmp_path):
+    """Enough water for the liquid but not for its ions too was answered by a smaller box."""
+    asked = []
+
+    def tleap(script, _work):
+        (line,) = (line for line in script if line.startswith("solvateOct"))
+        asked.append(float(line.split()[-2]))
+        return int(0.0254 * (2.0 * (asked[-1] + 3.4)) ** 3)  # less than the liquid, at first
+
+    monkeypatch.setattr(boxes, "_run_tleap", tleap)
+    boxes._ready_box(find_medium("water", salt), 30.0, 2.0, -1, tmp_path)
+    assert asked == sorted(asked)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -235,6 +236,21 @@ def test_a_system_survives_being_written_and_read(tmp_path) -> None:
     made = context(replace(case.mixed, system=again), case.positions)
     assert energy_and_forces(made)[0] == pytest.approx(expected, abs=1e-9)
     assert callback_of(again).latest is not None
+
+
+def test_a_copy_goes_on_with_the_waves_of_the_original_when_the_box_has_changed() -> None:
+    case = methanol()
+    cell = 20.0 * np.eye(3)
+    case.mixed.potential(case.positions, cell)
+    smaller = case.positions * 0.98, cell * 0.98
+    expected = case.mixed.potential(*smaller)
+    for copied in (
+        copy.deepcopy(case.mixed.potential),
+        pickle.loads(pickle.dumps(case.mixed.potential)),
+    ):
+        found = copied(*smaller)
+        assert found.energy == expected.energy
+        np.testing.assert_array_equal(found.forces, expected.forces)
 
 
 def test_the_latest_answer_has_charges_and_energies() -> None:

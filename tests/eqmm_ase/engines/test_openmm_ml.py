@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import entry_points
 
 import numpy as np
@@ -45,6 +47,14 @@ def potential(model_file):
 def test_the_entry_point_names_the_factory() -> None:
     (found,) = entry_points(group="openmmml.potentials", name="eqmm")
     assert found.load() is EqMMPotentialFactory
+
+
+@pytest.mark.parametrize("first", ["eqmm_ase.engines.openmm_ml", "openmmml"])
+def test_it_can_be_imported_before_openmm_ml_and_after(first) -> None:
+    """openmm-ml loads the entry point while it is imported, even by the module that it names."""
+    program = f"import {first}; from openmmml import MLPotential; MLPotential('eqmm', model='m')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_mixed_system_is_that_of_eqmm(box, potential, model_file) -> None:
