@@ -2,15 +2,19 @@
 
 python -m scripts.benchmarks.benchmark_inference
 
-One thread, float32. Weights are random: the time does not depend on them. ``eager`` is the network
-with all derivatives, as in the first calls; ``recorded`` the same as a program, after some calls of
-one size; ``calculator`` that through ASE with every check.
+CPU times of one thread, float32. Weights are random: the time does not depend on them. ``eager`` is
+the network with all derivatives, as in the first calls; ``recorded`` the same as a program, after
+some calls of one size; ``calculator`` that through ASE with every check. Memory is what a process
+of its own takes at most for such calls beyond what it took for a small region before.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import resource
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -29,6 +33,8 @@ from scripts.common import RESULTS, argument_parser, write_results
 RESULT = RESULTS / "benchmark_inference.json"
 DENSITY = 0.1  # atoms per Å³ of water and of biomolecules alike
 NEAREST = 2.0  # Å between a QM atom and an MM charge
+LARGER = ((22, 3000), (60, 3000), (120, 3000), (120, 30000))
+"""QM atoms and charges of the larger systems."""
 WARM_UP = PATIENCE + 10  # calls, after which programs are recorded and optimised
 
 
@@ -62,14 +68,14 @@ def surroundings(atoms: Atoms, n_charges: int, seed: int = 0) -> tuple[np.ndarra
 
 
 def seconds(call: Callable[[], Any], repetitions: int) -> dict[str, float]:
-    """Median and fastest time of a call, ms, after a warm-up."""
+    """Median and fastest CPU time of a call, ms, after a warm-up."""
     for _ in range(WARM_UP):
         call()
     times = []
     for _ in range(repetitions):
-        begun = time.perf_counter()
+        begun = time.process_time()
         call()
-        times.append(1000.0 * (time.perf_counter() - begun))
+        times.append(1000.0 * (time.process_time() - begun))
     return {"median_ms": float(np.median(times)), "fastest_ms": min(times)}
 
 
@@ -99,6 +105,28 @@ def measure(
     }
 
 
+def memory(n_qm: int, n_mm: int) -> float:
+    """Peak memory of calls with a large system above that of a small one, MB, in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        return executor.submit(_growth, n_qm, n_mm).result()
+
+
+def _growth(n_qm: int, n_mm: int) -> float:
+    model, peaks = random_model(), []
+    for atoms, number in ((small(), 720), (large(n_qm), n_mm)):
+        measure(model, atoms, number, 1)
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return peaks[1] - peaks[0]
+
+
+def random_model() -> MultiscaleModel:
+    """Default settings, random weights; sets the number of threads to one."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    return MultiscaleModel(ModelConfig(elements=(1, 6, 7, 8))).eval().requires_grad_(False)
+
+
 def linear_fit(counts: Sequence[int], times: Sequence[float]) -> dict[str, float]:
     """A straight line through time against number of charges, and how much of it is straight."""
     slope, start = np.polyfit(counts, times, 1)
@@ -112,18 +140,20 @@ def linear_fit(counts: Sequence[int], times: Sequence[float]) -> dict[str, float
 
 def benchmark(repetitions: int, counts: Sequence[int]) -> dict[str, Any]:
     """All figures."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    config = ModelConfig(elements=(1, 6, 7, 8))
-    model = MultiscaleModel(config).eval()
-    model.requires_grad_(False)
+    model = random_model()
     sweep = [measure(model, small(), n, repetitions) for n in counts]
     return {
-        "what": "energy, QM forces, MM forces and MM potential of one frame, float32, one thread",
-        "model": {**config.to_dict(), "parameters": sum(p.numel() for p in model.parameters())},
+        "what": "CPU time of energy, QM forces, MM forces and MM potential, float32, one thread",
+        "model": {
+            **model.config.to_dict(),
+            "parameters": sum(p.numel() for p in model.parameters()),
+        },
         "repetitions": repetitions,
         "methanol_720_charges": measure(model, small(), 720, repetitions),
-        "22_atoms_3000_charges": measure(model, large(), 3000, repetitions),
+        "larger": [
+            {**measure(model, large(n_qm), n_mm, repetitions), "memory_MB": memory(n_qm, n_mm)}
+            for n_qm, n_mm in LARGER
+        ],
         "against_number_of_charges": sweep,
         "linear_fit": linear_fit(counts, [row["recorded"]["median_ms"] for row in sweep]),
     }
@@ -139,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     result = benchmark(chosen.repetitions, chosen.charges)
     write_results(chosen.output, result)
-    chosen_rows = (result["methanol_720_charges"], result["22_atoms_3000_charges"])
+    chosen_rows = (result["methanol_720_charges"], *result["larger"])
     for row in (*chosen_rows, *result["against_number_of_charges"]):
         print(
             f"{row['n_qm']:3d} atoms {row['n_mm']:6d} charges: "

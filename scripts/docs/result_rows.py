@@ -172,8 +172,11 @@ def nve(content: Content) -> Rows:
 
 def inference(content: Content) -> Rows:
     """Rows of the table of ``benchmark_inference.json``."""
-    named = [content["methanol_720_charges"], content["22_atoms_3000_charges"]]
-    for row in [*named, *content["against_number_of_charges"]]:
+    for row in [
+        content["methanol_720_charges"],
+        *content["larger"],
+        *content["against_number_of_charges"],
+    ]:
         times = [row[kind]["median_ms"] for kind in ("eager", "recorded", "calculator")]
         yield [f"{row['n_qm']}", f"{row['n_mm']}", *(number(time) for time in times)]
 

@@ -13,6 +13,7 @@ same command goes on.
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import resource
@@ -213,8 +214,9 @@ def checks(box: Box, model: Path, positions: np.ndarray) -> dict[str, Any]:
 def short_run(mixed: MixedSystem, box: Box, steps: int) -> tuple[dict[str, float], np.ndarray]:
     """The system with its network and without, in turns.
 
-    Water relaxes around the classical solute first, and then everything with the network: in water
-    that knows nothing of the charge, an ion may react before it is solvated.
+    All else relaxes classically around the ML region first, which is held, and then everything with
+    the network: in water that knows nothing of the charge an ion may react before it is solvated,
+    and a classical search that is far from its end leaves shapes that no model knows.
 
     Returns
     -------
@@ -222,10 +224,14 @@ def short_run(mixed: MixedSystem, box: Box, steps: int) -> tuple[dict[str, float
         Temperatures are means over the second half, forces the largest on any atom. CPU ms a step
         are medians over rounds without the first, in which the network is not traced yet.
     """
-    networked, classical = (_running(system) for system in (mixed.system, box.system))
-    move_to(classical, box.positions, box.cell)
-    openmm.LocalEnergyMinimizer.minimize(classical, maxIterations=_RELAXATION)
-    move_to(networked, *positions_of(classical))
+    held = copy.deepcopy(box.system)
+    for row in box.ml_atoms:
+        held.setParticleMass(row, 0.0)
+    networked, classical, around = map(_running, (mixed.system, box.system, held))
+    move_to(around, box.positions, box.cell)
+    openmm.LocalEnergyMinimizer.minimize(around, maxIterations=_RELAXATION)
+    for context in (networked, classical):
+        move_to(context, *positions_of(around))
     minimise(networked)
     for context in (networked, classical):
         context.setVelocitiesToTemperature(300.0 * unit.kelvin, 1)

@@ -150,9 +150,12 @@ def test_the_relaxation_compares_model_and_reference(
 def test_the_benchmark_measures_what_it_says(monkeypatch) -> None:
     assert benchmark_inference.WARM_UP > PATIENCE
     monkeypatch.setattr(benchmark_inference, "WARM_UP", 3)
+    monkeypatch.setattr(benchmark_inference, "LARGER", ((22, 300),))
     result = benchmark_inference.benchmark(repetitions=2, counts=[0, 50])
     assert result["methanol_720_charges"]["n_mm"] == 720
-    assert result["22_atoms_3000_charges"]["n_qm"] == 22
+    (larger,) = result["larger"]
+    assert (larger["n_qm"], larger["n_mm"]) == (22, 300)
+    assert 0.0 <= larger["memory_MB"] < 500.0  # whole processes take about as much
     assert [row["n_mm"] for row in result["against_number_of_charges"]] == [0, 50]
     ways = ("eager", "recorded", "calculator")
     assert all(result["methanol_720_charges"][way]["median_ms"] > 0 for way in ways)

@@ -20,7 +20,7 @@ from eqmm_ase.files.dataset_file import write_frames
 from eqmm_ase.units import KCAL_PER_MOL
 from scripts.common import TEST_DATA
 from scripts.docs import system_rows
-from scripts.systems import time_steps, truth
+from scripts.systems import long_run, time_steps, truth
 from scripts.systems.boxes import Box, make_box
 from scripts.systems.truth import Answers
 from scripts.systems.villin import free_bonds
@@ -106,3 +106,38 @@ def test_only_bonds_of_chosen_atoms_are_set_free() -> None:
     before = box.system.getNumConstraints()
     free_bonds(box.system, set(box.ml_atoms))
     assert before - box.system.getNumConstraints() == 4  # O–H and three C–H
+
+
+def test_errors_that_grow_in_a_long_run_are_told_from_those_that_stay() -> None:
+    times, signs = np.arange(10.0, 310.0, 10.0), RNG.choice([-1.0, 1.0], (30, 3, 3))
+    same = long_run.error_figures(times, Answers(np.zeros(30), 0.2 * signs))
+    assert same["growth_of_qm_forces_per_ps"] == pytest.approx(0.0, abs=1e-12)
+    assert same["first_half"] == pytest.approx(same["second_half"])
+
+    grown = (0.2 + 0.001 * times)[:, None, None] * signs
+    found = long_run.error_figures(times, Answers(0.01 * times, grown))
+    assert found["growth_of_qm_forces_per_ps"] == pytest.approx(0.001)
+    assert found["qm_forces_of_frames"] == pytest.approx((0.2 + 0.001 * times).tolist())
+    assert found["second_half"]["energy"] > 2.0 * found["first_half"]["energy"]
+    assert found["frames"] == 30
+
+
+def test_peaks_of_radial_distribution_functions_are_the_first_ones() -> None:
+    distances = np.linspace(1.5, 8.0, long_run._BINS)
+    values = 3.0 * np.exp(-(((distances - 3.2) / 0.3) ** 2)) + 1.0 / (1.0 + np.exp(5.0 - distances))
+    found = long_run.peak_figures({"O": (distances, values, 6.5)})["O"]
+    assert found["first_peak"] == pytest.approx(3.2, abs=0.05)
+    assert found["height"] == pytest.approx(values.max())
+    assert found["coordination"] == 6.5
+
+
+def test_averages_of_a_long_run_leave_out_its_beginning(tmp_path: Path) -> None:
+    times = np.arange(0.0, 60.0, 0.5)
+    warm = np.where(times < long_run._SETTLING, 100.0, 300.0)
+    columns = "time,temperature,potential,charge_2"
+    rows = np.column_stack([times, warm, -5.0 + 0.01 * times, np.full_like(times, -0.9)])
+    np.savetxt(tmp_path / long_run.TABLE, rows, delimiter=",", header=columns, comments="")
+    found = long_run.table_figures(tmp_path)
+    assert found["temperature"] == 300.0
+    assert found["charge_of_ion"] == pytest.approx(-0.9)
+    assert found["potential_drift_eV_per_ps"] == pytest.approx(0.01)
