@@ -143,6 +143,11 @@ RESULTS: Mapping[str, Result] = {
         ),
         system_rows.time_steps,
     ),
+    "system_long_run": Result(
+        "python -m scripts.systems.long_run MODEL -o FOLDER",
+        ("frames labelled anew", "energy, kcal/mol", "QM forces, kcal/mol/Å"),
+        system_rows.long_run,
+    ),
     "system_saddle": Result(
         "python -m scripts.systems.saddle -o FOLDER",
         ("", "C–Cl, Å", "C–Cl, Å", "saddle above complex, kcal/mol"),

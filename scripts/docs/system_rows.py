@@ -54,6 +54,14 @@ def truth_errors(content: Content) -> Rows:
         yield [where, number(errors["energy"]), number(errors["qm_forces"])]
 
 
+def long_run(content: Content) -> Rows:
+    """Rows of the table of ``system_long_run.json``."""
+    parts = {"all frames": "all", "first half": "first_half", "second half": "second_half"}
+    for name, key in parts.items():
+        found = content["errors"][key]
+        yield [name, number(found["energy"]), number(found["qm_forces"])]
+
+
 def saddle(content: Content) -> Rows:
     """Rows of the table of ``system_saddle.json``."""
     gas, rounds = content["gas"], content["rounds"]

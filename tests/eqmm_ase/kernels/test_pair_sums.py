@@ -46,7 +46,7 @@ def test_sums_of_many_sites_in_single_precision_keep_its_digits() -> None:
     arrays = atoms.numpy(), sites.T.contiguous().numpy(), weights.numpy()
     exact = sum_over_sites(*arrays, 0)
     rounded = sum_over_sites(*(x.astype(np.float32) for x in arrays), 0)
-    np.testing.assert_allclose(rounded, exact, rtol=5e-7)
+    np.testing.assert_allclose(rounded, exact, rtol=1e-7)
 
 
 def test_a_site_that_is_not_a_number_is_not_hidden() -> None:
