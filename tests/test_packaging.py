@@ -28,7 +28,7 @@ TOP_LEVEL = {
     "CONTRIBUTING.md",
     "CITATION.cff",
 }
-HEAVY = ("pyscf", "openmm", "lightning", "rdkit", "matplotlib", "datagen", "yaml")
+HEAVY = ("pyscf", "openmm", "lightning", "rdkit", "matplotlib", "numba", "datagen", "yaml")
 
 
 def run_python(code: str) -> str:

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from eqmm_ase.kernels import pair_sums
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.harmonics import gradient_matrix, irregular_harmonics, n_components
 from eqmm_ase.units import COULOMB_CONSTANT
@@ -212,8 +211,10 @@ def _sum_over_sites(
 ) -> torch.Tensor:
     """k_e Σ_k I_bik w_ck: (c, n_mm) → (b, n_qm, c)."""
     if atoms.is_cpu:
+        from eqmm_ase.kernels.pair_sums import sum_over_sites  # and numba, when first needed
+
         at, of, own = _arrays(atoms, sites.T, weights)
-        total = torch.from_numpy(pair_sums.sum_over_sites(at, of, own, l_max))
+        total = torch.from_numpy(sum_over_sites(at, of, own, l_max))
     else:
         total = sum_over_sites_in_blocks(atoms, sites, weights, l_max)
     return COULOMB_CONSTANT * total
@@ -226,8 +227,10 @@ def _sum_over_atoms(
     columns = COULOMB_CONSTANT * columns
     if not atoms.is_cpu:
         return sum_over_atoms_in_blocks(atoms, sites, columns, l_max).T
+    from eqmm_ase.kernels.pair_sums import sum_over_atoms
+
     at, of, own = _arrays(atoms, sites.T, columns)
-    return torch.from_numpy(pair_sums.sum_over_atoms(at, of, own, l_max)).T
+    return torch.from_numpy(sum_over_atoms(at, of, own, l_max)).T
 
 
 def _arrays(*tensors: torch.Tensor) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Messages and products as operators of torch, twice differentiable; CPU only.
+"""Messages and products as operators of torch, with derivatives of any order; CPU only.
 
 Both are linear in each of three tensors X, Y and W. With a gradient g of the result, the
 derivatives of Φ = g · result by the three are again linear in three of X, Y, W and g: their own
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
-from eqmm_ase.kernels import messages, products
-from eqmm_ase.kernels.messages import MessageTable
-from eqmm_ase.kernels.products import ProductTable
 from eqmm_ase.network.harmonics import coupling, gather_matrix, n_components
+
+if TYPE_CHECKING:
+    from eqmm_ase.kernels.messages import MessageTable
+    from eqmm_ase.kernels.products import ProductTable
 
 _LIBRARY = torch.library.Library("eqmm", "DEF")
 
@@ -70,12 +70,16 @@ Orders = tuple[int, ...]
 
 @cache
 def _message_table(orders: Orders, dtype: Any) -> MessageTable:
+    from eqmm_ase.kernels.messages import MessageTable  # and numba, when first needed
+
     l_features, l_max = orders
     return MessageTable.of(*_dense(l_features, l_max, l_max)).astype(dtype)
 
 
 @cache
 def _product_table(orders: Orders, dtype: Any) -> ProductTable:
+    from eqmm_ase.kernels.products import ProductTable
+
     return ProductTable.of(*_dense(*orders)).astype(dtype)
 
 
@@ -161,17 +165,16 @@ class _Gradients(torch.autograd.Function):
         return function.gradients(first, second, weights, ends, grad, orders)
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, u_x: torch.Tensor, u_y: torch.Tensor, u_w: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         # u_X · ∂Φ/∂X is Φ with u_X in the place of X, and so for Y and W: the sum's derivatives.
         grad, x, y, w, *ends = ctx.saved_tensors
-        function, orders = ctx.function, ctx.orders
+        common = ctx.function, ctx.orders
         replaced = ((u_x, y, w), (x, u_y, w), (x, y, u_w))
-        by_grad = sum(function.value(*own, ends, orders) for own in replaced)
+        by_grad = sum(_Value.apply(*common, *own, *ends) for own in replaced)
         (_, y1, w1), (x2, _, w2), (x3, y3, _) = (
-            function.gradients(*own, ends, grad, orders) for own in replaced
+            _Gradients.apply(*common, grad, *own, *ends) for own in replaced
         )
         return None, None, by_grad, x2 + x3, y1 + y3, w1 + w2, *(None for _ in ends)
 
@@ -180,5 +183,29 @@ def _arrays(*tensors: torch.Tensor) -> list[Any]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
-_MESSAGE = _Trilinear("message", _message_table, messages.send, messages.send_back)
-_PRODUCT = _Trilinear("product", _product_table, products.multiply, products.multiply_back)
+def _send(*arguments: Any) -> Any:
+    from eqmm_ase.kernels.messages import send
+
+    return send(*arguments)
+
+
+def _send_back(*arguments: Any) -> Any:
+    from eqmm_ase.kernels.messages import send_back
+
+    return send_back(*arguments)
+
+
+def _multiply(*arguments: Any) -> Any:
+    from eqmm_ase.kernels.products import multiply
+
+    return multiply(*arguments)
+
+
+def _multiply_back(*arguments: Any) -> Any:
+    from eqmm_ase.kernels.products import multiply_back
+
+    return multiply_back(*arguments)
+
+
+_MESSAGE = _Trilinear("message", _message_table, _send, _send_back)
+_PRODUCT = _Trilinear("product", _product_table, _multiply, _multiply_back)

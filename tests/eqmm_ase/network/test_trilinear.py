@@ -83,3 +83,16 @@ def test_first_and_second_derivatives_of_products_are_slopes() -> None:
 
     assert torch.autograd.gradcheck(value, factors, fast_mode=True)
     assert torch.autograd.gradgradcheck(value, factors, fast_mode=True)
+
+
+def test_third_derivatives_of_products_are_slopes() -> None:
+    # The long range takes a derivative of the network, and images of the region one of that.
+    layer = PackedProduct(1, 2, 3, CHANNELS).double()
+    factors = tensor(4, N_ATOMS, CHANNELS), tensor(9, N_ATOMS, CHANNELS), layer.weight
+
+    def second(*factors: torch.Tensor) -> torch.Tensor:
+        value = product(*factors, layer.orders).square().sum()
+        first = torch.autograd.grad(value, factors, create_graph=True)
+        return torch.autograd.grad(first[0].square().sum(), factors, create_graph=True)[1]
+
+    assert torch.autograd.gradcheck(second, factors, fast_mode=True)
