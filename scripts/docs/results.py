@@ -132,9 +132,7 @@ RESULTS: Mapping[str, Result] = {
         system_rows.system_speed,
     ),
     "system_nve": _nve(""),
-    "system_nve_cutoff": _nve(
-        " --electrostatics cutoff --time 8 --equilibration 1 --without-control"
-    ),
+    "system_nve_cutoff": _nve(" --electrostatics cutoff --equilibration 1 --without-control"),
     "time_steps": Result(
         "python -m scripts.systems.time_steps model.eqmm",
         (
