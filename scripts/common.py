@@ -45,6 +45,15 @@ def argument_parser(
     return parser
 
 
+def peak_memory() -> float:
+    """Most memory that this process has had at a time, MB.
+
+    Not by getrusage: in a process that another one started, that counts what the other had.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> str:
     """Write plain values for people to read and programs to load; return the text.
 

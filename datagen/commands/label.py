@@ -9,7 +9,7 @@ import click
 
 from datagen.campaigns.campaign import label_frames
 from datagen.commands.campaign_output import ShownProgress, show_summary
-from datagen.commands.options import device_option
+from datagen.commands.options import device_option, refuse_workers_of_gpu
 from datagen.errors import CampaignError
 from datagen.labels.charges import SCHEMES
 from datagen.labels.method import Method
@@ -72,8 +72,7 @@ def label(
     if not method.is_dft:
         without = f"--functional {method.functional}, which needs no grid"
         refuse_idle(context, ["grid_level"], without)
-    if device == "gpu":
-        refuse_idle(context, ["workers"], "--device gpu, which has one process on each device")
+    refuse_workers_of_gpu(context, "--device", device)
     folder = campaign or output.with_name(output.name + ".campaign")
     _check_output(output, frames, folder, overwrite)
     regions = read_frames(frames)

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from datagen.commands.campaign_output import ShownProgress
-from datagen.commands.options import device_option
+from datagen.commands.options import device_option, refuse_workers_of_gpu
 from datagen.learning import LearningSettings
 from datagen.learning import learn as run
-from eqmm_ase.command_line import files_and_settings, refuse_idle
+from eqmm_ase.command_line import files_and_settings
 from eqmm_ase.commands.evaluate import show_metrics
 from eqmm_ase.commands.explore import exploration_options
 from eqmm_ase.network.model_file import load_model
@@ -52,10 +52,7 @@ def learn(
     from its own weights with all labels (`eqmm train --from`). SECTION.KEY=VALUE are settings of
     the trainings. The same command goes on where it was interrupted.
     """
-    if label_device == "gpu":
-        refuse_idle(
-            context, ["workers"], "--label-device gpu, which has one process on each device"
-        )
+    refuse_workers_of_gpu(context, "--label-device", label_device)
     files, overrides = files_and_settings(arguments)
     own = {name: options.pop(name) for name in ("rounds", "members")}
     settings = LearningSettings(

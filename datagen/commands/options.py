@@ -12,6 +12,7 @@ from datagen.errors import ExchangeError
 from datagen.labels.devices import DEVICES
 from datagen.solvent.media import solvent_names
 from eqmm_ase.atomic_write import refuse_unwritable
+from eqmm_ase.command_line import refuse_idle
 
 SOLVENT_HELP = (
     f"One of {', '.join(solvent_names())}; or a mixture by mole fractions, as "
@@ -73,3 +74,9 @@ def device_option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any
         help="Where labels are computed; gpu is GPU4PySCF, with one process on each device of "
         "CUDA_VISIBLE_DEVICES, or on the first.",
     )
+
+
+def refuse_workers_of_gpu(context: click.Context, name: str, device: str) -> None:
+    """Refuse a number of processes where each device has one; `name` is that of `device_option`."""
+    if device == "gpu":
+        refuse_idle(context, ["workers"], f"{name} gpu, which has one process on each device")

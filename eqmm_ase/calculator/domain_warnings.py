@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from eqmm_ase.arrays import FloatArray
 from eqmm_ase.calculator.settings import Setting
 from eqmm_ase.data import checks, unit_checks
-from eqmm_ase.periodic.cell import near_images
+from eqmm_ase.periodic.contacts import deepest_contact_in_box
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
 from eqmm_ase.uncertainty.contacts import (
     Contact,
     ContactError,
     collapsed,
     deepest_contact,
-    farthest_contact,
 )
 from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 
@@ -123,12 +122,7 @@ class DomainWarnings:
         if setting.cell is None:
             squared = checks.distances_to_charges(positions, numbers, sites, charges)
             return deepest_contact(squared, numbers, charges, self.domain)
-        near, places = near_images(
-            positions, sites, setting.cell, farthest_contact(numbers, self.domain)
-        )
-        squared = checks.squared_distances(positions, places)
-        contact = deepest_contact(squared, numbers, charges[near], self.domain)
-        return contact and contact._replace(site=int(near[contact.site]))
+        return deepest_contact_in_box(numbers, positions, charges, sites, setting.cell, self.domain)
 
     def uncertainty(self, uncertainty: Uncertainty | None) -> None:
         """Warn of members of a committee that disagree more than is usual."""

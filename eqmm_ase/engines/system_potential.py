@@ -28,18 +28,13 @@ from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import cast, load_model
 from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.network.traced import TracedModels
-from eqmm_ase.periodic.cell import near_images
+from eqmm_ase.periodic.contacts import deepest_contact_in_box
 from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.prediction import SurroundedModels
 from eqmm_ase.periodic.region_in_box import RegionInBox
 from eqmm_ase.periodic.switched import INNER, OUTER, SwitchedCutoff
 from eqmm_ase.uncertainty.calibration import Calibration, Uncertainty
-from eqmm_ase.uncertainty.contacts import (
-    ContactError,
-    collapsed,
-    deepest_contact,
-    farthest_contact,
-)
+from eqmm_ase.uncertainty.contacts import ContactError, collapsed, deepest_contact
 from eqmm_ase.uncertainty.domain import Domain
 
 Electrostatics = Literal["ewald", "cutoff", "all"]
@@ -125,7 +120,6 @@ class SystemPotential:
         self._members[0].elements(torch.as_tensor(region.atomic_numbers))
         self.calibration = Calibration.from_dict(self.card.get("calibration", {}))
         domain = Domain.from_dict(self.card.get("domain", {}))
-        self._domain = domain
         self._watch = DomainWarnings(domain, self.calibration)
         domain.refuse_state(region.atomic_numbers, region.total_charge, region.spin_multiplicity)
         self._models = self._surrounded(switch)
@@ -194,13 +188,13 @@ class SystemPotential:
     def too_close(self, positions: FloatArray, cell: FloatArray | None) -> bool:
         """Whether a charge is much closer to the region than any in training, as for `EqMM`."""
         now, numbers = self.region.configuration(positions, cell), self.region.atomic_numbers
-        sites, charges = now.mm_positions, self.region.mm_charges
-        if cell is not None:
-            reach = farthest_contact(numbers, self._domain)
-            rows, sites = near_images(now.qm_positions, sites, cell, reach)
-            charges = charges[rows]
-        squared = squared_distances(now.qm_positions, sites)
-        contact = deepest_contact(squared, numbers, charges, self._domain)
+        atoms, sites, charges = now.qm_positions, now.mm_positions, self.region.mm_charges
+        domain = self._watch.domain
+        if cell is None:
+            squared = squared_distances(atoms, sites)
+            contact = deepest_contact(squared, numbers, charges, domain)
+        else:
+            contact = deepest_contact_in_box(numbers, atoms, charges, sites, cell, domain)
         return contact is not None and contact.distance < contact.limit
 
     def _refuse_collapse(self, now: Configuration) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from eqmm_ase.kernels.arrays import contiguous_arrays
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.harmonics import gradient_matrix, irregular_harmonics, n_components
 from eqmm_ase.units import COULOMB_CONSTANT
@@ -213,7 +214,7 @@ def _sum_over_sites(
     if atoms.is_cpu:
         from eqmm_ase.kernels.pair_sums import sum_over_sites  # and numba, when first needed
 
-        at, of, own = _arrays(atoms, sites.T, weights)
+        at, of, own = contiguous_arrays(atoms, sites.T, weights)
         total = torch.from_numpy(sum_over_sites(at, of, own, l_max))
     else:
         total = sum_over_sites_in_blocks(atoms, sites, weights, l_max)
@@ -229,13 +230,8 @@ def _sum_over_atoms(
         return sum_over_atoms_in_blocks(atoms, sites, columns, l_max).T
     from eqmm_ase.kernels.pair_sums import sum_over_atoms
 
-    at, of, own = _arrays(atoms, sites.T, columns)
+    at, of, own = contiguous_arrays(atoms, sites.T, columns)
     return torch.from_numpy(sum_over_atoms(at, of, own, l_max)).T
-
-
-def _arrays(*tensors: torch.Tensor) -> list[Any]:
-    """Contiguous, as a loop is compiled for every layout it meets."""
-    return [x.contiguous().numpy() for x in tensors]
 
 
 def sum_over_sites_in_blocks(

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 
+from eqmm_ase.kernels.arrays import contiguous_arrays
 from eqmm_ase.network.harmonics import coupling, gather_matrix, n_components
-
-if TYPE_CHECKING:
-    from eqmm_ase.kernels.messages import MessageTable
-    from eqmm_ase.kernels.products import ProductTable
 
 _LIBRARY = torch.library.Library("eqmm", "DEF")
 
@@ -44,7 +41,9 @@ def message(
     -------
     (b, n, c).
     """
-    return _MESSAGE(features, harmonics, weights, [sender, receiver], orders)
+    l_features, l_max = orders
+    ends = [sender, receiver]
+    return _MESSAGE(features, harmonics, weights, ends, (l_features, l_max, l_max, 0))
 
 
 def product(
@@ -68,27 +67,36 @@ def product(
 Orders = tuple[int, ...]
 
 
+class _Loops(NamedTuple):
+    """Compiled loops of a trilinear function."""
+
+    table: Any  # class of its coefficients
+    value: Any
+    gradients: Any
+
+
 @cache
-def _message_table(orders: Orders, dtype: Any) -> MessageTable:
-    from eqmm_ase.kernels.messages import MessageTable  # and numba, when first needed
+def _message_loops() -> _Loops:
+    from eqmm_ase.kernels import messages  # and numba, when first needed
 
-    l_features, l_max = orders
-    return MessageTable.of(*_dense(l_features, l_max, l_max)).astype(dtype)
+    return _Loops(messages.MessageTable, messages.send, messages.send_back)
 
 
 @cache
-def _product_table(orders: Orders, dtype: Any) -> ProductTable:
-    from eqmm_ase.kernels.products import ProductTable
+def _product_loops() -> _Loops:
+    from eqmm_ase.kernels import products
 
-    return ProductTable.of(*_dense(*orders)).astype(dtype)
+    return _Loops(products.ProductTable, products.multiply, products.multiply_back)
 
 
-def _dense(l_first: int, l_second: int, l_out: int, symmetric: int = 0) -> tuple[Any, ...]:
-    """T (o, f, s), each order of the sum of all paths to unit variance; p(o), t(o), how many t."""
+@cache
+def _coefficients(loops: _Loops, orders: Orders, dtype: Any) -> Any:
+    """T (o, f, s), the sum of all paths to each order of unit variance, as a table of its loops."""
+    l_first, l_second, l_out, symmetric = orders
     table = coupling(l_first, l_second, l_out, symmetric=bool(symmetric))
-    tensor = table.tensor * gather_matrix(table, l_out).sum(0)
+    tensor = (table.tensor * gather_matrix(table, l_out).sum(0)).permute(2, 0, 1).numpy()
     path, target = table.path.numpy(), table.target.numpy()
-    return tensor.permute(2, 0, 1).numpy(), path, target, n_components(l_out)
+    return loops.table.of(tensor, path, target, n_components(l_out)).astype(dtype)
 
 
 class _Trilinear:
@@ -98,9 +106,7 @@ class _Trilinear:
     than a small region's products. `_Value` and `_Gradients` do instead.
     """
 
-    def __init__(
-        self, name: str, table: Callable[[Orders, Any], Any], forwards: Any, backwards: Any
-    ) -> None:
+    def __init__(self, name: str, loops: Callable[[], _Loops]) -> None:
         inputs = "Tensor first, Tensor second, Tensor weights, Tensor[] ends"
         outputs = "(Tensor, Tensor, Tensor)"
         _LIBRARY.define(f"{name}({inputs}, int[] orders) -> Tensor")
@@ -108,14 +114,15 @@ class _Trilinear:
 
         def value(*inputs: Any) -> torch.Tensor:
             *factors, ends, orders = inputs
-            arrays = _arrays(*factors, *ends)
-            return torch.from_numpy(forwards(table(tuple(orders), arrays[0].dtype), *arrays))
+            arrays, own = contiguous_arrays(*factors, *ends), loops()
+            table = _coefficients(own, tuple(orders), arrays[0].dtype)
+            return torch.from_numpy(own.value(table, *arrays))
 
         def gradients(*inputs: Any) -> tuple[torch.Tensor, ...]:
             *factors, ends, grad, orders = inputs
-            arrays = _arrays(*factors, *ends, grad)
-            found = backwards(table(tuple(orders), arrays[0].dtype), *arrays)
-            return tuple(map(torch.from_numpy, found))
+            arrays, own = contiguous_arrays(*factors, *ends, grad), loops()
+            table = _coefficients(own, tuple(orders), arrays[0].dtype)
+            return tuple(map(torch.from_numpy, own.gradients(table, *arrays)))
 
         _LIBRARY.impl(name, value, "CPU")
         _LIBRARY.impl(f"{name}_gradients", gradients, "CPU")
@@ -179,33 +186,5 @@ class _Gradients(torch.autograd.Function):
         return None, None, by_grad, x2 + x3, y1 + y3, w1 + w2, *(None for _ in ends)
 
 
-def _arrays(*tensors: torch.Tensor) -> list[Any]:
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
-
-
-def _send(*arguments: Any) -> Any:
-    from eqmm_ase.kernels.messages import send
-
-    return send(*arguments)
-
-
-def _send_back(*arguments: Any) -> Any:
-    from eqmm_ase.kernels.messages import send_back
-
-    return send_back(*arguments)
-
-
-def _multiply(*arguments: Any) -> Any:
-    from eqmm_ase.kernels.products import multiply
-
-    return multiply(*arguments)
-
-
-def _multiply_back(*arguments: Any) -> Any:
-    from eqmm_ase.kernels.products import multiply_back
-
-    return multiply_back(*arguments)
-
-
-_MESSAGE = _Trilinear("message", _message_table, _send, _send_back)
-_PRODUCT = _Trilinear("product", _product_table, _multiply, _multiply_back)
+_MESSAGE = _Trilinear("message", _message_loops)
+_PRODUCT = _Trilinear("product", _product_loops)

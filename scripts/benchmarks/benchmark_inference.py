@@ -14,7 +14,6 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.prediction import predict
 from eqmm_ase.network.traced import PATIENCE, TracedModels
-from scripts.common import RESULTS, argument_parser, write_results
+from scripts.common import RESULTS, argument_parser, peak_memory, write_results
 
 RESULT = RESULTS / "benchmark_inference.json"
 DENSITY = 0.1  # atoms per Å³ of water and of biomolecules alike
@@ -116,9 +115,7 @@ def _growth(n_qm: int, n_mm: int) -> float:
     model, peaks = random_model(), []
     for atoms, number in ((small(), 720), (large(n_qm), n_mm)):
         measure(model, atoms, number, 1)
-        # Not getrusage: that counts what the parent process had taken.
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        peaks.append(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+        peaks.append(peak_memory())
     return peaks[1] - peaks[0]
 
 

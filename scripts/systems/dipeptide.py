@@ -9,7 +9,6 @@ trajectory (`sampling.dcd`) of which `eqmm-datagen cut` makes training frames, a
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from io import StringIO
 
@@ -19,7 +18,7 @@ from openmm import app, unit
 
 from scripts.common import argument_parser
 from scripts.systems.boxes import Box
-from scripts.systems.villin import free_bonds, sample
+from scripts.systems.villin import add_sampling_options, free_bonds, sample, write_files
 
 METHYL = ("CB", "HB1", "HB2", "HB3")
 """The bond to CA is cut."""
@@ -72,28 +71,17 @@ def dipeptide_box(edge: float, *, hydrogen_mass: float | None = None) -> Box:
     return Box(modeller.topology, system, positions, rows, total_charge=0)
 
 
-def write(box: Box, options: argparse.Namespace) -> None:
-    """Topology, System and trajectory, in a folder."""
-    start = app.Modeller(box.topology, box.positions * unit.angstrom)
-    with (options.output / "dipeptide.pdb").open("w", encoding="utf-8") as file:
-        app.PDBFile.writeFile(start.topology, start.positions, file, keepIds=True)
-    text = openmm.XmlSerializer.serialize(box.system)
-    (options.output / "system.xml").write_text(text, encoding="utf-8")
-    sample(start, box.system, options)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argument_parser(__doc__, "folder")
     parser.add_argument("--edge", type=float, default=28.0, help="Å")
-    parser.add_argument("--frames", type=int, default=120)
-    parser.add_argument("--every", type=float, default=0.2, help="ps between frames")
-    parser.add_argument("--equilibration", type=float, default=5.0, help="ps")
-    parser.add_argument("--temperature", type=float, default=330.0, help="K")
-    parser.add_argument("--seed", type=int, default=1)
+    add_sampling_options(parser, frames=120, equilibration=5.0)
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
-    write(dipeptide_box(options.edge, hydrogen_mass=3.0), options)
+    box = dipeptide_box(options.edge, hydrogen_mass=3.0)
+    start = app.Modeller(box.topology, box.positions * unit.angstrom)
+    write_files(start, box.system, options.output / "dipeptide.pdb")
+    sample(start, box.system, options)
 
 
 if __name__ == "__main__":

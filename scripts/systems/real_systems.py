@@ -16,7 +16,6 @@ from __future__ import annotations
 import copy
 import json
 import multiprocessing
-import resource
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ from eqmm_ase.engines.system_run import degrees_of_freedom
 from eqmm_ase.models.pretrained import pretrained_file
 from eqmm_ase.terminal import screen
 from eqmm_ase.units import KCAL_PER_MOL
-from scripts.common import RESULTS, TEST_DATA, argument_parser, write_results
+from scripts.common import RESULTS, TEST_DATA, argument_parser, peak_memory, write_results
 from scripts.demonstration.demo_pipeline import Stage, run_stages
 from scripts.systems import dipeptide
 from scripts.systems.boxes import Box, make_box
@@ -83,8 +82,16 @@ CASES: Mapping[str, Case] = {
     "Cl⁻ + CH3Cl, TIP3P, 100 Å": Case(partial(make_box, "sn2", 100.0), "sn2", 100),
 }
 
-_LABEL = "eqmm-datagen label frames.h5 -o labels.h5 --functional b3lyp --basis '6-31g*'"
-_TRAIN = "eqmm train labels.h5 -o model.eqmm"
+
+def _labelled_and_trained(steps: int) -> tuple[Stage, ...]:
+    label = "eqmm-datagen label frames.h5 -o labels.h5 --functional b3lyp --basis '6-31g*'"
+    train = f"eqmm train labels.h5 -o model.eqmm training.max_steps={steps}"
+    return (
+        Stage("Label the frames", label, "labels.h5"),
+        Stage("Train", train, "model.eqmm"),
+    )
+
+
 STAGES: Mapping[str, Sequence[Stage]] = {
     "acetate": (
         Stage(
@@ -93,8 +100,7 @@ STAGES: Mapping[str, Sequence[Stage]] = {
             "--interval 0.2",
             "frames.h5",
         ),
-        Stage("Label the frames", _LABEL, "labels.h5"),
-        Stage("Train", f"{_TRAIN} training.max_steps=4000", "model.eqmm"),
+        *_labelled_and_trained(4000),
     ),
     "side_chain": (
         Stage(
@@ -103,8 +109,7 @@ STAGES: Mapping[str, Sequence[Stage]] = {
             "--medium water --qm 'resname ALA and name CB HB1 HB2 HB3'",
             "frames.h5",
         ),
-        Stage("Label the frames", _LABEL, "labels.h5"),
-        Stage("Train", f"{_TRAIN} training.max_steps=2500", "model.eqmm"),
+        *_labelled_and_trained(2500),
     ),
 }
 
@@ -281,7 +286,7 @@ def look_at(name: str, model: Path) -> dict[str, Any]:
     box = case.box()
     mixed = box.coupled(model)
     figures, positions = short_run(mixed, box, case.steps)
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    megabytes = peak_memory()
     return {
         "system": name,
         "atoms": len(box.positions),

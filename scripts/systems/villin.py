@@ -47,7 +47,17 @@ def free_bonds(system: openmm.System, atoms: set[int]) -> None:
             system.removeConstraint(number)
 
 
-def sample(pdb: app.PDBFile, system: openmm.System, options: argparse.Namespace) -> None:
+def write_files(pdb: app.PDBFile | app.Modeller, system: openmm.System, topology: Path) -> None:
+    """Topology as PDB, and beside it the System as ``system.xml``."""
+    with topology.open("w", encoding="utf-8") as file:
+        app.PDBFile.writeFile(pdb.topology, pdb.positions, file, keepIds=True)
+    text = openmm.XmlSerializer.serialize(system)
+    topology.with_name("system.xml").write_text(text, encoding="utf-8")
+
+
+def sample(
+    pdb: app.PDBFile | app.Modeller, system: openmm.System, options: argparse.Namespace
+) -> None:
     """Classical dynamics; the file is finished under another name first."""
     integrator = openmm.LangevinMiddleIntegrator(
         options.temperature * unit.kelvin, 2.0 / unit.picosecond, _TIMESTEP * unit.femtosecond
@@ -70,21 +80,25 @@ def sample(pdb: app.PDBFile, system: openmm.System, options: argparse.Namespace)
     unfinished.rename(options.output / "sampling.dcd")
 
 
+def add_sampling_options(
+    parser: argparse.ArgumentParser, *, frames: int, equilibration: float
+) -> None:
+    """What `sample` asks of its options, with these defaults."""
+    parser.add_argument("--frames", type=int, default=frames)
+    parser.add_argument("--every", type=float, default=0.2, help="ps between frames")
+    parser.add_argument("--equilibration", type=float, default=equilibration, help="ps")
+    parser.add_argument("--temperature", type=float, default=330.0, help="K")
+    parser.add_argument("--seed", type=int, default=1)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argument_parser(__doc__, "folder")
-    parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--every", type=float, default=0.2, help="ps between frames")
-    parser.add_argument("--equilibration", type=float, default=10.0, help="ps")
-    parser.add_argument("--temperature", type=float, default=330.0, help="K")
-    parser.add_argument("--seed", type=int, default=1)
+    add_sampling_options(parser, frames=200, equilibration=10.0)
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     pdb, system = protein(Path(app.__file__).parent / "data" / "test.pdb")
-    with (options.output / "villin.pdb").open("w", encoding="utf-8") as file:
-        app.PDBFile.writeFile(pdb.topology, pdb.positions, file, keepIds=True)
-    text = openmm.XmlSerializer.serialize(system)
-    (options.output / "system.xml").write_text(text, encoding="utf-8")
+    write_files(pdb, system, options.output / "villin.pdb")
     serine = next(r for r in pdb.topology.residues() if r.name == "SER")
     atoms = {atom.index for atom in serine.atoms() if atom.name in SIDE_CHAIN}
     print("ML region:", f"resid {serine.id} and name {' '.join(SIDE_CHAIN)}", flush=True)

@@ -41,8 +41,8 @@ def test_sums_over_atoms_are_those_of_torch(l_max: int, n_sites: int) -> None:
 
 
 def test_sums_of_many_sites_in_single_precision_keep_its_digits() -> None:
-    atoms, sites = configuration(20_000)
-    weights = torch.rand(1, 20_000, dtype=torch.float64)  # of one sign: a long sum of equals
+    atoms, sites = configuration(200_000)
+    weights = torch.rand(1, 200_000, dtype=torch.float64)  # of one sign: a long sum of equals
     arrays = atoms.numpy(), sites.T.contiguous().numpy(), weights.numpy()
     exact = sum_over_sites(*arrays, 0)
     rounded = sum_over_sites(*(x.astype(np.float32) for x in arrays), 0)

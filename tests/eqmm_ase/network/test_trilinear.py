@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -28,6 +30,13 @@ def edges(l_max: int) -> Edges:
     sender, receiver = ends()
     radial, envelope = tensor(N_EDGES, 8).detach(), torch.rand(N_EDGES, dtype=torch.float64)
     return Edges(receiver, sender, radial, envelope, tensor((l_max + 1) ** 2, N_EDGES).detach())
+
+
+def assert_first_and_second_slopes(
+    function: Callable[..., torch.Tensor], factors: tuple[torch.Tensor, ...]
+) -> None:
+    assert torch.autograd.gradcheck(function, factors, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, factors, fast_mode=True)
 
 
 @pytest.mark.parametrize("l_max", [1, 2, 3])
@@ -70,8 +79,7 @@ def test_first_and_second_derivatives_of_messages_are_slopes(
     def value(*factors: torch.Tensor) -> torch.Tensor:
         return message(*factors, sender, receiver, orders)
 
-    assert torch.autograd.gradcheck(value, factors, fast_mode=True)
-    assert torch.autograd.gradgradcheck(value, factors, fast_mode=True)
+    assert_first_and_second_slopes(value, factors)
 
 
 def test_first_and_second_derivatives_of_products_are_slopes() -> None:
@@ -81,8 +89,7 @@ def test_first_and_second_derivatives_of_products_are_slopes() -> None:
     def value(*factors: torch.Tensor) -> torch.Tensor:
         return product(*factors, layer.orders)
 
-    assert torch.autograd.gradcheck(value, factors, fast_mode=True)
-    assert torch.autograd.gradgradcheck(value, factors, fast_mode=True)
+    assert_first_and_second_slopes(value, factors)
 
 
 def test_third_derivatives_of_products_are_slopes() -> None:
