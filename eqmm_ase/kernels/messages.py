@@ -1,48 +1,52 @@
 """Messages along edges: harmonics coupled to the sender's features, weighted by path and channel.
 
-    out_t,i,c = Σ_(e: j → i) Σ_o W_e,p(o),c Σ_fy T_ofy Y_ye X_f,j,c        t = t(o)
+    out_t,i,c = Σ_(e: j → i) Σ_p W_e,p,c Σ_f K_p,tf X_f,j,c        K_p,tf = Σ_y T_p,tfy Y_ye
 
-All that belongs to an edge, the (o, c) products above all, stays in registers and the nearest
-cache. Linear in X, Y and W, so that derivatives of any order are made of these two loops.
+Of an edge only its weights come from memory: K, a small matrix for each path and edge, is made for
+a block of edges at a time, and all else stays in registers and the nearest cache. Linear in X, Y
+and W, so that derivatives of any order are made of these two functions.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from eqmm_ase.kernels.compiler import compiled
+from eqmm_ase.kernels.path_coupling import BLOCK, PathMatrix, as_text, couple, couple_back
+
+_GROUP = 32  # channels taken at once: the code grows with them
 
 
 class MessageTable(NamedTuple):
-    """Coupling coefficients T_ofy that are not zero, by output o, feature f and harmonic y."""
+    """Paths, and the coefficients T_ptfy that fill their matrices."""
 
     n_components: int  # of the result
-    path: Any  # (o,) of an output
-    target: Any  # (o,) component that an output adds to
-    first_pair: Any  # (o+1,) of an output's (o, f)
-    feature: Any  # (pairs,)
-    first_term: Any  # (pairs+1,) of a pair's harmonics
+    paths: str  # `as_text`
+    n_elements: int  # of all matrices of an edge
+    element: Any  # (terms,)
     harmonic: Any  # (terms,)
     coefficient: Any  # (terms,)
 
     @classmethod
     def of(cls, tensor: Any, path: Any, target: Any, n_components: int) -> MessageTable:
-        """From T (o, f, y), dense, p(o), t(o), and the number of components."""
-        pairs = np.argwhere(tensor.any(2))
-        terms = [np.flatnonzero(tensor[o, f]) for o, f in pairs]
-        coefficients = [tensor[o, f][own] for (o, f), own in zip(pairs, terms, strict=True)]
-        return cls(
-            n_components,
-            path,
-            target,
-            np.searchsorted(pairs[:, 0], np.arange(len(path) + 1)),
-            pairs[:, 1].copy(),
-            np.cumsum([0, *map(len, terms)]),
-            np.concatenate(terms),
-            np.concatenate(coefficients),
-        )
+        """From T (o, f, y), dense, with the path and the component of every output o."""
+        paths, elements, harmonics, coefficients, n_elements = [], [], [], [], 0
+        for number in range(path[-1] + 1):
+            outputs = np.flatnonzero(path == number)
+            features = np.flatnonzero(tensor[outputs].any((0, 2)))
+            block = tensor[np.ix_(outputs, features)]
+            rows, columns = block.shape[:2]
+            paths.append(PathMatrix(rows, columns, features[0], target[outputs[0]], n_elements))
+            row, column, harmonic = np.nonzero(block)
+            elements.append(n_elements + row * columns + column)
+            harmonics.append(harmonic)
+            coefficients.append(block[row, column, harmonic])
+            n_elements += rows * columns
+        terms = map(np.concatenate, (elements, harmonics, coefficients))
+        return cls(n_components, as_text(paths), n_elements, *terms)
 
     def astype(self, dtype: Any) -> MessageTable:
         """With coefficients of a type."""
@@ -58,7 +62,7 @@ def send(
     ----------
     table: of the arrays' type.
     features: X, (f, n, c); all arrays are contiguous.
-    harmonics: Y, (E, y).
+    harmonics: Y, (y, E).
     weights: W, (E, p, c).
     sender, receiver: (E,).
 
@@ -66,9 +70,11 @@ def send(
     -------
     (t, n, c).
     """
-    out = np.zeros((table.n_components, *features.shape[1:]), features.dtype)
-    _send(features, harmonics, weights, sender, receiver, table, out)
-    return out
+    _, n_atoms, channels = features.shape
+    run, _ = _loops(table.paths, channels)
+    out = np.zeros((n_atoms, table.n_components, channels), features.dtype)
+    run(table[2:], _atoms_first(features), harmonics, weights, sender, receiver, out)
+    return _components_first(out)
 
 
 def send_back(
@@ -81,73 +87,118 @@ def send_back(
     grad: Any,
 ) -> tuple[Any, Any, Any]:
     """Derivatives of Σ grad · `send` by features, harmonics and weights, in their shapes."""
-    out = np.zeros_like(features), np.zeros_like(harmonics), np.zeros_like(weights)
-    _send_back(features, harmonics, weights, sender, receiver, table, grad, *out)
-    return out
+    _, run_back = _loops(table.paths, features.shape[2])
+    sent, back = _atoms_first(features), _atoms_first(grad)
+    by_sent, by_harmonics = np.zeros_like(sent), np.zeros_like(harmonics)
+    by_weights = np.empty_like(weights)
+    inputs = sent, harmonics, weights, sender, receiver, back
+    run_back(table[2:], *inputs, by_sent, by_harmonics, by_weights)
+    return _components_first(by_sent), by_harmonics, by_weights
 
 
-@compiled
-def _steer(harmonics, table, steering):  # type: ignore[no-untyped-def]
-    """K_of = Σ_y T_ofy Y_y of an edge."""
-    for pair in range(len(steering)):
-        value = harmonics.dtype.type(0)
-        for term in range(table.first_term[pair], table.first_term[pair + 1]):
-            value += table.coefficient[term] * harmonics[table.harmonic[term]]
-        steering[pair] = value
+def _atoms_first(features: Any) -> Any:
+    return np.ascontiguousarray(features.transpose(1, 0, 2))
 
 
-@compiled
-def _send(features, harmonics, weights, sender, receiver, table, out):  # type: ignore[no-untyped-def]
-    channels = features.shape[2]
-    steering = np.empty(len(table.feature), features.dtype)
-    for edge in range(len(sender)):
-        i, j = receiver[edge], sender[edge]
-        _steer(harmonics[edge], table, steering)
-        for o in range(len(table.path)):
-            p, t = table.path[o], table.target[o]
-            pair, end = table.first_pair[o], table.first_pair[o + 1]
-            while pair + 1 < end:
-                f0, f1 = table.feature[pair], table.feature[pair + 1]
-                k0, k1 = steering[pair], steering[pair + 1]
-                for c in range(channels):
-                    product = k0 * features[f0, j, c] + k1 * features[f1, j, c]
-                    out[t, i, c] += weights[edge, p, c] * product
-                pair += 2
-            if pair < end:
-                f0, k0 = table.feature[pair], steering[pair]
-                for c in range(channels):
-                    out[t, i, c] += weights[edge, p, c] * (k0 * features[f0, j, c])
+_components_first = _atoms_first
 
 
-@compiled
-def _send_back(  # type: ignore[no-untyped-def]
-    features,
-    harmonics,
-    weights,
-    sender,
-    receiver,
-    table,
-    grad,
-    by_features,
-    by_harmonics,
-    by_weights,
-):
-    channels = features.shape[2]
-    steering = np.empty(len(table.feature), features.dtype)
-    for edge in range(len(sender)):
-        i, j = receiver[edge], sender[edge]
-        _steer(harmonics[edge], table, steering)
-        for o in range(len(table.path)):
-            p, t = table.path[o], table.target[o]
-            for pair in range(table.first_pair[o], table.first_pair[o + 1]):
-                f, factor, by_steering = table.feature[pair], steering[pair], features.dtype.type(0)
-                for c in range(channels):
-                    weighted = weights[edge, p, c] * grad[t, i, c]
-                    by_features[f, j, c] += factor * weighted
-                    by_steering += weighted * features[f, j, c]
-                for c in range(channels):
-                    by_weights[edge, p, c] += grad[t, i, c] * (factor * features[f, j, c])
-                for term in range(table.first_term[pair], table.first_term[pair + 1]):
-                    by_harmonics[edge, table.harmonic[term]] += (
-                        table.coefficient[term] * by_steering
+@cache
+def _loops(paths: str, channels: int) -> tuple[Any, Any]:
+    """Compiled for these constants."""
+    rest = channels % _GROUP
+    grouped = channels - rest
+
+    @compiled
+    def run(terms, sent, harmonics, weights, sender, receiver, out):  # type: ignore[no-untyped-def]
+        matrices = np.empty((terms[0], BLOCK), sent.dtype)
+        k, x, w, m = matrices.ravel(), sent.ravel(), weights.ravel(), out.ravel()
+        for start in range(0, len(sender), BLOCK):
+            number = min(BLOCK, len(sender) - start)
+            _fill(terms, harmonics, start, number, matrices)
+            for e in range(number):
+                i_x = sender[start + e] * sent[0].size
+                i_w = (start + e) * weights[0].size
+                i_m = receiver[start + e] * out[0].size
+                for c in range(0, grouped, _GROUP):
+                    couple(paths, channels, _GROUP, k, e, x, i_x + c, w, i_w + c, m, i_m + c)
+                if rest:
+                    c = grouped
+                    couple(paths, channels, rest, k, e, x, i_x + c, w, i_w + c, m, i_m + c)
+
+    @compiled
+    def run_back(  # type: ignore[no-untyped-def]
+        terms, sent, harmonics, weights, sender, receiver, grad, by_sent, by_harmonics, by_weights
+    ):
+        matrices = np.empty((terms[0], BLOCK), sent.dtype)
+        by_matrices = np.empty_like(matrices)
+        k, x, w, g = matrices.ravel(), sent.ravel(), weights.ravel(), grad.ravel()
+        by_k, by_x, by_w = by_matrices.ravel(), by_sent.ravel(), by_weights.ravel()
+        for start in range(0, len(sender), BLOCK):
+            number = min(BLOCK, len(sender) - start)
+            _fill(terms, harmonics, start, number, matrices)
+            by_matrices[:] = 0
+            for e in range(number):
+                i_x = sender[start + e] * sent[0].size
+                i_w = (start + e) * weights[0].size
+                i_g = receiver[start + e] * grad[0].size
+                # Written out: constants would not survive in a tuple of arguments.
+                for c in range(0, grouped, _GROUP):
+                    couple_back(
+                        paths,
+                        channels,
+                        _GROUP,
+                        k,
+                        e,
+                        x,
+                        i_x + c,
+                        w,
+                        i_w + c,
+                        g,
+                        i_g + c,
+                        by_k,
+                        by_x,
+                        by_w,
                     )
+                if rest:
+                    c = grouped
+                    couple_back(
+                        paths,
+                        channels,
+                        rest,
+                        k,
+                        e,
+                        x,
+                        i_x + c,
+                        w,
+                        i_w + c,
+                        g,
+                        i_g + c,
+                        by_k,
+                        by_x,
+                        by_w,
+                    )
+            _fill_back(terms, by_matrices, start, number, by_harmonics)
+
+    return run, run_back
+
+
+@compiled
+def _fill(terms, harmonics, start, number, matrices):  # type: ignore[no-untyped-def]
+    """K of a block of edges, (elements, block)."""
+    _, element, harmonic, coefficient = terms
+    matrices[:] = 0
+    for term in range(len(element)):
+        row, y, factor = matrices[element[term]], harmonics[harmonic[term]], coefficient[term]
+        for k in range(number):
+            row[k] += factor * y[start + k]
+
+
+@compiled
+def _fill_back(terms, by_matrices, start, number, by_harmonics):  # type: ignore[no-untyped-def]
+    """Derivatives by Y from those by K."""
+    _, element, harmonic, coefficient = terms
+    for term in range(len(element)):
+        row, y, factor = by_matrices[element[term]], by_harmonics[harmonic[term]], coefficient[term]
+        for k in range(number):
+            y[start + k] += factor * row[k]

@@ -106,7 +106,7 @@ class Density(torch.nn.Module):
         weights = self.weights(scalars, edges).unflatten(1, (-1, scalars.shape[1]))
         if scalars.is_cpu:
             ends = edges.sender, edges.receiver
-            return message(scalars.unsqueeze(0), edges.harmonics.T, weights, *ends, self.orders)
+            return message(scalars.unsqueeze(0), edges.harmonics, weights, *ends, self.orders)
         return self.composed(scalars, weights, edges)
 
     def composed(self, scalars: torch.Tensor, weights: torch.Tensor, edges: Edges) -> torch.Tensor:
@@ -141,7 +141,7 @@ class Message(ExactModule):
         weights = self.weights(features[0], edges).unflatten(1, (-1, features.shape[2]))
         if features.is_cpu:
             ends = edges.sender, edges.receiver
-            return message(features, edges.harmonics.T, weights, *ends, self.orders)
+            return message(features, edges.harmonics, weights, *ends, self.orders)
         return self.composed(features, weights, edges)
 
     def composed(self, features: torch.Tensor, weights: torch.Tensor, edges: Edges) -> torch.Tensor:

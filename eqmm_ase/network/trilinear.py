@@ -32,7 +32,7 @@ def message(
     Parameters
     ----------
     features: (a, n, c).
-    harmonics: (E, b), of the edges' unit vectors.
+    harmonics: (b, E), of the edges' unit vectors.
     weights: (E, p, c), of every path of ``coupling(*orders, orders[1])``.
     sender, receiver: (E,).
     orders: highest of the features, and of harmonics and result.

@@ -11,7 +11,7 @@ from eqmm_ase.network.edges import Edges
 from eqmm_ase.network.layers import Density, Message, PackedProduct
 from eqmm_ase.network.trilinear import message, product
 
-N_ATOMS, N_EDGES, CHANNELS = 5, 12, 3
+N_ATOMS, N_EDGES, CHANNELS = 5, 35, 3  # edges of more than two blocks
 
 
 def tensor(*shape: int) -> torch.Tensor:
@@ -39,11 +39,14 @@ def assert_first_and_second_slopes(
     assert torch.autograd.gradgradcheck(function, factors, fast_mode=True)
 
 
-@pytest.mark.parametrize("l_max", [1, 2, 3])
-def test_messages_are_those_of_torch(l_max: int) -> None:
-    own, features = edges(l_max), tensor((l_max + 1) ** 2, N_ATOMS, CHANNELS)
-    layer = Message(l_max, CHANNELS, 8, 16).double()
-    weights = layer.weights(features[0], own).unflatten(1, (-1, CHANNELS))
+@pytest.mark.parametrize(
+    ("l_max", "channels"),
+    [(1, CHANNELS), (2, CHANNELS), (3, CHANNELS), (1, 32), (1, 79)],  # groups, and what is left
+)
+def test_messages_are_those_of_torch(l_max: int, channels: int) -> None:
+    own, features = edges(l_max), tensor((l_max + 1) ** 2, N_ATOMS, channels)
+    layer = Message(l_max, channels, 8, 16).double()
+    weights = layer.weights(features[0], own).unflatten(1, (-1, channels))
     torch.testing.assert_close(layer(features, own), layer.composed(features, weights, own))
 
 
@@ -68,13 +71,14 @@ def test_products_are_those_of_torch(
     torch.testing.assert_close(found, layer.composed(first, second))
 
 
+@pytest.mark.parametrize("channels", [CHANNELS, 34])
 @pytest.mark.parametrize(("orders", "n_paths"), [((2, 2), 11), ((0, 2), 3)])
 def test_first_and_second_derivatives_of_messages_are_slopes(
-    orders: tuple[int, int], n_paths: int
+    orders: tuple[int, int], n_paths: int, channels: int
 ) -> None:
     sender, receiver = ends()
-    features = tensor((orders[0] + 1) ** 2, N_ATOMS, CHANNELS)
-    factors = features, tensor(N_EDGES, (orders[1] + 1) ** 2), tensor(N_EDGES, n_paths, CHANNELS)
+    features = tensor((orders[0] + 1) ** 2, N_ATOMS, channels)
+    factors = features, tensor((orders[1] + 1) ** 2, N_EDGES), tensor(N_EDGES, n_paths, channels)
 
     def value(*factors: torch.Tensor) -> torch.Tensor:
         return message(*factors, sender, receiver, orders)
