@@ -39,7 +39,7 @@ def sum_over_sites(atoms: Any, sites: Any, weights: Any, l_max: int) -> Any:
     ((l_max+1)², N, c).
     """
     out = np.empty(((l_max + 1) ** 2, len(atoms), len(weights)), atoms.dtype)
-    _sum_over_sites(atoms, sites, weights, l_max, *_recursion(l_max, atoms.dtype), out)
+    _sum_over_sites(atoms, sites, weights, l_max, *recursion_coefficients(l_max, atoms.dtype), out)
     return out
 
 
@@ -56,13 +56,13 @@ def sum_over_atoms(atoms: Any, sites: Any, columns: Any, l_max: int) -> Any:
     (c, K).
     """
     out = np.empty((len(columns), sites.shape[1]), atoms.dtype)
-    _sum_over_atoms(atoms, sites, columns, l_max, *_recursion(l_max, atoms.dtype), out)
+    _sum_over_atoms(atoms, sites, columns, l_max, *recursion_coefficients(l_max, atoms.dtype), out)
     return out
 
 
 @cache
-def _recursion(l_max: int, dtype: Any) -> tuple[Any, Any]:
-    """Coefficients that lead from R_lm, and from R_l−1,m, to R_l+1,m; at R_ll to the next ends."""
+def recursion_coefficients(l_max: int, dtype: Any) -> tuple[Any, Any]:
+    """Factors from R_lm to R_l+1,m, and those from R_l−1,m or, at R_ll, to the outermost two."""
     first, second = np.zeros((2, (l_max + 1) ** 2))
     for l in range(l_max):
         m = np.arange(-l, l + 1)

@@ -14,7 +14,6 @@ come back once in the gradient and twice in the gradient's gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -22,8 +21,14 @@ from torch.autograd.function import once_differentiable
 
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.edges import EdgeGeometry, Edges
-from eqmm_ase.network.environment import EnvironmentFeatures, sum_of_kernels
+from eqmm_ase.network.environment import EnvironmentFeatures
 from eqmm_ase.network.expansion import Expansion
+from eqmm_ase.network.pair_features import (
+    CompiledEdges,
+    CompiledNearField,
+    EdgeFeatures,
+    NearField,
+)
 
 
 class Neighbourhood(NamedTuple):
@@ -76,10 +81,7 @@ class PrecomputedFeatures:
     ) -> None:
         self._expansion = Expansion(frames, l_max) if expansion is None else expansion
         self.tensors = self._expansion.tensors
-        with torch.no_grad():
-            self._edges = _EdgeFeatures(frames, edges)
-            self._near = None if environment is None else _NearFeatures(frames, environment.near)
-        near = None if self._near is None else self._near.near
+        self._edges, self._near, near = _pair_features(frames, edges, environment)
         self.neighbourhood = Neighbourhood(self._edges.edges, near)
 
     @property
@@ -102,116 +104,46 @@ class PrecomputedFeatures:
         return atoms + near_atoms, sites + near_sites, charges + near_charges
 
 
-class _EdgeFeatures:
-    """Functions of the edges, and their derivatives with respect to the edge vectors."""
-
-    def __init__(self, frames: FrameBatch, geometry: EdgeGeometry) -> None:
-        positions = frames.qm_positions
-        edges = geometry.qm(frames)
-        slopes = geometry.slopes(edges, positions, positions)
-        along = torch.cat([slopes.radial, slopes.envelope.unsqueeze(1)], dim=1)
-        along = along.unsqueeze(2) * slopes.units.unsqueeze(1)
-        self.jacobian = torch.cat([along, slopes.harmonics], dim=1)  # (E, n_radial + 1 + a, 3)
-        self.n_atoms = len(positions)
-        self.edges = replace(
-            edges,
-            radial=edges.radial.requires_grad_(),
-            envelope=edges.envelope.requires_grad_(),
-            harmonics=edges.harmonics.requires_grad_(),
-        )
-
-
 class _EdgeGradient(torch.autograd.Function):
-    """dE/d(radial, envelope, harmonics) → dE/dR, by the edge vectors r_sender − r_receiver."""
+    """dE/d(radial, envelope, harmonics) → dE/dR."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        features: _EdgeFeatures,
-        radial: torch.Tensor,
-        envelope: torch.Tensor,
-        harmonics: torch.Tensor,
+        ctx: Any, features: EdgeFeatures | CompiledEdges, *grads: torch.Tensor
     ) -> torch.Tensor:
         ctx.features = features
-        edges = features.edges
-        grad = torch.cat([radial, envelope.unsqueeze(1), harmonics.T], dim=1)
-        vectors = torch.bmm(grad.unsqueeze(1), features.jacobian)[:, 0]  # (E, 3)
-        atoms = edges.sum_at_receiver(-vectors, features.n_atoms)
-        return atoms.index_add_(0, edges.sender, vectors)
+        return features.pull_back(*grads)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, atoms: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        edges, jacobian = ctx.features.edges, ctx.features.jacobian
-        vectors = edges.from_sender(atoms) - edges.from_receiver(atoms)
-        moved = torch.bmm(jacobian, vectors.unsqueeze(2))[:, :, 0]
-        n_radial = edges.radial.shape[1]
-        radial, envelope, harmonics = moved.tensor_split((n_radial, n_radial + 1), dim=1)
-        return None, radial, envelope[:, 0], harmonics.T
-
-
-class _NearFeatures:
-    """Sum of the near-field kernels, and of every pair what its derivatives are made of."""
-
-    def __init__(self, frames: FrameBatch, geometry: EdgeGeometry) -> None:
-        pairs = geometry.near_field(frames)
-        slopes = geometry.slopes(pairs, frames.qm_positions, frames.mm_positions)
-        self.pairs = pairs
-        self.charges = pairs.from_sender(frames.mm_charges)  # (P,)
-        self.units = slopes.units
-        self.harmonics = pairs.harmonics.T.contiguous()  # (P, a)
-        self.harmonics_slopes = slopes.harmonics  # (P, a, 3)
-        envelope = pairs.envelope.unsqueeze(1)
-        self.kernels = pairs.radial * envelope  # (P, n_near), without the charge
-        self.kernel_slopes = slopes.radial * envelope + pairs.radial * slopes.envelope.unsqueeze(1)
-        self.n_atoms, self.n_sites = len(frames.qm_positions), len(frames.mm_positions)
-        near = sum_of_kernels(pairs, frames.mm_charges, self.n_atoms)
-        self.near = near.requires_grad_()
+        return None, *ctx.features.moved(atoms)
 
 
 class _NearGradient(torch.autograd.Function):
-    """G = dE/d(near field) (a, N, n) → dE/dR, dE/dr, dE/dq.
-
-    With k_n = f_cut B_n, u the unit vector from atom i to charge k and x = r_k − R_i, a pair gives
-
-        dE/dx = q Σ_an G_ain (k_n ∇Y_a + u k_n' Y_a)        dE/dq = Σ_an G_ain k_n Y_a
-    """
+    """dE/d(near field) → dE/dR, dE/dr and dE/dq."""
 
     @staticmethod
     def forward(
-        ctx: Any, features: _NearFeatures, grad: torch.Tensor
+        ctx: Any, features: NearField | CompiledNearField, grad: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.features = features
-        # (P, a, n) and (P, n, a): the sum over the last axis is twice as fast as over the middle.
-        kernels_last, harmonics_last = (
-            features.pairs.from_receiver(grad.permute(axes).contiguous())
-            for axes in ((1, 0, 2), (1, 2, 0))
-        )
-        by_kernel = torch.bmm(harmonics_last, features.harmonics.unsqueeze(2))[:, :, 0]
-        by_harmonic = torch.bmm(kernels_last, features.kernels.unsqueeze(2))  # (P, a, 1)
-        across = torch.bmm(by_harmonic.transpose(1, 2), features.harmonics_slopes)[:, 0]
-        along = (by_kernel * features.kernel_slopes).sum(1, keepdim=True)
-        vectors = torch.addcmul(across, along, features.units) * features.charges.unsqueeze(1)
-        own = (by_kernel * features.kernels).sum(1)
-
-        atoms = features.pairs.sum_at_receiver(-vectors, features.n_atoms)
-        sites = grad.new_zeros(features.n_sites, 3).index_add_(0, features.pairs.sender, vectors)
-        charges = grad.new_zeros(features.n_sites).index_add_(0, features.pairs.sender, own)
-        return atoms, sites, charges
+        return features.pull_back(grad)
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, atoms: torch.Tensor, sites: torch.Tensor, charges: torch.Tensor
-    ) -> tuple[torch.Tensor | None, ...]:
-        # By how much the near field changes where positions and charges move like this.
-        features = ctx.features
-        vectors = features.pairs.from_sender(sites) - features.pairs.from_receiver(atoms)
-        vectors = vectors * features.charges.unsqueeze(1)
-        along = (vectors * features.units).sum(1, keepdim=True)
-        more = features.pairs.from_sender(charges).unsqueeze(1)
-        kernels = torch.addcmul(more * features.kernels, along, features.kernel_slopes)  # (P, n)
-        harmonics = torch.bmm(features.harmonics_slopes, vectors.unsqueeze(2))  # (P, a, 1)
-        moved = features.harmonics.unsqueeze(2) * kernels.unsqueeze(1)  # (P, a, n)
-        moved = torch.addcmul(moved, harmonics, features.kernels.unsqueeze(1))
-        return None, features.pairs.sum_at_receiver(moved, features.n_atoms).transpose(0, 1)
+    def backward(ctx: Any, *moves: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return None, ctx.features.moved(*moves)
+
+
+def _pair_features(
+    frames: FrameBatch, geometry: EdgeGeometry, environment: EnvironmentFeatures | None
+) -> tuple[EdgeFeatures | CompiledEdges, NearField | CompiledNearField | None, torch.Tensor | None]:
+    """Of edges and near field, and the near field itself; by compiled loops where there are any."""
+    on_cpu = frames.qm_positions.is_cpu
+    with torch.no_grad():
+        edges = (CompiledEdges if on_cpu else EdgeFeatures)(frames, geometry)
+        if environment is None:
+            return edges, None, None
+        near = (CompiledNearField if on_cpu else NearField)(frames, environment.near)
+    return edges, near, near.near
