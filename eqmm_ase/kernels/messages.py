@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eqmm_ase.kernels.arrays import swapped
 from eqmm_ase.kernels.compiler import compiled
 from eqmm_ase.kernels.path_coupling import BLOCK, PathMatrix, as_text, couple, couple_back
 
@@ -73,8 +74,8 @@ def send(
     _, n_atoms, channels = features.shape
     run, _ = _loops(table.paths, channels)
     out = np.zeros((n_atoms, table.n_components, channels), features.dtype)
-    run(table[2:], _atoms_first(features), harmonics, weights, sender, receiver, out)
-    return _components_first(out)
+    run(table[2:], swapped(features), harmonics, weights, sender, receiver, out)
+    return swapped(out)
 
 
 def send_back(
@@ -88,19 +89,12 @@ def send_back(
 ) -> tuple[Any, Any, Any]:
     """Derivatives of Σ grad · `send` by features, harmonics and weights, in their shapes."""
     _, run_back = _loops(table.paths, features.shape[2])
-    sent, back = _atoms_first(features), _atoms_first(grad)
+    sent, back = swapped(features), swapped(grad)
     by_sent, by_harmonics = np.zeros_like(sent), np.zeros_like(harmonics)
     by_weights = np.empty_like(weights)
     inputs = sent, harmonics, weights, sender, receiver, back
     run_back(table[2:], *inputs, by_sent, by_harmonics, by_weights)
-    return _components_first(by_sent), by_harmonics, by_weights
-
-
-def _atoms_first(features: Any) -> Any:
-    return np.ascontiguousarray(features.transpose(1, 0, 2))
-
-
-_components_first = _atoms_first
+    return swapped(by_sent), by_harmonics, by_weights
 
 
 @cache

@@ -7,20 +7,17 @@ loops, the counting would take longer than the arithmetic.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from numba.core import types
 from numba.extending import intrinsic
 
-from eqmm_ase.kernels.vectors import VectorBuilder, vector_widths
+from eqmm_ase.kernels.vectors import VectorBuilder, source_of, vector_widths
 
 BLOCK = 16
 """Edges whose matrices lie together: element by element, edges side by side."""
-_SOURCE = hashlib.sha256(
-    b"".join(file.read_bytes() for file in (Path(__file__), Path(__file__).with_name("vectors.py")))
-).hexdigest()[:16]
+_SOURCE = source_of(Path(__file__))
 
 
 class PathMatrix(NamedTuple):

@@ -2,47 +2,48 @@
 
     z_t,i,c = Σ_o W_p(o),c Σ_fs T_ofs X_f,i,c Y_s,i,c        t = t(o)
 
-Atoms and channels lie side by side in memory and are taken in blocks that stay in a core's nearest
-cache; the products X_f Y_s are never written down. Linear in X, Y and W.
+The products X_f Y_s never leave the registers. Linear in X, Y and W, so that derivatives of any
+order are made of these two functions.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from eqmm_ase.kernels.compiler import compiled
+from eqmm_ase.kernels.product_coupling import Output, as_text, multiply_atom, multiply_atom_back
 
-_BLOCK = 480  # numbers in a row
+_GROUP = 8  # channels taken at once
 
 
 class ProductTable(NamedTuple):
-    """Coupling coefficients T_ofs that are not zero, by output o."""
+    """Coupling coefficients T_ofs that are not zero, and where they go."""
 
     n_components: int  # of the result
-    path: Any  # (o,) of an output
-    target: Any  # (o,) component that an output adds to
-    first_term: Any  # (o+1,) of an output's
-    first: Any  # (terms,) component f
-    second: Any  # (terms,) component s
+    outputs: str  # `as_text`
     coefficient: Any  # (terms,)
 
     @classmethod
     def of(cls, tensor: Any, path: Any, target: Any, n_components: int) -> ProductTable:
-        """From T (o, f, s), dense, p(o), t(o), and the number of components."""
-        output, first, second = np.nonzero(tensor)
-        begin = np.searchsorted(output, np.arange(len(path) + 1))
-        coefficients = tensor[output, first, second]
-        return cls(n_components, path, target, begin, first, second, coefficients)
+        """From T (o, f, s), dense, with the path and the component of every output o."""
+        own, first, second = np.nonzero(tensor)
+        terms = list(zip(range(len(own)), first.tolist(), second.tolist(), strict=True))
+        begin = np.searchsorted(own, np.arange(len(path) + 1))
+        outputs = [
+            Output(path[o], target[o], tuple(terms[begin[o] : begin[o + 1]]))
+            for o in range(len(path))
+        ]
+        return cls(n_components, as_text(outputs), tensor[own, first, second])
 
     def astype(self, dtype: Any) -> ProductTable:
         """With coefficients of a type."""
         return self._replace(coefficient=self.coefficient.astype(dtype))
 
 
-@compiled
-def multiply(table, first, second, weights):  # type: ignore[no-untyped-def]
+def multiply(table: ProductTable, first: Any, second: Any, weights: Any) -> Any:
     """Sum over all paths.
 
     Parameters
@@ -56,65 +57,53 @@ def multiply(table, first, second, weights):  # type: ignore[no-untyped-def]
     -------
     (t, n, c).
     """
-    n_atoms, channels = first.shape[1:]
-    length, tiled = n_atoms * channels, _tiled(weights, n_atoms)
-    x, y = first.reshape(len(first), length), second.reshape(len(second), length)
-    out = np.zeros((table.n_components, length), first.dtype)
-    product = np.empty(tiled.shape[1], first.dtype)
-    for start in range(0, length, max(1, len(product))):
-        end = min(length, start + len(product))
-        for o in range(len(table.path)):
-            product[:] = 0
-            for term in range(table.first_term[o], table.first_term[o + 1]):
-                factor = table.coefficient[term]
-                x_row, y_row = x[table.first[term], start:end], y[table.second[term], start:end]
-                for k in range(end - start):
-                    product[k] += factor * (x_row[k] * y_row[k])
-            weight, row = tiled[table.path[o]], out[table.target[o], start:end]
-            for k in range(end - start):
-                row[k] += weight[k] * product[k]
-    return out.reshape(table.n_components, n_atoms, channels)
+    run, _ = _loops(table.outputs, first.shape[2])
+    out = np.zeros((table.n_components, *first.shape[1:]), first.dtype)
+    run(table.coefficient, first, second, weights, out)
+    return out
 
 
-@compiled
-def multiply_back(table, first, second, weights, grad):  # type: ignore[no-untyped-def]
+def multiply_back(
+    table: ProductTable, first: Any, second: Any, weights: Any, grad: Any
+) -> tuple[Any, Any, Any]:
     """Derivatives of Σ grad · `multiply` by first, second and weights, in their shapes."""
-    n_atoms, channels = first.shape[1:]
-    length, tiled = n_atoms * channels, _tiled(weights, n_atoms)
-    x, y = first.reshape(len(first), length), second.reshape(len(second), length)
-    g = grad.reshape(len(grad), length)
-    by_x, by_y, by_tiled = np.zeros_like(x), np.zeros_like(y), np.zeros_like(tiled)
-    product, weighted = np.empty_like(tiled[0]), np.empty_like(tiled[0])
-    for start in range(0, length, max(1, len(product))):
-        end = min(length, start + len(product))
-        for o in range(len(table.path)):
-            product[:] = 0
-            weight, g_row = tiled[table.path[o]], g[table.target[o], start:end]
-            for k in range(end - start):
-                weighted[k] = weight[k] * g_row[k]
-            for term in range(table.first_term[o], table.first_term[o + 1]):
-                f, s, factor = table.first[term], table.second[term], table.coefficient[term]
-                x_row, y_row = x[f, start:end], y[s, start:end]
-                by_x_row, by_y_row = by_x[f, start:end], by_y[s, start:end]
-                for k in range(end - start):
-                    by_x_row[k] += factor * (weighted[k] * y_row[k])
-                    by_y_row[k] += factor * (weighted[k] * x_row[k])
-                    product[k] += factor * (x_row[k] * y_row[k])
-            by_weight = by_tiled[table.path[o]]
-            for k in range(end - start):
-                by_weight[k] += g_row[k] * product[k]
-    by_weights = np.zeros_like(weights)
-    for k in range(by_tiled.shape[1]):
-        by_weights[:, k % channels] += by_tiled[:, k]
-    return by_x.reshape(first.shape), by_y.reshape(second.shape), by_weights
+    _, run_back = _loops(table.outputs, first.shape[2])
+    # Four times as fast as zeros_like.
+    out = tuple(np.zeros(x.shape, x.dtype) for x in (first, second, weights))
+    run_back(table.coefficient, first, second, weights, grad, *out)
+    by_first, by_second, by_weights = out
+    return by_first, by_second, by_weights
 
 
-@compiled
-def _tiled(weights, n_atoms):  # type: ignore[no-untyped-def]
-    """Weights of a block of whole atoms, (p, block)."""
-    channels = weights.shape[1]
-    block = channels * min(n_atoms, max(1, _BLOCK // channels))
-    tiled = np.empty((len(weights), block), weights.dtype)
-    for k in range(block):
-        tiled[:, k] = weights[:, k % channels]
-    return tiled
+@cache
+def _loops(outputs: str, channels: int) -> tuple[Any, Any]:
+    """Compiled for these constants."""
+    rest = channels % _GROUP
+    grouped = channels - rest
+
+    @compiled
+    def run(coefficients, first, second, weights, out):  # type: ignore[no-untyped-def]
+        t, x, y, w, z = coefficients, first.ravel(), second.ravel(), weights.ravel(), out.ravel()
+        row = first[0].size
+        for i in range(0, row, channels):
+            for c in range(0, grouped, _GROUP):
+                multiply_atom(outputs, channels, _GROUP, t, row, i + c, c, x, y, w, z)
+            if rest:
+                c = grouped
+                multiply_atom(outputs, channels, rest, t, row, i + c, c, x, y, w, z)
+
+    @compiled
+    def run_back(  # type: ignore[no-untyped-def]
+        coefficients, first, second, weights, grad, by_first, by_second, by_weights
+    ):
+        t, x, y, w, g = coefficients, first.ravel(), second.ravel(), weights.ravel(), grad.ravel()
+        p, q, r = by_first.ravel(), by_second.ravel(), by_weights.ravel()
+        row = first[0].size
+        for i in range(0, row, channels):
+            for c in range(0, grouped, _GROUP):
+                multiply_atom_back(outputs, channels, _GROUP, t, row, i + c, c, x, y, w, g, p, q, r)
+            if rest:
+                c = grouped
+                multiply_atom_back(outputs, channels, rest, t, row, i + c, c, x, y, w, g, p, q, r)
+
+    return run, run_back

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
@@ -10,6 +12,12 @@ from llvmlite import ir
 _WIDEST = 8
 _SUMS = ("reassoc", "contract", "nsz")  # as `compiler` has them
 _INDEX = ir.IntType(32)
+
+
+def source_of(file: Path) -> str:
+    """Hash of a file that writes code with this one."""
+    sources = file.read_bytes() + Path(__file__).read_bytes()
+    return hashlib.sha256(sources).hexdigest()[:16]
 
 
 def vector_widths(n: int) -> Iterator[tuple[int, int]]:
@@ -33,6 +41,15 @@ class VectorBuilder:
         """To an element of a contiguous array, by its number."""
         data = self._context.make_array(array_type)(self._context, self._builder, array).data
         return self._builder.gep(data, [offset])
+
+    @staticmethod
+    def index(number: int) -> Any:
+        """Number of an element, as `pointer` takes it."""
+        return ir.IntType(64)(number)
+
+    def further(self, pointer: Any, length: Any, rows: int) -> Any:
+        """The same place some rows on, of a length that is known only at run time."""
+        return self._builder.gep(pointer, [self._builder.mul(length, self.index(rows))])
 
     def load(self, pointer: Any, offset: int, width: int) -> Any:
         """A vector that begins at an offset."""
@@ -74,7 +91,7 @@ class VectorBuilder:
         return self._builder.extract_element(vector, _INDEX(0))
 
     def _element(self, pointer: Any, offset: int) -> Any:
-        return self._builder.gep(pointer, [ir.IntType(64)(offset)])
+        return self._builder.gep(pointer, [self.index(offset)])
 
     def _at(self, pointer: Any, offset: int, width: int) -> Any:
         vector = ir.VectorType(self._real, width).as_pointer()

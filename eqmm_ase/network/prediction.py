@@ -114,6 +114,13 @@ def predict_each(
     return [_predict(model, frames, inputs, features, create_graph) for model in models]
 
 
+def predict_from_features(
+    model: Potential, frames: FrameBatch, features: PrecomputedFeatures, *, create_graph: bool
+) -> Prediction:
+    """As `predict`, for a model that takes positions and charges through its features only."""
+    return _predict(model, frames, [], features, create_graph)
+
+
 def _predict(
     model: Potential,
     frames: FrameBatch,
@@ -130,4 +137,5 @@ def _predict(
     if not create_graph:
         out = Energies(*(tensor.detach() for tensor in out))
     # Some of a model may take positions and charges directly: the long range does.
-    return Prediction.of(frames, features, out, by_feature, grads[len(own) :])
+    direct = grads[len(own) :] or (None, None, None)
+    return Prediction.of(frames, features, out, by_feature, direct)

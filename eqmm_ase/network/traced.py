@@ -64,7 +64,7 @@ class TracedModels:
 
     def __init__(self, models: Sequence[MultiscaleModel]) -> None:
         self.models = list(models)
-        self._traceable = all(map(_is_network_alone, models))
+        self._traceable = all(map(is_network_alone, models))
         self._traces = _traces_of(self.models[0])
         self._programs: dict[Kind, list[Program]] = {}
 
@@ -111,11 +111,11 @@ class TracedModels:
             features, and the rest.
         others: inputs beside those of the network.
         """
-        inputs, found = [*_inputs(self.models[0], frames, features), *others], []
+        inputs, found = [*network_inputs(self.models[0], frames, features), *others], []
         for program in self._programs_for(make, frames, inputs):
             energy, charges, *rest = program(*inputs)
             grads, more = rest[: len(features.all)], rest[len(features.all) :]
-            found.append((Energies(energy, charges), _without_padding(grads, features), more))
+            found.append((Energies(energy, charges), without_padding(grads, features), more))
         return found
 
     def _programs_for(
@@ -150,7 +150,7 @@ class TracedModels:
         self.__init__(**state)  # type: ignore[misc]
 
 
-def _is_network_alone(model: MultiscaleModel) -> bool:
+def is_network_alone(model: MultiscaleModel) -> bool:
     """Whether nothing beside the network depends on positions: it would become a constant."""
     own = type(model).in_potential is not MultiscaleModel.in_potential
     return model.long_range is None and not own
@@ -181,12 +181,22 @@ def trace(
         return None
 
 
-def _inputs(
-    model: MultiscaleModel, frames: FrameBatch, features: PrecomputedFeatures
+def _rounded(n_edges: int) -> int:
+    return n_edges + -n_edges % _ROUND_EDGES
+
+
+def network_inputs(
+    model: MultiscaleModel,
+    frames: FrameBatch,
+    features: PrecomputedFeatures,
+    edges_to: Callable[[int], int] = _rounded,
 ) -> list[torch.Tensor]:
-    """All that changes from call to call; edges are added that begin and end at the first atom."""
+    """All that changes from call to call; edges are added that begin and end at the first atom.
+
+    `edges_to` says from their number how many there shall be.
+    """
     edges, near = features.neighbourhood
-    missing = -len(edges.receiver) % _ROUND_EDGES
+    missing = edges_to(len(edges.receiver)) - len(edges.receiver)
     pad = torch.nn.functional.pad
     with torch.no_grad():
         return [
@@ -203,9 +213,8 @@ def _inputs(
         ]
 
 
-def _without_padding(
-    grads: list[torch.Tensor], features: PrecomputedFeatures
-) -> list[torch.Tensor]:
+def without_padding(grads: list[torch.Tensor], features: PrecomputedFeatures) -> list[torch.Tensor]:
+    """Derivatives by the features, without those of edges that `network_inputs` added."""
     n_edges = len(features.neighbourhood.edges.receiver)
     tensors, radial, envelope, harmonics, *near = grads
     return [tensors, radial[:n_edges], envelope[:n_edges], harmonics[:, :n_edges], *near]
@@ -236,7 +245,7 @@ def evaluated(
     sender: torch.Tensor,
     *values: torch.Tensor,
 ) -> tuple[list[torch.Tensor], Energies]:
-    """Features that require gradients, made of `_inputs`, and what the network says of them."""
+    """Features that require gradients, of `network_inputs`, and what the network says of them."""
     features = [value.detach().requires_grad_() for value in values]
     tensors, radial, envelope, harmonics, *near = features
     edges = Edges(receiver, sender, radial, envelope, harmonics)

@@ -140,6 +140,90 @@ class Trace:
         return tuple(known[slot] for slot in self._outputs)
 
 
+class StagedTrace:
+    """The operations of a function in two stages, as of a value and, later, its derivatives.
+
+    What the second stage takes from the first is handed over, not computed again.
+
+    Parameters
+    ----------
+    function
+        Takes the inputs and returns a tuple of tensors, and a function that takes as many tensors
+        of the same shapes and returns a tuple. What both do must depend on the shapes of the inputs
+        only.
+    inputs
+        To trace it with. All other tensors that it uses are constants.
+
+    Raises
+    ------
+    UntraceableError
+        As `Trace`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., tuple[tuple[torch.Tensor, ...], Program]],
+        inputs: Sequence[torch.Tensor],
+    ) -> None:
+        tape = _Tape()
+        self._inputs = [tape.slot(tensor) for tensor in inputs]
+        with tape:
+            found, go_on = function(*inputs)
+        first_outputs = [tape.slot(tensor) for tensor in found]
+        later = [torch.ones_like(tensor) for tensor in found]
+        self._later = [tape.slot(tensor) for tensor in later]
+        with tape:
+            found = go_on(*later)
+        self._results = [tape.slot(tensor) for tensor in found]
+
+        _, steps, depending = _divided(tape.steps, [*self._inputs, *self._later])
+        self._first, self._second, of_later = _divided(steps, self._later)
+        needed = {slot for step in self._second for slot in _slots_in(step[1:3])}
+        needed.update(self._results)
+        constant = {slot for step in steps for slot in _slots_in(step[1:3])}.union(needed)
+        self._constants = {slot: tape.tensors[slot].detach() for slot in constant - depending}
+        self._n_outputs = len(first_outputs)
+        self._outputs = [*first_outputs, *sorted((needed & depending) - of_later)]
+
+        own = list(inputs)
+        self._run_first = _compiled(self._do_first, own)
+        carried = self._run_first(*own)[self._n_outputs :]
+        self._run_second = _compiled(self._do_second, [*carried, *later])
+
+    def first(
+        self, *inputs: torch.Tensor
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+        """What the function returns, and what its second stage will need."""
+        with torch.no_grad(), _unoptimised():
+            found = self._run_first(*inputs)
+        return found[: self._n_outputs], found[self._n_outputs :]
+
+    def second(
+        self, carried: Sequence[torch.Tensor], later: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
+        """What the second stage returns."""
+        with torch.no_grad(), _unoptimised():
+            return self._run_second(*carried, *later)
+
+    def _do_first(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self._done(self._first, self._inputs, tensors, self._outputs)
+
+    def _do_second(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        slots = [*self._outputs[self._n_outputs :], *self._later]
+        return self._done(self._second, slots, tensors, self._results)
+
+    def _done(
+        self,
+        steps: Sequence[_Step],
+        slots: Sequence[_Slot],
+        tensors: Sequence[torch.Tensor],
+        results: Sequence[_Slot],
+    ) -> tuple[torch.Tensor, ...]:
+        known = self._constants | dict(zip(slots, tensors, strict=True))
+        _do(steps, known)
+        return tuple(known[slot] for slot in results)
+
+
 def _divided(
     steps: Sequence[_Step], inputs: Sequence[_Slot]
 ) -> tuple[list[_Step], list[_Step], set[_Slot]]:

@@ -21,6 +21,7 @@ from eqmm_ase.network.prediction import predict
 from eqmm_ase.training.config import TrainConfig
 from eqmm_ase.training.loss import Loss, RobustWeights, delta_at
 from eqmm_ase.training.muon import MatrixAdamW
+from eqmm_ase.training.traced_steps import TracedSteps
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Learner(lightning.LightningModule):
         # Listed once: walking through the modules costs a millisecond a step.
         self._weights = list(model.parameters())
         self._averages = list(self.average.parameters())
+        self._steps = TracedSteps(model)
         self._outliers: set[int] = set()
         self._robust, self._validation_robust = RobustWeights(), RobustWeights()
         self.latest: tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -152,7 +154,7 @@ class Learner(lightning.LightningModule):
         self._ended = time.monotonic()
 
     def _limited_loss(self, batch: Batch) -> torch.Tensor:
-        prediction = predict(self.model, batch.frames, create_graph=True)
+        prediction = self._steps(batch.frames)
         delta = delta_at(self.global_step)
         loss = self.loss(prediction, batch, self._robust, delta)
         self.latest = batch.index.cpu(), self._robust.excess

@@ -66,30 +66,43 @@ class MatrixAdamW(torch.optim.AdamW):
         return loss
 
     def _step_of_matrices(self, group: dict[str, Any]) -> None:
-        by_shape: dict[torch.Size, list[torch.Tensor]] = {}
-        for weight in group["params"]:
-            if weight.grad is not None:
-                by_shape.setdefault(weight.shape[-2:], []).append(weight)
-        for shape, weights in by_shape.items():
-            averages = [self._averaged_gradient(weight).reshape(-1, *shape) for weight in weights]
-            directions = orthogonalised(torch.cat(averages))
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        if not weights:
+            return
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        wide = [_wide(average) for average in self._averaged_gradients(weights)]
+        for number, matrices in enumerate(wide):
+            by_shape.setdefault(matrices.shape[1:], []).append(number)
+        for shape, numbers in by_shape.items():
             size = group["lr"] * _ADAM_SIZE * max(shape) ** 0.5
-            parts = directions.split([len(average) for average in averages])
-            for weight, direction in zip(weights, parts, strict=True):
-                weight.mul_(1.0 - group["lr"] * group["weight_decay"])
-                weight.sub_(size * direction.reshape(weight.shape))
-                weight.grad = None  # AdamW passes over weights without one
+            steps = size * orthogonalised(torch.cat([wide[number] for number in numbers]))
+            parts = steps.split([len(wide[number]) for number in numbers])
+            for number, part in zip(numbers, parts, strict=True):
+                wide[number] = part
+        torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
+        for weight, step in zip(weights, wide, strict=True):
+            tall = weight.shape[-2] > weight.shape[-1]
+            weight.sub_((step.mT if tall else step).reshape(weight.shape))
+            weight.grad = None  # AdamW passes over weights without one
 
-    def _averaged_gradient(self, weight: torch.Tensor) -> torch.Tensor:
-        """Nesterov's average: where the momentum will be after the next gradient like this one."""
-        state = self.state[weight]
-        if not state:
-            state["step"] = torch.zeros(())  # AdamW expects one when a state is loaded
-            state["momentum"] = torch.zeros_like(weight)
-        state["step"] += 1
-        gradient: torch.Tensor = weight.grad  # type: ignore[assignment]
-        state["momentum"].lerp_(gradient, 1.0 - _MOMENTUM)
-        return gradient.lerp(state["momentum"], _MOMENTUM)
+    def _averaged_gradients(self, weights: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Nesterov's averages: where the momenta will be after next gradients like these."""
+        for weight in weights:
+            state = self.state[weight]
+            if not state:
+                state["step"] = torch.zeros(())  # AdamW expects one when a state is loaded
+                state["momentum"] = torch.zeros_like(weight)
+            state["step"] += 1
+        gradients: Any = [weight.grad for weight in weights]
+        momenta = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_lerp_(momenta, gradients, 1.0 - _MOMENTUM)
+        return list(torch._foreach_lerp(gradients, momenta, _MOMENTUM))
+
+
+def _wide(weight: torch.Tensor) -> torch.Tensor:
+    """A stack of matrices (n, rows, columns), turned where there are more rows than columns."""
+    matrices = weight.reshape(-1, *weight.shape[-2:])
+    return matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
 
 
 def matrices_of(model: torch.nn.Module) -> list[torch.Tensor]:
@@ -106,5 +119,5 @@ def orthogonalised(matrices: torch.Tensor) -> torch.Tensor:
     a, b, c = _COEFFICIENTS
     for _ in range(_ITERATIONS):
         square = x @ x.mT
-        x = a * x + (b * square + c * (square @ square)) @ x
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x

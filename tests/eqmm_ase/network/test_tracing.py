@@ -9,7 +9,7 @@ import weakref
 import pytest
 import torch
 
-from eqmm_ase.network.tracing import Trace, UntraceableError
+from eqmm_ase.network.tracing import StagedTrace, Trace, UntraceableError
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch._C, "_create_graph_by_tracing"), reason="torch has no interpreter"
@@ -115,3 +115,45 @@ def test_a_trace_that_nobody_needs_leaves_nothing_behind(parts):
     gc.collect()
     assert gone() is None
     assert len(torch.jit._state._python_cu.get_functions()) == kept
+
+
+def cubed(weight: torch.Tensor, constant: torch.Tensor):
+    """Of x, the value and the derivative of a cube in two stages; the second for the weight."""
+
+    def run(x: torch.Tensor, weight: torch.Tensor):
+        with torch.enable_grad():
+            x, own = (tensor.detach().requires_grad_() for tensor in (x, weight))
+            value = ((x @ own.T) ** 3 * constant.square()).sum(0)
+            (slope,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+
+        def back(*cotangents: torch.Tensor):
+            return torch.autograd.grad((value, slope), own, cotangents, retain_graph=True)
+
+        return (value.detach(), slope.detach()), back
+
+    return run
+
+
+def test_both_stages_of_a_trace_hold_for_all_inputs(parts):
+    weight, _, other_weight, _, _, x, other_x = parts
+    constant = torch.tensor([[0.5], [2.0]], dtype=torch.float64)
+    function = cubed(weight, constant)
+    trace = StagedTrace(function, [x, weight])
+    for values in ((x, weight), (other_x, other_weight), (x, other_weight)):
+        expected, back = function(*values)
+        found, carried = trace.first(*values)
+        close(found, expected)
+        for cotangents in ([2.0 * part for part in found], [part.square() for part in found]):
+            close(trace.second(carried, cotangents), back(*cotangents))
+
+
+def test_stages_that_depend_on_values_are_refused():
+    def first(x):
+        return (x[x > 0.0],), lambda cotangent: (cotangent,)
+
+    def second(x):
+        return (x,), lambda cotangent: (cotangent * float(x[0]),)
+
+    for function in (first, second):
+        with pytest.raises(UntraceableError, match="depends on the values"):
+            StagedTrace(function, [torch.tensor([1.0, -1.0])])

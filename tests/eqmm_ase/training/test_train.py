@@ -29,6 +29,7 @@ from eqmm_ase.training.callbacks import History
 from eqmm_ase.training.config import load_config
 from eqmm_ase.training.learner import TrainingError
 from eqmm_ase.training.loss import Loss, RobustWeights
+from eqmm_ase.training.traced_steps import TracedSteps
 from eqmm_ase.training.train import train
 
 
@@ -107,19 +108,21 @@ def test_the_seed_decides(data, trained, tmp_path):
     assert max((other[k] - t).abs().max() for k, t in weights(trained).items()) > 0.1
 
 
-def spoiled(frame_numbers):
-    """`predict` that gives no number for batches with some frames."""
-    real = learner_module.predict
+def spoil(monkeypatch, frame_numbers):
+    """Let training and validation get no number for batches with some frames."""
 
-    def predict(model, frames, **options):
-        prediction = real(model, frames, **options)
-        hit = torch.tensor(
-            [frames.qm_positions[start, 0].item() in frame_numbers for start in frames.qm_ptr[:-1]]
-        )
-        nothing = torch.where(hit, torch.nan, 1.0).double()
-        return Prediction(prediction | {"energy": prediction.energy * nothing})
+    def spoiled(predict):
+        def call(model, frames, **options):
+            prediction = predict(model, frames, **options)
+            first = [frames.qm_positions[start, 0].item() for start in frames.qm_ptr[:-1]]
+            hit = torch.tensor([number in frame_numbers for number in first])
+            nothing = torch.where(hit, torch.nan, 1.0).double()
+            return Prediction(prediction | {"energy": prediction.energy * nothing})
 
-    return predict
+        return call
+
+    monkeypatch.setattr(learner_module, "predict", spoiled(learner_module.predict))
+    monkeypatch.setattr(TracedSteps, "__call__", spoiled(TracedSteps.__call__))
 
 
 @pytest.mark.slow
@@ -128,7 +131,7 @@ def test_a_frame_without_a_finite_loss_is_named_and_left_out(
 ):
     config = load_config(None, [*TINY, "data.validation_fraction=0"])
     culprit = np.float32(frames[3].qm_positions[0, 0]).item()
-    monkeypatch.setattr(learner_module, "predict", spoiled({culprit}))
+    spoil(monkeypatch, {culprit})
     output = train([data], tmp_path / "m.eqmm", config, console=Console(file=io.StringIO()))
     assert [r.getMessage() for r in caplog.records if r.name == "eqmm_ase.training.learner"] == [
         f"the loss of frame {frames[3].frame_id} is not a finite number; it is left out"
@@ -139,7 +142,7 @@ def test_a_frame_without_a_finite_loss_is_named_and_left_out(
 
 def test_a_training_that_diverges_stops_with_a_sentence(data, frames, tmp_path, monkeypatch):
     everything = {np.float32(frame.qm_positions[0, 0]).item() for frame in frames}
-    monkeypatch.setattr(learner_module, "predict", spoiled(everything))
+    spoil(monkeypatch, everything)
     with pytest.raises(TrainingError, match=r"step 0 \(methanol-.* lower optimizer.learning_rate"):
         run_training(data, tmp_path / "model.eqmm")
     assert not (tmp_path / "model.eqmm").exists()
