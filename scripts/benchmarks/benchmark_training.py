@@ -32,7 +32,9 @@ def training_seconds(steps: int, folder: Path) -> float:
     settings = ["data.validation_fraction=0", "hardware.accelerator=cpu"]
     config = load_config(None, [*settings, f"training.max_steps={steps}"])
     began = time.process_time()
-    train([FRAMES], folder / "model.eqmm", config, restart=True, console=Console(file=io.StringIO()))
+    train(
+        [FRAMES], folder / "model.eqmm", config, restart=True, console=Console(file=io.StringIO())
+    )
     return time.process_time() - began
 
 
