@@ -12,6 +12,7 @@ with the training it was at. About half an hour of one core for 300 frames of me
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("train", type=Path, help="dataset file to train on")
     parser.add_argument("test", type=Path, help="dataset file to test on")
     parser.add_argument("--plot", type=Path, help="PNG file to write")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of each training")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of every length")
     options = parser.parse_args(arguments)
     with ReferenceData(options.train) as data:
         frames, method = data.load(), data.method
@@ -112,11 +115,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         test = data.load()
     peers = PEERS if _is_example(frames, test) else {}
     cells = Cells(options.output, {"n_frames": len(frames), "n_test_frames": len(test)})
-    for steps in STEPS:
-        name = f"EqMM, {steps} steps"
+    for seed, steps in product(range(options.seeds), options.steps):
+        name = f"EqMM, {steps} steps" + (f", seed {seed}" if seed else "")
         if name not in cells:
             print(f"\n{name}", flush=True)
-            settings = [*SETTINGS, f"training.max_steps={steps}"]
+            settings = [*SETTINGS, f"training.max_steps={steps}", f"training.seed={seed}"]
             made, model = trained(frames, method, settings, options.models)
             found = errors(load_model(model)[0], {"test": test})["test"]
             cells.add(name, made | {"model": model.name, "errors": found})
