@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from eqmm_ase.kernels.arrays import contiguous_arrays
 from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.far_charges import DistantCharges, distant
 from eqmm_ase.network.harmonics import gradient_matrix, irregular_harmonics, n_components
 from eqmm_ase.units import COULOMB_CONSTANT
 
@@ -61,18 +62,52 @@ class Expansion:
         self.charges = frames.mm_charges.detach()
         self.pairs = [(atoms.detach(), sites.detach()) for atoms, sites, _ in _each(frames)]
         self.sizes = frames.qm_ptr.diff().tolist(), frames.mm_ptr.diff().tolist()
-        weights = self.charges.unsqueeze(0).split(self.sizes[1], dim=1)
-        parts = [
-            _sum_over_sites(atoms, sites, own, l_max + 1)[..., 0]
-            for (atoms, sites), own in zip(self.pairs, weights, strict=True)
+        charges = self.charges.split(self.sizes[1])
+        self.frames = [
+            _FrameExpansion(atoms, sites, own, l_max + 1)
+            for (atoms, sites), own in zip(self.pairs, charges, strict=True)
         ]
-        self.raised = torch.cat(parts, dim=1)  # to order L+1, (b, N)
+        self.raised = torch.cat([frame.tensors for frame in self.frames], dim=1)
+        """To order L+1, (b, N)."""
         packed = self.raised[: n_components(l_max)]
         self.tensors = packed.T.clone().requires_grad_()  # (N, a)
 
     def pull_back(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """dE/dC (N, a) → what C contributes to dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
         return _PullBack.apply(self, grad)
+
+
+class _FrameExpansion:
+    """Expansion of one frame, of near and distant charges, and what follows for them.
+
+    Parameters
+    ----------
+    atoms, sites: (N, 3) and (K, 3) Å.
+    charges: (K,) e.
+    l_max: highest order.
+    """
+
+    def __init__(
+        self, atoms: torch.Tensor, sites: torch.Tensor, charges: torch.Tensor, l_max: int
+    ) -> None:
+        self._atoms, self._sites, self._charges, self._l_max = atoms, sites, charges, l_max
+        self._is_far, self._far = distant(atoms, sites), None
+        if self._is_far is not None:
+            self._far = DistantCharges(atoms, sites[self._is_far], charges[self._is_far], l_max)
+            self._sites, self._charges = sites[~self._is_far], charges[~self._is_far]
+        near = _sum_over_sites(atoms, self._sites, self._charges.unsqueeze(0), l_max)[..., 0]
+        self.tensors = near if self._far is None else near + self._far.tensors  # (b, N)
+
+    def pull_back(self, columns: torch.Tensor) -> torch.Tensor:
+        """H and, last, G of `_ExpansionGradient`, (4, b, N) → dE/dr and dE/dq, (K, 4)."""
+        near = _sum_over_atoms(self._atoms, self._sites, columns, self._l_max)
+        near[:, :3] *= self._charges.unsqueeze(1)
+        if self._far is None or self._is_far is None:
+            return near
+        per_site = near.new_empty(len(self._is_far), 4)
+        per_site[~self._is_far] = near
+        per_site[self._is_far] = self._far.pull_back(columns[3])
+        return per_site
 
 
 class _PullBack(torch.autograd.Function):
@@ -85,11 +120,10 @@ class _PullBack(torch.autograd.Function):
         ctx.expansion = expansion
         columns = _column_rows(expansion.l_max, grad.dtype, grad.device) @ grad.T
         columns = columns.reshape(4, -1, len(grad))  # H in the first three, G in the last
-        order = expansion.l_max + 1
-        frames = zip(expansion.pairs, columns.split(expansion.sizes[0], dim=2), strict=True)
-        per_site = torch.cat([_sum_over_atoms(*pair, own, order) for pair, own in frames])  # (K, 4)
+        frames = zip(expansion.frames, columns.split(expansion.sizes[0], dim=2), strict=True)
+        per_site = torch.cat([frame.pull_back(own) for frame, own in frames])  # (K, 4)
         atoms = -(columns[:3] * expansion.raised).sum(1).T
-        return atoms, per_site[:, :3] * expansion.charges.unsqueeze(1), per_site[:, 3].clone()
+        return atoms, per_site[:, :3].clone(), per_site[:, 3].clone()
 
     @staticmethod
     @once_differentiable

@@ -2,7 +2,7 @@
 
 At the size of a QM region two thirds of a network's time go to Python and to building the graph of
 its derivatives, not to arithmetic. Here the operations of energy and derivatives are written down
-once (`eqmm_ase.network.tracing`) and from then on run one after the other in torch's interpreter,
+once (`eqmm_ase.tracing`) and from then on run one after the other in torch's interpreter,
 without either: the same numbers, to rounding, in a third of the time. A program holds for one
 number of atoms and of edges; edges of no weight are added up to a multiple of some, so that few
 programs serve a molecule that moves. It holds for all models of one configuration, whatever their
@@ -19,14 +19,14 @@ from weakref import WeakValueDictionary
 
 import torch
 
+from eqmm_ase import tracing
 from eqmm_ase.concurrency import Lock
-from eqmm_ase.network import tracing
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.edges import Edges
 from eqmm_ase.network.features import Neighbourhood, PrecomputedFeatures
 from eqmm_ase.network.model import Energies, ModelConfig, MultiscaleModel
 from eqmm_ase.network.prediction import Prediction, predict_each
-from eqmm_ase.network.tracing import Program, Trace, UntraceableError
+from eqmm_ase.tracing import Program, Trace, UntraceableError
 
 PATIENCE = 30
 """Calls of one size before it is traced, which takes as long as they do: single points never pay

@@ -25,11 +25,11 @@ from eqmm_ase.network.features import PrecomputedFeatures
 from eqmm_ase.network.model import Energies, MultiscaleModel
 from eqmm_ase.network.prediction import Prediction
 from eqmm_ase.network.traced import TracedModels, evaluated, gradients
-from eqmm_ase.network.tracing import Program
 from eqmm_ase.periodic.cell import Box, Images
 from eqmm_ase.periodic.ewald import Ewald
 from eqmm_ase.periodic.images import ImageInputs, ImageInteraction, image_energy
 from eqmm_ase.periodic.switched import SwitchedCutoff
+from eqmm_ase.tracing import Program
 
 
 class Surroundings(Protocol):

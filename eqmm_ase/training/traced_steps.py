@@ -2,7 +2,7 @@
 
 A step of training is some two thousand small operations, of which a third of the time goes to the
 graph that leads from the loss to the weights. The network's part of it is traced
-(`eqmm_ase.network.tracing`): energies and their derivatives by the features as a first stage, and
+(`eqmm_ase.tracing`): energies and their derivatives by the features as a first stage, and
 as a second what the loss says of the weights. The numbers are the same. A program holds for one
 number of atoms in each frame, and of edges; edges of no weight are added so that few serve all.
 """
@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from eqmm_ase.network import tracing
+from eqmm_ase import tracing
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.model import Energies, MultiscaleModel
 from eqmm_ase.network.prediction import Prediction, predict, predict_from_features
 from eqmm_ase.network.traced import evaluated, is_network_alone, network_inputs, without_padding
-from eqmm_ase.network.tracing import Program, StagedTrace, UntraceableError
+from eqmm_ase.tracing import Program, StagedTrace, UntraceableError
 
 PATIENCE = 50
 """Batches of one form before it is traced, which takes as long as these save."""

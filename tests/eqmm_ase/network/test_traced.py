@@ -22,10 +22,9 @@ from calculator_kit import (
     some_charges,
 )
 
-from eqmm_ase import EqMM
+from eqmm_ase import EqMM, tracing
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.network import traced as traced_module
-from eqmm_ase.network import tracing
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.committee import Committee, mean_and_spread
 from eqmm_ase.network.model import MultiscaleModel, UnknownElementError

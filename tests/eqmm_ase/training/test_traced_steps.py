@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from eqmm_ase.network import tracing
+from eqmm_ase import tracing
 from eqmm_ase.network.batch import FrameBatch
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.prediction import Prediction, predict

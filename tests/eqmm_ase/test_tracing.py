@@ -9,7 +9,7 @@ import weakref
 import pytest
 import torch
 
-from eqmm_ase.network.tracing import StagedTrace, Trace, UntraceableError
+from eqmm_ase.tracing import StagedTrace, Trace, UntraceableError
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch._C, "_create_graph_by_tracing"), reason="torch has no interpreter"
