@@ -17,6 +17,7 @@ from eqmm_ase.uncertainty.contacts import (
     ContactError,
     collapsed,
     deepest_contact,
+    farthest_contact,
 )
 from eqmm_ase.uncertainty.domain import Domain, DomainWarning
 
@@ -119,10 +120,14 @@ class DomainWarnings:
     ) -> Contact | None:
         """The contact that is shortest beside those of training, in a box among all images."""
         charges, sites = setting.mm_charges, setting.mm_positions
-        if setting.cell is None:
-            squared = checks.distances_to_charges(positions, numbers, sites, charges)
-            return deepest_contact(squared, numbers, charges, self.domain)
-        return deepest_contact_in_box(numbers, positions, charges, sites, setting.cell, self.domain)
+        if setting.cell is not None:
+            box = setting.cell
+            return deepest_contact_in_box(numbers, positions, charges, sites, box, self.domain)
+        reach = max(farthest_contact(numbers, self.domain), checks.MIN_DISTANCE)
+        near = checks.rows_near(positions, sites, reach)
+        squared = checks.distances_to_charges(positions, numbers, sites, charges, near)
+        contact = deepest_contact(squared, numbers, charges[near], self.domain)
+        return contact and contact._replace(site=int(near[contact.site]))
 
     def uncertainty(self, uncertainty: Uncertainty | None) -> None:
         """Warn of members of a committee that disagree more than is usual."""

@@ -146,8 +146,18 @@ def qm_positions(values: ArrayLike) -> FloatArray:
     return positions
 
 
+def rows_near(qm: FloatArray, mm: FloatArray, distance: float) -> NDArray[np.int64]:
+    """Rows of all MM positions (n_mm, 3) that may be within a distance of QM atoms (n_qm, 3), Å."""
+    near = (mm >= qm.min(axis=0) - distance) & (mm <= qm.max(axis=0) + distance)
+    return np.flatnonzero(near.all(axis=1))
+
+
 def distances_to_charges(
-    qm: FloatArray, numbers: NDArray[np.integer], mm: FloatArray, charges: FloatArray
+    qm: FloatArray,
+    numbers: NDArray[np.integer],
+    mm: FloatArray,
+    charges: FloatArray,
+    rows: NDArray[np.int64] | None = None,
 ) -> FloatArray:
     """Squared distances from nuclei to MM charges, (n_qm, n_mm), Å².
 
@@ -157,18 +167,22 @@ def distances_to_charges(
         Positions (n_qm, 3) in Å and atomic numbers (n_qm,) of the QM atoms.
     mm, charges
         Positions (n_mm, 3) in Å and charges (n_mm,) in e.
+    rows
+        Which of the charges to take; None for all.
 
     Raises
     ------
     ValueError
-        When any charge, zero or not, sits on a nucleus, where its potential has no value.
+        When any of them, zero or not, sits on a nucleus, where its potential has no value.
     """
-    squared = squared_distances(qm, mm)
+    squared = squared_distances(qm, mm if rows is None else mm[rows])
     if squared.size and squared.flat[worst := int(squared.argmin())] < MIN_DISTANCE**2:
-        i, k = divmod(worst, len(mm))
+        i, k = divmod(worst, squared.shape[1])
+        least = np.sqrt(max(squared[i, k], 0.0))
+        k = k if rows is None else rows[k]
         raise ValueError(
             f"MM charge {k} ({charges[k]:+.3g} e) lies on QM atom {i} "
-            f"({chemical_symbols[int(numbers[i])]}, {np.sqrt(max(squared[i, k], 0.0)):.2g} Å "
+            f"({chemical_symbols[int(numbers[i])]}, {least:.2g} Å "
             "apart): are QM atoms among the charges, are positions not in Å, or has an atom fallen "
             "onto a bare charge?"
         )

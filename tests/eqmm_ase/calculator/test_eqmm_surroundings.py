@@ -20,7 +20,7 @@ from calculator_kit import (
     some_charges,
 )
 
-from eqmm_ase import EqMM, Frame, save_model
+from eqmm_ase import ContactError, EqMM, Frame, save_model
 from eqmm_ase.calculator.eqmm import NotFiniteError
 from eqmm_ase.network.model import UnknownElementError
 from eqmm_ase.uncertainty.domain import Domain, DomainWarning
@@ -185,3 +185,14 @@ def test_zero_charges_may_come_close(trained):
     alone = atoms.get_potential_energy()
     atoms.calc.embed([0.0], atoms.positions[[0]] + [0, 0, 0.5])
     assert atoms.get_potential_energy() == pytest.approx(alone, abs=ROUNDING["float64"])
+
+
+@pytest.mark.parametrize("direction", [*np.eye(3), *-np.eye(3)])
+def test_a_charge_too_close_is_named_among_many_that_are_far(direction):
+    atoms = embedded(random_model())
+    charges, positions = some_charges(30)
+    farthest = int((atoms.positions @ direction).argmax())
+    positions[17] = atoms.positions[farthest] + 0.4 * direction  # outermost, on every side
+    atoms.calc.embed(charges, positions)
+    with pytest.raises(ContactError, match=rf"MM charge 17 .* QM atom {farthest} "):
+        atoms.get_potential_energy()
