@@ -64,7 +64,7 @@ class TracedModels:
 
     def __init__(self, models: Sequence[MultiscaleModel]) -> None:
         self.models = list(models)
-        self._traceable = all(map(_is_network_alone, models))
+        self._traceable = all(map(is_network_alone, models))
         self._traces = _traces_of(self.models[0])
         self._programs: dict[Kind, list[Program]] = {}
 
@@ -150,7 +150,7 @@ class TracedModels:
         self.__init__(**state)  # type: ignore[misc]
 
 
-def _is_network_alone(model: MultiscaleModel) -> bool:
+def is_network_alone(model: MultiscaleModel) -> bool:
     """Whether nothing beside the network depends on positions: it would become a constant."""
     own = type(model).in_potential is not MultiscaleModel.in_potential
     return model.long_range is None and not own
