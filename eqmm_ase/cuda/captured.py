@@ -106,7 +106,6 @@ class _StepOfOneSize:
         self._models, self._room = models, room
         copies = {f.name: getattr(like, f.name).clone() for f in fields(like)}
         self._frames = replace(like, **copies)
-        self._frames.qm_frame_index()  # made on the CPU, hence before the first step
         self._elements = torch.zeros_like(like.atomic_numbers)
         self._calls = 0
         self._replay: Callable[[], None] | None = None

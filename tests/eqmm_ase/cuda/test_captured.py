@@ -106,6 +106,10 @@ def test_a_step_with_too_many_pairs_is_repeated_in_more_room(graphs):
     assert graphs[1].edges == graphs[0].edges
 
 
+def test_only_the_list_that_was_too_short_gets_more_rows():
+    assert captured._grown(Room(100, 64), Room(60, 90)) == Room(100, 128)
+
+
 def test_another_number_of_charges_or_atoms_is_another_size(graphs):
     models = [random_model().double()]
     fast = CapturedModels(models)
