@@ -75,6 +75,11 @@ class CapturedModels:
                 return step.each
             self._room = _grown(self._room, needed)
 
+    @property
+    def captured(self) -> bool:
+        """Whether steps of the last size are replayed as a CUDA graph."""
+        return self._step is not None and self._step.captured
+
     def _look_up(self, numbers: torch.Tensor) -> None:
         """Elements of the atoms, anew only where they are not those of the last call."""
         if not torch.equal(numbers, self._numbers):
@@ -124,6 +129,11 @@ class _StepOfOneSize:
             return self._run()
         self._replay()
         return _copied(self._found)
+
+    @property
+    def captured(self) -> bool:
+        """Whether there is a graph."""
+        return self._replay is not None
 
     def _run(self) -> Step:
         return predict_in_room(self._models, self._elements, self._frames, self._room)
