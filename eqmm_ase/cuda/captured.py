@@ -161,7 +161,8 @@ def capture(run: Callable[[], Step], device: torch.device) -> tuple[Callable[[],
                 run()
         torch.cuda.current_stream().wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads may go on: what they do with the device is not part of this graph.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             found = run()
     return graph.replay, found
 
