@@ -21,6 +21,7 @@ LAYERS = {
         "evaluation",
         "calculator",
         "periodic",
+        "cuda",
         "network",
         "kernels",
         "uncertainty",

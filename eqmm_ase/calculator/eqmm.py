@@ -36,6 +36,7 @@ from eqmm_ase.calculator.settings import (
     check_parameter,
     given_charge,
 )
+from eqmm_ase.cuda.captured import CapturedModels
 from eqmm_ase.data import checks
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.network.batch import FrameBatch
@@ -285,7 +286,12 @@ class EqMM(EmbeddedCalculator):
     def _settle(self) -> None:
         # From the original each time: float64 weights must survive a visit to float32.
         model = cast(copy.deepcopy(self._source), DTYPES[self.parameters["dtype"]])
-        self._models = TracedModels(members_of(model.to(self.parameters["device"])))
+        members = members_of(model.to(self.parameters["device"]))
+        self._models: TracedModels | CapturedModels
+        if torch.device(self.parameters["device"]).type == "cpu":
+            self._models = TracedModels(members)
+        else:
+            self._models = CapturedModels(members)
         self._boxed = BoxedModels(self._models.models)
 
     def _predict(
@@ -295,7 +301,7 @@ class EqMM(EmbeddedCalculator):
         device = self.parameters["device"]
         if cell is None:
             dtype = DTYPES[self.parameters["dtype"]]
-            return self._models(FrameBatch.from_frames([frame], dtype, device)), None
+            return self._models(FrameBatch.from_frames([frame], dtype)), None
         if device != "cpu":
             raise ValueError(
                 f"periodic boxes are computed on the CPU, but device is {device!r}: set it to 'cpu'"

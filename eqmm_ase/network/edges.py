@@ -71,6 +71,12 @@ class EdgeGeometry(torch.nn.Module):
         self, receiver: torch.Tensor, sender: torch.Tensor, at: torch.Tensor, of: torch.Tensor
     ) -> Edges:
         vectors = of.index_select(0, sender) - at.index_select(0, receiver)
+        return self.of_vectors(receiver, sender, vectors)
+
+    def of_vectors(
+        self, receiver: torch.Tensor, sender: torch.Tensor, vectors: torch.Tensor
+    ) -> Edges:
+        """Pairs with given edge vectors (E, 3), Å."""
         distances = torch.linalg.vector_norm(vectors, dim=1)
         return Edges(
             receiver,

@@ -37,17 +37,37 @@ def benchmark_frame(name: str, n_charges: int, seed: int) -> Frame:
     Frame
         Without labels.
     """
-    generator = np.random.default_rng(seed)
     solute = read_solute(SMILES[name])
-    atoms = solute.positions + generator.normal(0.0, 0.03, solute.positions.shape)
+    return frame_in_water(np.asarray(solute.atomic_numbers), solute.positions, n_charges, seed)
+
+
+def frame_in_water(
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    n_charges: int,
+    seed: int,
+    total_charge: int = 0,
+    spin_multiplicity: int = 1,
+) -> Frame:
+    """Atoms, displaced by some 0.03 Å, among the nearest waters of a lattice, as `benchmark_frame`.
+
+    Parameters
+    ----------
+    numbers, positions
+        Atomic numbers (n,), and positions (n, 3) in Å.
+    """
+    generator = np.random.default_rng(seed)
+    atoms = positions + generator.normal(0.0, 0.03, positions.shape)
     waters = _waters(atoms, n_charges // 3, generator)
     return Frame(
-        np.asarray(solute.atomic_numbers),
+        numbers,
         atoms,
         waters.reshape(-1, 3),
         np.tile(CHARGES, len(waters)),
         medium="water",
         source="lattice",
+        total_charge=total_charge,
+        spin_multiplicity=spin_multiplicity,
     )
 
 

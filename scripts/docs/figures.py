@@ -1,8 +1,8 @@
-"""Writes the figures of scripts/results into the page of benchmarks.
+"""Writes the figures of scripts/results into the pages that show them.
 
     python -m scripts.docs.figures
 
-Between the marks ``<!-- figures: NAME -->`` and ``<!-- end -->`` of the page belongs the table of
+Between the marks ``<!-- figures: NAME -->`` and ``<!-- end -->`` of a page belongs the table of
 one result (`scripts.docs.results`), with the command, date, commit and hardware that made it. They
 stand in the page itself, and not only in what is built from it, because it is read on GitHub too.
 """
@@ -20,13 +20,13 @@ from scripts.common import RESULTS as FOLDER
 from scripts.common import ROOT
 from scripts.docs.results import RESULTS
 
-PAGE = ROOT / "scripts" / "docs" / "benchmarks.md"
+PAGES = tuple(ROOT / "scripts" / "docs" / name for name in ("benchmarks.md", "howto/gpu.md"))
 MARKED = re.compile(r"<!-- figures: ([\w/]+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 _SHOWN = {"eqmm": "EqMM", "torch": "torch", "pyscf": "PySCF", "openmm": "OpenMM"}
 
 
 def filled(page: str) -> str:
-    """The page with all its figures as the results files have them now."""
+    """A page with all its figures as the results files have them now."""
     return MARKED.sub(
         lambda mark: f"<!-- figures: {mark[1]} -->\n{table(mark[1])}<!-- end -->\n", page
     )
@@ -74,8 +74,9 @@ def _date_of(commit: str) -> str:
 
 
 def main() -> None:
-    """Write the page anew."""
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the pages anew."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

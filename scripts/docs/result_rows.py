@@ -1,4 +1,4 @@
-"""Rows of the tables of the page of benchmarks, one function for each kind of results file."""
+"""Rows of the tables of results, one function for each kind of results file."""
 
 from __future__ import annotations
 
@@ -274,3 +274,12 @@ def solutes(content: Content) -> Rows:
         sites = " to ".join(map(str, found["mm_charges"]))
         times = [found["seconds_sampling"], found["seconds_per_label"]]
         yield [name, sites, *(number(time) for time in times), str(len(found["failures"]))]
+
+
+def gpu_check(content: Content) -> Rows:
+    """Rows of the table of ``gpu_check.json``; of a part without figures, its outcome."""
+    for part in content["parts"]:
+        figures = part["figures"] or {"": part["outcome"]}
+        for place, (name, value) in enumerate(figures.items()):
+            text = value if isinstance(value, str) else number(value)
+            yield ["" if place else part["title"], name, text]

@@ -1,6 +1,6 @@
-"""How each results file becomes a table of the page of benchmarks: its command and its rows.
+"""How each results file becomes a table of a page: its command and its rows.
 
-A new result is a function of its rows, a row in `RESULTS` and a mark in the page
+A new result is a function of its rows, a row in `RESULTS` and a mark in a page
 (`scripts.docs.figures`).
 """
 
@@ -216,5 +216,6 @@ RESULTS: Mapping[str, Result] = {
         ("", "refused", "read as it was", "differs"),
         rows.mutations,
     ),
+    "gpu_check": Result("scripts/gpu_check", ("part", *_FIGURE), rows.gpu_check),
     "fault_injection": Result("python tests/kits/fault_injection.py", _FIGURE, rows.faults),
 }

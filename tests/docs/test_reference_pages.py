@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from places import ROOT
@@ -31,16 +32,17 @@ def is_whole_clone() -> bool:
     return done.stdout.strip() == "false"
 
 
-def test_figures_of_the_benchmarks_are_those_of_the_results() -> None:
+@pytest.mark.parametrize("path", figures.PAGES, ids=lambda path: path.stem)
+def test_figures_of_a_page_are_those_of_the_results(path: Path) -> None:
     if not is_whole_clone():
         pytest.skip("the dates of results are those of commits that are not here")
-    page = figures.PAGE.read_text(encoding="utf-8")
+    page = path.read_text(encoding="utf-8")
     assert figures.filled(page) == page, "run python -m scripts.docs.figures"
 
 
-def test_every_result_is_on_the_page_of_benchmarks() -> None:
-    page = figures.PAGE.read_text(encoding="utf-8")
-    shown = [mark[1] for mark in figures.MARKED.finditer(page)]
+def test_every_result_is_on_one_of_the_pages() -> None:
+    pages = [path.read_text(encoding="utf-8") for path in figures.PAGES]
+    shown = [mark[1] for page in pages for mark in figures.MARKED.finditer(page)]
     assert sorted(shown) == sorted(RESULTS)
     kept = {path.stem for path in figures.FOLDER.glob("*.json")}
     assert {name.partition("/")[0] for name in shown} == kept

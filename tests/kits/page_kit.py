@@ -105,6 +105,7 @@ NOT_RUN = {
         "--device gpu",
     ): "a GPU",
     ("howto/gpu", "$ cp scripts/examples/slurm_gpu/* campaign/"): "a cluster",
+    ("howto/gpu", "$ scripts/gpu_check            # at most eight minutes"): "a GPU",
 }
 """Page and first line of each ``console`` block, and what a test lacks to run it."""
 

@@ -1,0 +1,1 @@
+"""Models on CUDA devices: steps of fixed sizes, and their graphs."""
