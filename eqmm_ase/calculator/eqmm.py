@@ -40,7 +40,7 @@ from eqmm_ase.cuda.captured import CapturedModels
 from eqmm_ase.data import checks
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.network.batch import FrameBatch
-from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
+from eqmm_ase.network.committee import Committee, Spread, mean_and_spread, members_of
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import cast, load_model
 from eqmm_ase.network.prediction import Prediction
@@ -265,10 +265,8 @@ class EqMM(EmbeddedCalculator):
             setting.total_charge,
             setting.spin_multiplicity,
         )
-        each, stress = self._predict(frame, setting.cell, strained)
-        prediction = each[0]
-        if isinstance(self._source, Committee):
-            prediction, spread = mean_and_spread(each)
+        prediction, spread, stress = self._predict(frame, setting.cell, strained)
+        if spread is not None:
             self._uncertainty = self.calibration.uncertainty(
                 float(spread.energy[0]), _array(spread.qm_forces)
             )
@@ -296,17 +294,22 @@ class EqMM(EmbeddedCalculator):
 
     def _predict(
         self, frame: Frame, cell: FloatArray | None, strained: bool
-    ) -> tuple[list[Prediction], FloatArray | None]:
-        """Of every member; and the stress of their mean, (3, 3) eV/Å³, where it is asked for."""
+    ) -> tuple[Prediction, Spread | None, FloatArray | None]:
+        """Of a committee the mean and its spread; the stress, (3, 3) eV/Å³, where asked for."""
+        several = isinstance(self._source, Committee)
         device = self.parameters["device"]
         if cell is None:
             dtype = DTYPES[self.parameters["dtype"]]
-            return self._models(FrameBatch.from_frames([frame], dtype)), None
+            frames = FrameBatch.from_frames([frame], dtype)
+            if several:
+                return *self._models.mean_and_spread(frames), None
+            return self._models(frames)[0], None, None
         if device != "cpu":
             raise ValueError(
                 f"periodic boxes are computed on the CPU, but device is {device!r}: set it to 'cpu'"
             )
-        return self._boxed(frame, cell, self._charges, strained=strained)
+        each, stress = self._boxed(frame, cell, self._charges, strained=strained)
+        return *(mean_and_spread(each) if several else (each[0], None)), stress
 
     def _check_region(self, atoms: Atoms, positions: FloatArray, setting: Setting) -> None:
         try:

@@ -20,6 +20,7 @@ import torch
 
 from eqmm_ase.cuda.fixed_size import Room, Step, predict_in_room
 from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.committee import Spread, mean_and_spread
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.prediction import Prediction, predict_each
 from eqmm_ase.network.traced import is_network_alone
@@ -74,6 +75,10 @@ class CapturedModels:
             if needed.edges <= self._room.edges and needed.near <= self._room.near:
                 return step.each
             self._room = _grown(self._room, needed)
+
+    def mean_and_spread(self, frames: FrameBatch) -> tuple[Prediction, Spread]:
+        """As `eqmm_ase.network.committee.mean_and_spread`."""
+        return mean_and_spread(self(frames))
 
     @property
     def captured(self) -> bool:

@@ -23,7 +23,7 @@ from eqmm_ase.data.checks import squared_distances
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.engines.embedded_region import Configuration, EmbeddedRegion
 from eqmm_ase.network.batch import FrameBatch
-from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
+from eqmm_ase.network.committee import Committee, Spread, mean_and_spread, members_of
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import cast, load_model
 from eqmm_ase.network.prediction import Prediction
@@ -162,10 +162,9 @@ class SystemPotential:
             region.atomic_numbers, now.qm_positions, region.total_charge, region.spin_multiplicity
         )
         self._refuse_collapse(now)
-        each, image_energy = self._predict(now, cell)
-        prediction, uncertainty = each[0], None
-        if len(each) > 1:
-            prediction, spread = mean_and_spread(each)
+        prediction, spread, image_energy = self._predict(now, cell)
+        uncertainty = None
+        if len(self._members) > 1:
             uncertainty = self.calibration.uncertainty(
                 float(spread.energy[0]), _array(spread.qm_forces)
             )
@@ -235,15 +234,16 @@ class SystemPotential:
 
     def _predict(
         self, now: Configuration, cell: FloatArray | None
-    ) -> tuple[list[Prediction], float]:
-        """Of every member, and the energy with periodic images, eV."""
+    ) -> tuple[Prediction, Spread, float]:
+        """Mean and spread of the members, and the energy with periodic images, eV."""
         if isinstance(self._models, TracedModels):
             frame = self._frame(now, now.qm_positions.mean(axis=0))
-            return self._models(FrameBatch.from_frames([frame], dtype=self._dtype)), 0.0
+            frames = FrameBatch.from_frames([frame], dtype=self._dtype)
+            return *self._models.mean_and_spread(frames), 0.0
         frames = FrameBatch.from_frames([self._frame(now)])
         each = self._models(frames, cell)
         image_energy = float(np.mean([float(one.image_energy) for one in each]))
-        return [one.total for one in each], image_energy
+        return *mean_and_spread([one.total for one in each]), image_energy
 
 
 def opened(

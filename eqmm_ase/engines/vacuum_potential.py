@@ -13,7 +13,7 @@ from eqmm_ase.data.frame import Frame
 from eqmm_ase.data.unwrapping import make_whole
 from eqmm_ase.engines.openmm_context import positions_in
 from eqmm_ase.network.batch import FrameBatch
-from eqmm_ase.network.committee import Committee, mean_and_spread, members_of
+from eqmm_ase.network.committee import Committee, members_of
 from eqmm_ase.network.model import MultiscaleModel
 from eqmm_ase.network.model_file import cast, load_model
 from eqmm_ase.network.traced import TracedModels
@@ -67,7 +67,7 @@ class VacuumPotential:
             np.zeros(0),
             *self._state,
         )
-        each = self._models(FrameBatch.from_frames([frame], dtype=self._dtype))
-        prediction = mean_and_spread(each)[0]
+        frames = FrameBatch.from_frames([frame], dtype=self._dtype)
+        prediction, _ = self._models.mean_and_spread(frames)
         forces = prediction.qm_forces.numpy().astype(np.float64)
         return float(prediction.energy[0]) / KJ_PER_MOL, forces * (NANOMETRE / KJ_PER_MOL)

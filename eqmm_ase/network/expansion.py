@@ -76,6 +76,15 @@ class Expansion:
         """dE/dC (N, a) → what C contributes to dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
         return _PullBack.apply(self, grad)
 
+    def atom_gradient(self, grad: torch.Tensor) -> torch.Tensor:
+        """dE/dC (N, a) → what C contributes to dE/dR (N, 3): no sum over charges is needed."""
+        return -(self.columns(grad)[:3] * self.raised).sum(1).T
+
+    def columns(self, grad: torch.Tensor) -> torch.Tensor:
+        """H in the first three, and G = dE/dC in the last, of `_ExpansionGradient`: (4, b, N)."""
+        rows = _column_rows(self.l_max, grad.dtype, grad.device) @ grad.T
+        return rows.reshape(4, -1, len(grad))
+
 
 class _FrameExpansion:
     """Expansion of one frame, of near and distant charges, and what follows for them.
@@ -118,8 +127,7 @@ class _PullBack(torch.autograd.Function):
         ctx: Any, expansion: Expansion, grad: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.expansion = expansion
-        columns = _column_rows(expansion.l_max, grad.dtype, grad.device) @ grad.T
-        columns = columns.reshape(4, -1, len(grad))  # H in the first three, G in the last
+        columns = expansion.columns(grad)
         frames = zip(expansion.frames, columns.split(expansion.sizes[0], dim=2), strict=True)
         per_site = torch.cat([frame.pull_back(own) for frame, own in frames])  # (K, 4)
         atoms = -(columns[:3] * expansion.raised).sum(1).T

@@ -55,6 +55,10 @@ class ExpansionFeature(Protocol):
         """dE/dC → dE/dR (N, 3), dE/dr (K, 3) and dE/dq (K,)."""
         ...
 
+    def atom_gradient(self, grad: torch.Tensor) -> torch.Tensor:
+        """dE/dC → dE/dR (N, 3)."""
+        ...
+
 
 class PrecomputedFeatures:
     """Expansion, edges and near field of a batch as leaf tensors of the graph, with the chain rule.
@@ -102,6 +106,13 @@ class PrecomputedFeatures:
             return atoms, sites, charges
         near_atoms, near_sites, near_charges = _NearGradient.apply(self._near, *near)
         return atoms + near_atoms, sites + near_sites, charges + near_charges
+
+    def atom_gradient(self, grads: Sequence[torch.Tensor]) -> torch.Tensor:
+        """`pull_back` to dE/dR alone, without a graph."""
+        tensors, radial, envelope, harmonics, *near = (grad.detach() for grad in grads)
+        atoms = self._expansion.atom_gradient(tensors)
+        atoms = atoms + self._edges.pull_back(radial, envelope, harmonics)
+        return atoms if self._near is None else atoms + self._near.pull_back(*near)[0]
 
 
 class _EdgeGradient(torch.autograd.Function):

@@ -22,6 +22,7 @@ import torch
 from eqmm_ase import tracing
 from eqmm_ase.concurrency import Lock
 from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.committee import Spread, mean_and_spread, spread_about
 from eqmm_ase.network.edges import Edges
 from eqmm_ase.network.features import Neighbourhood, PrecomputedFeatures
 from eqmm_ase.network.model import Energies, ModelConfig, MultiscaleModel
@@ -82,6 +83,21 @@ class TracedModels:
             Prediction.of(frames, features, out, by_feature)
             for out, by_feature in self.derivatives(frames, features)
         ]
+
+    def mean_and_spread(self, frames: FrameBatch) -> tuple[Prediction, Spread]:
+        """As `eqmm_ase.network.committee.mean_and_spread`.
+
+        What follows for the charges is made for the mean only, as it is linear in the derivatives.
+        """
+        if len(self.models) == 1 or not self.can_trace(frames):
+            return mean_and_spread(self(frames))
+        features = self.models[0].features(frames)
+        outs, derivatives = zip(*self.derivatives(frames, features), strict=True)
+        energy, charges = (torch.stack(own).mean(0) for own in zip(*outs, strict=True))
+        by_feature = [torch.stack(own).mean(0) for own in zip(*derivatives, strict=True)]
+        mean = Prediction.of(frames, features, Energies(energy, charges), by_feature)
+        forces = [-features.atom_gradient(own) for own in derivatives]
+        return mean, spread_about(mean, [out.energy for out in outs], forces)
 
     def can_trace(self, frames: FrameBatch) -> bool:
         """Whether `derivatives` are all there is of the energy of such frames."""

@@ -123,7 +123,11 @@ class _Elsewhere:
     def pull_back(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Nothing: it is done where all sites are."""
         n_near = self._n_near
-        return grad.new_zeros(len(grad), 3), grad.new_zeros(n_near, 3), grad.new_zeros(n_near)
+        return self.atom_gradient(grad), grad.new_zeros(n_near, 3), grad.new_zeros(n_near)
+
+    def atom_gradient(self, grad: torch.Tensor) -> torch.Tensor:
+        """Nothing, likewise."""
+        return grad.new_zeros(len(grad), 3)
 
 
 def predict_surrounded(

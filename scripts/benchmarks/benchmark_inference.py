@@ -24,6 +24,7 @@ from ase.build import molecule
 from eqmm_ase.calculator.eqmm import EqMM
 from eqmm_ase.data.frame import Frame
 from eqmm_ase.network.batch import FrameBatch
+from eqmm_ase.network.committee import Committee
 from eqmm_ase.network.model import ModelConfig, MultiscaleModel
 from eqmm_ase.network.prediction import predict
 from eqmm_ase.network.traced import PATIENCE, TracedModels
@@ -34,6 +35,7 @@ DENSITY = 0.1  # atoms per Å³ of water and of biomolecules alike
 NEAREST = 2.0  # Å between a QM atom and an MM charge
 LARGER = ((22, 3000), (60, 3000), (120, 3000), (120, 30000))
 """QM atoms and charges of the larger systems."""
+COMMITTEE, MEMBERS = (22, 3000), 3
 WARM_UP = PATIENCE + 10  # calls, after which programs are recorded and optimised
 
 
@@ -86,22 +88,41 @@ def measure(
     frame = Frame(atoms.numbers, atoms.positions, positions, charges)
     frames = FrameBatch.from_frames([frame], dtype=torch.float32)
     recorded = TracedModels([model])
-    calculator = EqMM(model)
-    calculator.embed(charges, positions)
-    atoms = atoms.copy()
-    atoms.calc = calculator
-
-    def through_ase() -> None:
-        atoms.positions[0, 0] += 1e-6  # results of an unmoved molecule would be remembered
-        atoms.get_forces()
-
     return {
         "n_qm": len(atoms),
         "n_mm": n_charges,
         "eager": seconds(lambda: predict(model, frames), repetitions),
         "recorded": seconds(lambda: recorded(frames), repetitions),
-        "calculator": seconds(through_ase, repetitions),
+        "calculator": through_ase(model, atoms, n_charges, repetitions),
     }
+
+
+def through_ase(
+    model: MultiscaleModel | Committee, atoms: Atoms, n_charges: int, repetitions: int
+) -> dict[str, float]:
+    """As `seconds`, of forces by the calculator."""
+    calculator, atoms = EqMM(model), atoms.copy()
+    calculator.embed(*surroundings(atoms, n_charges))
+    atoms.calc = calculator
+
+    def step() -> None:
+        atoms.positions[0, 0] += 1e-6  # results of an unmoved molecule would be remembered
+        atoms.get_forces()
+
+    return seconds(step, repetitions)
+
+
+def committee(repetitions: int) -> dict[str, Any]:
+    """A committee beside one of its members."""
+    n_qm, n_mm = COMMITTEE
+    members = [random_model(seed) for seed in range(MEMBERS)]
+    one, all_of_them = (
+        through_ase(model, large(n_qm), n_mm, repetitions)
+        for model in (members[0], Committee(members))
+    )
+    ratio = all_of_them["median_ms"] / one["median_ms"]
+    sizes = {"n_qm": n_qm, "n_mm": n_mm, "members": MEMBERS}
+    return {**sizes, "one": one, "calculator": all_of_them, "ratio": ratio}
 
 
 def memory(n_qm: int, n_mm: int) -> float:
@@ -119,10 +140,10 @@ def _growth(n_qm: int, n_mm: int) -> float:
     return peaks[1] - peaks[0]
 
 
-def random_model() -> MultiscaleModel:
+def random_model(seed: int = 0) -> MultiscaleModel:
     """Default settings, random weights; sets the number of threads to one."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return MultiscaleModel(ModelConfig(elements=(1, 6, 7, 8))).eval().requires_grad_(False)
 
 
@@ -153,6 +174,7 @@ def benchmark(repetitions: int, counts: Sequence[int]) -> dict[str, Any]:
             {**measure(model, large(n_qm), n_mm, repetitions), "memory_MB": memory(n_qm, n_mm)}
             for n_qm, n_mm in LARGER
         ],
+        "committee": committee(repetitions),
         "against_number_of_charges": sweep,
         "linear_fit": linear_fit(counts, [row["recorded"]["median_ms"] for row in sweep]),
     }
@@ -168,6 +190,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     result = benchmark(chosen.repetitions, chosen.charges)
     write_results(chosen.output, result)
+    found = result["committee"]
+    print(
+        f"a committee of {MEMBERS}, {found['n_qm']} atoms {found['n_mm']} charges: "
+        f"{found['calculator']['median_ms']:.2f} ms, {found['ratio']:.2f} of one model"
+    )
     chosen_rows = (result["methanol_720_charges"], *result["larger"])
     for row in (*chosen_rows, *result["against_number_of_charges"]):
         print(

@@ -215,9 +215,14 @@ def test_the_calculator_of_a_committee_traces_once_for_all_members(traced):
     assert traced == [(6, 32)]
     expected, spread = mean_and_spread(predict_each(committee.double().members, batch(atoms)))
     assert_same(
-        [atoms.get_forces(), atoms.calc.mm_forces, atoms.calc.uncertainty.energy],
-        [expected.qm_forces, expected.mm_forces, spread.energy[0]],
+        [atoms.get_forces(), atoms.calc.mm_forces, atoms.calc.mm_potential],
+        [expected.qm_forces, expected.mm_forces, expected.mm_potential],
     )
+    uncertainty = atoms.calc.uncertainty
+    assert_same(
+        [atoms.get_charges(), atoms.get_dipole_moment()], [expected.charges, expected.dipole[0]]
+    )
+    assert_same([uncertainty.energy, uncertainty.forces], [spread.energy[0], spread.qm_forces])
     assert atoms.calc.uncertainty.energy > 1e-3
 
 
