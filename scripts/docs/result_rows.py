@@ -56,6 +56,15 @@ def ablation(content: Content) -> Rows:
         yield [name, *energies, number(errors["water"]["qm_forces_mae"])]
 
 
+def edge_forms(content: Content) -> Rows:
+    """Rows of the table of ``edge_forms.json``; means of the seeds and half of their range."""
+    for name, form in content["summary"].items():
+        errors = form["errors"]
+        keys = ("energy_mae_centred", "qm_forces_mae")
+        pairs = [errors[m][key] for key in keys for m in ("water", "methanol", "gas")]
+        yield [name, f"{form['parameters']}", *(f"{number(a)} ± {number(b, 1)}" for a, b in pairs)]
+
+
 def demo(content: Content) -> Rows:
     """Rows of the table of ``demo.json``."""
     yield ["held-out trajectory", *_errors(content["metrics"])]
@@ -179,6 +188,18 @@ def inference(content: Content) -> Rows:
     ]:
         times = [row[kind]["median_ms"] for kind in ("eager", "recorded", "calculator")]
         yield [f"{row['n_qm']}", f"{row['n_mm']}", *(number(time) for time in times)]
+
+
+def committee(content: Content) -> Rows:
+    """Rows of the table of ``benchmark_inference.json`` on a committee."""
+    found = content["committee"]
+    times = [number(found[kind]["median_ms"]) for kind in ("one", "calculator")]
+    yield [f"{found['n_qm']}", f"{found['n_mm']}", *times, number(found["ratio"])]
+
+
+def training_step(content: Content) -> Rows:
+    """Rows of the table of ``benchmark_training.json``."""
+    yield ["a step of three frames of methanol", f"{number(content['step_ms'])} ms"]
 
 
 def labels(content: Content) -> Rows:

@@ -79,6 +79,14 @@ RESULTS: Mapping[str, Result] = {
         ("network", "energy in water", "in methanol", "in gas", "QM forces in water"),
         rows.ablation,
     ),
+    "edge_forms": Result(
+        f"{_STUDY}edge_forms -o results.json",
+        (
+            *("message", "weights", "energy in water", "in methanol", "in gas"),
+            *("QM forces in water", "in methanol", "in gas"),
+        ),
+        rows.edge_forms,
+    ),
     "fine_tuning": Result(
         f"{_STUDY}fine_tuning train.h5 test.h5 -o results.json",
         ("", "frames", *_CELLS),
@@ -116,6 +124,12 @@ RESULTS: Mapping[str, Result] = {
         ("QM atoms", "charges", "first calls, ms", "traced, ms", "through ASE, ms"),
         rows.inference,
     ),
+    "benchmark_inference/committee": Result(
+        f"{_BENCHMARK}benchmark_inference",
+        ("QM atoms", "charges", "one model, ms", "committee of three, ms", "ratio"),
+        rows.committee,
+    ),
+    "benchmark_training": Result(f"{_BENCHMARK}benchmark_training", _FIGURE, rows.training_step),
     "benchmark_periodic": Result(
         f"{_BENCHMARK}benchmark_periodic",
         ("QM atoms", "charges", "Ewald's sum and gradients, ms", "bare sum over 12 Å, ms"),
