@@ -101,6 +101,12 @@ def training_curve(content: Content) -> Rows:
         yield [str(cell["steps"]), number(cell["cpu_seconds"]), *_cell(cell["errors"])]
 
 
+def traced_training(content: Content) -> Rows:
+    """Rows of the table of ``traced_training.json``."""
+    for name, cell in content["cells"].items():
+        yield [name, number(cell["cpu_seconds"], 3), *_cell(cell["errors"])]
+
+
 def learning_curve(content: Content) -> Rows:
     """Rows of the table of ``learning_curve.json``."""
     for cell in sorted(content["cells"].values(), key=lambda cell: cell["n_frames"]):

@@ -129,6 +129,11 @@ RESULTS: Mapping[str, Result] = {
         ("QM atoms", "charges", "one model, ms", "committee of three, ms", "ratio"),
         rows.committee,
     ),
+    "traced_training": Result(
+        f"{_STUDY}training_curve train.h5 test.h5 --steps 10000 --seeds 3 -o results.json",
+        ("", "CPU s", *_CELLS),
+        rows.traced_training,
+    ),
     "benchmark_training": Result(f"{_BENCHMARK}benchmark_training", _FIGURE, rows.training_step),
     "benchmark_periodic": Result(
         f"{_BENCHMARK}benchmark_periodic",
