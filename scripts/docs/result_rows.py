@@ -62,7 +62,8 @@ def edge_forms(content: Content) -> Rows:
         errors = form["errors"]
         keys = ("energy_mae_centred", "qm_forces_mae")
         pairs = [errors[m][key] for key in keys for m in ("water", "methanol", "gas")]
-        yield [name, f"{form['parameters']}", *(f"{number(a)} ± {number(b, 1)}" for a, b in pairs)]
+        sizes = f"{form['parameters']}", number(form["cpu_seconds"], 3)
+        yield [name, *sizes, *(f"{number(a)} ± {number(b, 1)}" for a, b in pairs)]
 
 
 def demo(content: Content) -> Rows:

@@ -82,7 +82,7 @@ RESULTS: Mapping[str, Result] = {
     "edge_forms": Result(
         f"{_STUDY}edge_forms -o results.json",
         (
-            *("message", "weights", "energy in water", "in methanol", "in gas"),
+            *("message", "weights", "CPU s", "energy in water", "in methanol", "in gas"),
             *("QM forces in water", "in methanol", "in gas"),
         ),
         rows.edge_forms,
