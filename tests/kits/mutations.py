@@ -194,8 +194,8 @@ class Guarded:
         self, kind: str, original: Path, path: Path, timeout: float = TIMEOUT
     ) -> list[tuple[str, str, str]]:
         """What came of reading a damaged copy."""
-        self._own.send((kind, original, path))
         try:
+            self._own.send((kind, original, path))  # fails where the process has already died
             if self._own.poll(timeout):
                 answer: list[tuple[str, str, str]] = self._own.recv()
                 return answer

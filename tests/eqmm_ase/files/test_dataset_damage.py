@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import struct
+from threading import Timer
 
 import h5py
 import numpy as np
@@ -185,7 +188,12 @@ def test_a_process_that_dies_or_hangs_over_a_file_is_noticed(written):
     asked = "dataset", written, written
     with Guarded(load_all=False) as worker:
         assert worker.outcomes(*asked)[0][1] == SAME
-        assert worker.outcomes(*asked, timeout=0.0)[0][1] == HANG
+        os.kill(worker._process.pid, signal.SIGSTOP)  # it cannot be the faster one by chance
+        assert worker.outcomes(*asked, timeout=0.1)[0][1] == HANG
+        os.kill(worker._process.pid, signal.SIGSTOP)
+        Timer(0.2, worker._process.kill).start()  # dies while it is waited for
+        assert worker.outcomes(*asked)[0][1] == CRASH
         worker._process.kill()
+        worker._process.join()  # is dead when it is asked
         assert worker.outcomes(*asked)[0][1] == CRASH
         assert worker.outcomes(*asked)[0][1] == SAME
